@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
@@ -108,10 +109,11 @@ def _already_running(data: Path) -> PostgresError:
 
 
 def _make_cluster(data: Path, *, durable: bool) -> None:
-    # initdb writes 1,000 files: until the last one is there the folder keeps another name.
-    unfinished = data / "cluster.new"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(mode=0o700)
+    # initdb writes 1,000 files: until the last one is there the folder keeps another name, and a
+    # new one each time, because an interrupted initdb may still be tidying up.
+    for abandoned in data.glob("unfinished-*"):
+        shutil.rmtree(abandoned, ignore_errors=True)
+    unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=data))
     identity = unprivileged.choose_identity(_program("initdb"), unfinished)
     if identity.isdecimal():
         os.chown(unfinished, int(identity), int(identity))
