@@ -97,7 +97,7 @@ def _read(path: Path) -> bytes:
 def _swagger_ui() -> Path:
     # Powertools carries a copy of Swagger UI: found as a file, so that nothing of it is imported.
     spec = PathFinder.find_spec("aws_lambda_powertools")
-    [package] = (spec and spec.submodule_search_locations) or [""]
+    [package] = list(spec.submodule_search_locations or ()) if spec else [""]
     return Path(package) / "event_handler" / "openapi" / "swagger_ui"
 
 
