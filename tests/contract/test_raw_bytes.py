@@ -105,6 +105,8 @@ def test_several_authorization_headers_are_refused(
 @pytest.mark.parametrize(
     "line",
     [
+        b"Authorization:  ",
+        b"Authorization: Bearer ",
         b"Authorization: Bearer \xff\xfe",
         b"Authorization: Bearer a\x00b",
         b"Authorization: Bearer " + b"A" * 5000,
