@@ -72,7 +72,9 @@ def create_app(
     return app
 
 
-def json_error(status: int, detail: str, *, headers: dict[str, str] | None = None, **more: Any) -> Response:
+def json_error(
+    status: int, detail: str, *, headers: dict[str, str] | None = None, **more: Any
+) -> Response:
     return JSONResponse({"detail": detail, **more}, status, headers)
 
 

@@ -25,7 +25,12 @@ def _check_storable(value: object) -> object:
 
 
 def _parse_task_id(value: object) -> object:
-    if not isinstance(value, str) or not value.isascii() or not value.isdecimal() or value[0] == "0":
+    if (
+        not isinstance(value, str)
+        or not value.isascii()
+        or not value.isdecimal()
+        or value[0] == "0"
+    ):
         raise ValueError("must be a positive integer")
     if len(value) > 19 or int(value) > BIGINT_MAX:
         raise TaskNotFound
@@ -123,7 +128,7 @@ class TaskQuery(BaseModel):
         default=None, description="Default: desc; asc when sorted by title."
     )
     q: SearchText = Field(default="", description="Part of the title or description, in any case.")
-    limit: Annotated[int, BeforeValidator(_parse_limit), Field(ge=1, le=100)] | None = Field(
+    limit: Annotated[int, Field(ge=1, le=100), BeforeValidator(_parse_limit)] | None = Field(
         default=None, description="Tasks a page; without it the whole list comes."
     )
     cursor: str | None = Field(

@@ -26,9 +26,7 @@ class CallersRoute(APIRoute):
         takes_body = self.body_field is not None
 
         async def enter(request: Request) -> Response:
-            caller = await authenticate(
-                request.headers.getlist("authorization"), load_settings()
-            )
+            caller = await authenticate(request.headers.getlist("authorization"), load_settings())
             if request.path_params["user_id"] != caller.id:
                 raise NotYourPath
             request.scope["caller"] = caller

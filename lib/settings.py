@@ -71,7 +71,9 @@ PostgresUrl = Annotated[str, BeforeValidator(_postgres_url)]
 class Settings(BaseModel):
     """What the environment says. Lengths are in bytes, durations in seconds."""
 
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, ignored_types=(cached_property,))
+    model_config = ConfigDict(
+        frozen=True, hide_input_in_errors=True, ignored_types=(cached_property,)
+    )
 
     VERCEL: str | None = None
     AWS_LAMBDA_RUNTIME_API: str | None = None
@@ -130,9 +132,13 @@ class Settings(BaseModel):
         for name in ("BETTER_AUTH_SECRET", "BETTER_AUTH_SECRET_PREVIOUS"):
             secret = getattr(self, name)
             if secret == EXAMPLE_SECRET:
-                raise ValueError(f"{name} is the example secret: make one with openssl rand -hex 32")
+                raise ValueError(
+                    f"{name} is the example secret: make one with openssl rand -hex 32"
+                )
             if secret and len(secret.encode()) < 32:
-                raise ValueError(f"{name} must have at least 32 bytes: openssl rand -hex 32 makes one")
+                raise ValueError(
+                    f"{name} must have at least 32 bytes: openssl rand -hex 32 makes one"
+                )
         return self
 
     @model_validator(mode="after")
@@ -145,7 +151,9 @@ class Settings(BaseModel):
                 )
             return self
         if bool(self.JWKS_URL) == bool(self.JWKS):
-            raise ValueError(f"JWT_ALGORITHM {self.JWT_ALGORITHM} needs JWKS_URL or JWKS, one of them")
+            raise ValueError(
+                f"JWT_ALGORITHM {self.JWT_ALGORITHM} needs JWKS_URL or JWKS, one of them"
+            )
         if find_spec("cryptography") is None:
             raise ValueError(
                 f"JWT_ALGORITHM {self.JWT_ALGORITHM} needs the package cryptography: "

@@ -70,12 +70,16 @@ def _moment(moment: ColumnElement) -> ColumnElement[str]:
 
 def _answer(source: FromClause) -> Lateral:
     """Each row of `source` with the fields of models.Task, in their order."""
-    return select(
-        *(
-            _moment(source.c[field]).label(field) if field.endswith("_at") else source.c[field]
-            for field in models.Task.model_fields
+    return (
+        select(
+            *(
+                _moment(source.c[field]).label(field) if field.endswith("_at") else source.c[field]
+                for field in models.Task.model_fields
+            )
         )
-    ).correlate(source).lateral("answer")
+        .correlate(source)
+        .lateral("answer")
+    )
 
 
 def _json(answer: Lateral) -> ColumnElement[str]:
@@ -159,7 +163,9 @@ def _list_page(sort: str, order: str) -> Select:
     ).select_from(page, answer)
 
 
-_ORDERS = [(sort, order) for sort in ("created_at", "updated_at", "title") for order in ("asc", "desc")]
+_ORDERS = [
+    (sort, order) for sort in ("created_at", "updated_at", "title") for order in ("asc", "desc")
+]
 
 LIST_WHOLE = {f"{sort} {order}": _list_whole(sort, order) for sort, order in _ORDERS}
 LIST_PAGE = {f"{sort} {order}": _list_page(sort, order) for sort, order in _ORDERS}

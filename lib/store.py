@@ -168,9 +168,7 @@ def complete_task(
     return _recorded(records, once)
 
 
-def delete_task(
-    session: Session, owner: str, task_id: int, versions: list[int] | None
-) -> None:
+def delete_task(session: Session, owner: str, task_id: int, versions: list[int] | None) -> None:
     """Raises TaskNotFound, or TaskChanged for none of these `versions`."""
     _change(session, sql.DELETE, {"owner": owner, "task_id": task_id, "versions": versions})
 
