@@ -22,14 +22,14 @@ PAGE = """<!doctype html>
 <link rel="stylesheet" href="/api/docs/swagger-ui.min.css">
 </head>
 <body>
-<div id="page"></div>
+<div id="page" data-document="/api/openapi.json"></div>
 <script src="/api/docs/swagger-ui-bundle.min.js"></script>
 <script src="/api/docs/start.js"></script>
 </body>
 </html>
 """
 START = """SwaggerUIBundle({
-  url: "/api/openapi.json",
+  url: document.getElementById("page").dataset.document,
   dom_id: "#page",
   deepLinking: true,
   persistAuthorization: true,
