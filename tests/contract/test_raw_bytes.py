@@ -46,11 +46,11 @@ def request(
     target: bytes | None = None,
     headers: bytes = b"",
     body: bytes = b"",
-    version: bytes = b"HTTP/1.1",
+    *,
     token: bool = True,
 ) -> bytes:
     """One request as bytes, with Host, the user's token, and Connection: close."""
-    line = method + b" " + (user.url.encode() if target is None else target) + b" " + version
+    line = method + b" " + (user.url.encode() if target is None else target) + b" HTTP/1.1"
     usual = b"Host: contract.test\r\nConnection: close\r\n"
     if token:
         usual += f"Authorization: Bearer {user.token}\r\n".encode()
