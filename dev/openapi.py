@@ -1,4 +1,6 @@
-"""Writes the OpenAPI document of the whole API (`make openapi`); `--check` says whether it is fresh."""
+"""Writes the OpenAPI document of the whole API (`make openapi`); `--check` says whether it is
+fresh.
+"""
 
 import json
 import sys

@@ -123,7 +123,7 @@ def _caller(claims: dict[str, Any], settings: Settings) -> Caller:
         if type(issued) not in (int, float) or expiry - issued > settings.JWT_MAX_LIFETIME:
             raise jwt.InvalidTokenError("lives longer than JWT_MAX_LIFETIME")
     if not _SUBJECT.fullmatch(subject):
-        raise jwt.InvalidSubjectError("sub is no user id")
+        raise jwt.InvalidTokenError("sub is no user id")
     return Caller(
         id=subject,
         name=_text(claims.get("name"), subject),

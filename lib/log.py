@@ -22,8 +22,6 @@ def _get_logger() -> Logger:
             location=None,
             taskName=None,
         )
-        # Ours alone: a root handler of the platform must not print each line twice.
-        _logger.propagate = False
     return _logger
 
 

@@ -1,4 +1,4 @@
-"""The shapes that go in and out of the API; knows nothing of storage (the tables are in tables.py)."""
+"""The shapes that go in and out of the API; knows nothing of storage (see tables.py)."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -73,7 +73,7 @@ class TaskCreate(BaseModel):
 
 
 def _absent() -> Any:
-    """The value of an optional field that must not be null: a factory keeps it out of the schema."""
+    """The value of an absent field that must not be null: a factory keeps it out of schemas."""
     return None
 
 

@@ -1,4 +1,4 @@
-"""The way into a route: the caller is known before the body is read, and the body is strict JSON."""
+"""The way into a route: the caller is known before the body is read, which is strict JSON."""
 
 import json
 from collections.abc import Callable, Coroutine

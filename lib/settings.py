@@ -1,4 +1,6 @@
-"""The environment, read once and checked: the only place that knows variable names and where secrets come from."""
+"""The environment, read once and checked: the only place that knows variable names and where
+secrets come from.
+"""
 
 import json
 import os
@@ -27,7 +29,7 @@ SECRET_LIFETIME = 300.0  # seconds; a rotated secret is in use everywhere after 
 
 
 class SettingsError(Exception):
-    """The environment cannot work. The text has one sentence per fault, each naming its variable."""
+    """The environment cannot work: one sentence per fault, each naming its variable."""
 
 
 def _postgres_url(value: str) -> str:
@@ -115,7 +117,7 @@ class Settings(BaseModel):
 
     @cached_property
     def cursor_key(self) -> bytes:
-        """Signs paging cursors: from a secret that every instance shares, whatever the algorithm."""
+        """Signs paging cursors: made from a secret that every instance shares."""
         return sha256(f"cursor:{self.BETTER_AUTH_SECRET or self.DATABASE_URL}".encode()).digest()
 
     @model_validator(mode="before")
@@ -146,7 +148,7 @@ class Settings(BaseModel):
         if self.JWT_ALGORITHM == "HS256":
             if self.JWKS_URL or self.JWKS:
                 raise ValueError(
-                    "JWT_ALGORITHM is HS256, which uses no key set: name the algorithm of your tokens"
+                    "JWT_ALGORITHM is HS256, which uses no key set: name your tokens' algorithm"
                     " (Better Auth's default is EdDSA) or remove JWKS_URL and JWKS"
                 )
             return self
@@ -187,13 +189,20 @@ def _with_secrets_of_aws(environment: Mapping[str, str]) -> dict[str, str]:
         arn = environment.get(f"{name}_SECRET_ARN")
         if parameter or arn:
             # boto3 costs half a cold start: only deployments that name such a secret pay for it.
-            from lib.aws_secrets import read_parameter, read_secret  # noqa: PLC0415
-
-            resolved[name] = (
-                read_parameter(parameter, SECRET_LIFETIME)
-                if parameter
-                else read_secret(arn or "", SECRET_LIFETIME)
+            from lib.aws_secrets import (  # noqa: PLC0415
+                SecretUnavailable,
+                read_parameter,
+                read_secret,
             )
+
+            try:
+                resolved[name] = (
+                    read_parameter(parameter, SECRET_LIFETIME)
+                    if parameter
+                    else read_secret(arn or "", SECRET_LIFETIME)
+                )
+            except SecretUnavailable as error:
+                raise SettingsError(f"{name}: {error}.") from error
     return resolved
 
 

@@ -1,8 +1,10 @@
-"""Every operation on tasks: one statement each, always of one owner; knows no Request and no status code."""
+"""Every operation on tasks: one statement each, always of one owner; knows no Request and no status
+code.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString
 
 from psycopg import errors as sql_errors
 
@@ -55,7 +57,7 @@ def list_tasks(
     """The tasks that match, or one page of them behind the place `after`."""
     sort = SORT_COLUMNS.get(query.sort, query.sort)
     order = query.order or ("asc" if sort == "title" else "desc")
-    values = {
+    values: dict[str, Any] = {
         "owner": owner,
         "completed": None if query.status == "all" else query.status == "completed",
         "pattern": _containing(query.q) if query.q else None,
@@ -178,7 +180,9 @@ def check_ready(session: Session) -> None:
     session.fetch((sql.READY, {}))
 
 
-def _change(session: Session, statement: str, values: Mapping[str, Any]) -> tuple[Any, ...]:
+def _change(
+    session: Session, statement: LiteralString, values: Mapping[str, Any]
+) -> tuple[Any, ...]:
     if values["versions"] is None:
         [rows] = session.fetch((statement, values))
         exists = False
@@ -190,7 +194,7 @@ def _change(session: Session, statement: str, values: Mapping[str, Any]) -> tupl
 
 
 def _fetch_once(
-    session: Session, statement: str, values: dict[str, Any], once: Once, *more: Any
+    session: Session, statement: LiteralString, values: dict[str, Any], once: Once, *more: Any
 ) -> list[list[tuple[Any, ...]]]:
     values |= {"key": once.key, "request_hash": once.request_hash}
     return session.fetch((statement, values), (sql.RECORD, values), *more)

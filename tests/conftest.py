@@ -19,7 +19,7 @@ from lib.settings import Settings, forget_settings
 from tests.databases import Cluster, Database, running_cluster
 
 CLUSTER = pytest.StashKey[Cluster]()
-SECRET = "contract-suite-secret-0123456789abcdef"  # noqa: S105
+SECRET = "contract-suite-secret-0123456789abcdef"
 
 for name in Settings.model_fields:
     os.environ.pop(name, None)

@@ -1,10 +1,13 @@
-"""Databases for tests: clones of one migrated template on an embedded PostgreSQL of the test run's own."""
+"""Databases for tests: clones of one migrated template on an embedded PostgreSQL of the test run's
+own.
+"""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 from psycopg import sql
@@ -46,7 +49,7 @@ class Cluster:
         return Database(name, self.url(name, ROLE, PASSWORD), self.url(name))
 
     @contextmanager
-    def clone(self, template: str = TEMPLATE) -> Iterator[Database]:
+    def clone(self, template: str = TEMPLATE) -> Generator[Database]:
         """A database of one's own, dropped at the end."""
         name = f"test_{uuid.uuid4().hex[:12]}"
         self._run("CREATE DATABASE {} TEMPLATE {}", name, template)
@@ -55,13 +58,13 @@ class Cluster:
         finally:
             self._run("DROP DATABASE {} WITH (FORCE)", name)
 
-    def _run(self, statement: str, *names: str) -> None:
+    def _run(self, statement: LiteralString, *names: str) -> None:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
 
 @contextmanager
-def running_cluster(folder: Path) -> Iterator[Cluster]:
+def running_cluster(folder: Path) -> Generator[Cluster]:
     """Start PostgreSQL in a new folder and migrate the template."""
     with postgres.running(folder, durable=False) as server:
         cluster = Cluster(server.port, server.password)

@@ -5,12 +5,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 
 @contextmanager
-def serve(environment: Mapping[str, str]) -> Iterator[str]:
+def serve(environment: Mapping[str, str]) -> Generator[str]:
     """Run the server with these variables. Gives its base URL."""
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", "dev.app:app", "--port", str(port)]
