@@ -38,7 +38,7 @@ UNKNOWN_VALUES = [
     ("limit", ""),
     ("limit", "null"),
     ("limit", "9" * 30),
-    ("limit", "9" * 5000),
+    ("limit", "1" * 5000),
     ("limit", "NaN"),
     ("count", "maybe"),
     ("count", "2"),
@@ -65,9 +65,6 @@ NO_CURSORS = {
 ORDERS = [
     {},
     {"order": "asc"},
-    {"order": "desc"},
-    {"sort": "created", "order": "asc"},
-    {"sort": "created_at", "order": "desc"},
     {"sort": "updated"},
     {"sort": "updated_at", "order": "asc"},
     {"sort": "title"},
@@ -412,7 +409,7 @@ def test_a_page_may_be_asked_for_again(user: User) -> None:
             "count": "true",
         },
     ],
-    ids="+".join,
+    ids=str,
 )
 def test_the_next_link_keeps_every_parameter(user: User, parameters: dict[str, Any]) -> None:
     for number in range(5):
