@@ -1,6 +1,4 @@
-"""Each operation is one statement in one flight; repeats and conditions add what they must and no more."""
-
-from collections.abc import Generator
+"""Each operation is one statement; repeats and conditions add what they must."""
 
 import pytest
 from starlette.testclient import TestClient
@@ -24,7 +22,7 @@ def task(api: TestClient) -> str:
 
 
 @pytest.fixture
-def statements(task: str, monkeypatch: pytest.MonkeyPatch) -> Generator[list[str]]:
+def statements(task: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is sent to PostgreSQL from here on, without the claims that travel in front."""
     sent: list[str] = []
     execute = DeadlineConnection.execute
@@ -35,7 +33,7 @@ def statements(task: str, monkeypatch: pytest.MonkeyPatch) -> Generator[list[str
         return execute(self, query, *rest, **options)
 
     monkeypatch.setattr(DeadlineConnection, "execute", record)
-    yield sent
+    return sent
 
 
 @pytest.mark.parametrize(
