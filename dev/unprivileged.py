@@ -87,7 +87,8 @@ def _through_this_file(stop_signal: int, identity: str, env: str, *command: str)
 def _become(
     parent: int, stop_signal: int, identity: str, env: dict[str, str], command: list[str]
 ) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc = ctypes.CDLL(None)
+    libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
     if identity == NAMESPACE:
         _enter_namespace()
     elif identity != SELF:

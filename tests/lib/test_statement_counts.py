@@ -1,5 +1,7 @@
 """Each operation is one statement; repeats and conditions add what they must."""
 
+from typing import Any
+
 import pytest
 from starlette.testclient import TestClient
 
@@ -25,7 +27,7 @@ def task(api: TestClient) -> str:
 def statements(task: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is sent to PostgreSQL from here on, without the claims that travel in front."""
     sent: list[str] = []
-    execute = DeadlineConnection.execute
+    execute: Any = DeadlineConnection.execute
 
     def record(self: DeadlineConnection, query: str, *rest: object, **options: object) -> object:
         if "set_config" not in query:
