@@ -107,10 +107,14 @@ class Pool:
     @contextmanager
     def lend(self, started: float, *, probed: bool = False) -> Generator[DeadlineConnection]:
         """Lend a connection with a deadline; `probed`: surely alive. Raises NotConnected."""
-        connection, made = self._take(probed) or self._make(started)
-        # A connection that took long to make still leaves time to use it.
-        fair = max(started + BUDGET, time.monotonic() + BUDGET / 2)
-        connection.deadline = min(fair, started + COLD_BUDGET)
+        if taken := self._take(probed):
+            connection, made = taken
+            connection.deadline = started + BUDGET
+        else:
+            connection, made = self._connect(started + COLD_BUDGET), time.time()
+            # However long it took to make, it leaves time to use it.
+            fair = max(started + BUDGET, time.monotonic() + BUDGET / 2)
+            connection.deadline = min(fair, started + COLD_BUDGET)
         try:
             yield connection
         finally:
@@ -119,9 +123,6 @@ class Pool:
                 connection.close()
             else:
                 self._idle.append(Idle(connection, made, time.time()))
-
-    def _make(self, started: float) -> tuple[DeadlineConnection, float]:
-        return self._connect(started + COLD_BUDGET), time.time()
 
     def _take(self, probed: bool) -> tuple[DeadlineConnection, float] | None:
         while self._idle:

@@ -1,12 +1,12 @@
 """The faults: how each begins and ends, and what each kind of request is answered then."""
 
-import array
 import ctypes
 import os
 import signal
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ import psycopg
 
 from dev import tcp_proxy
 from dev.tcp_proxy import Way
+from lib import database
 from tests.faults import lab as labs
 from tests.faults.lab import READS, REPEATABLE, REQUESTS, Lab, Volley
 
@@ -24,14 +25,18 @@ type Answer = Literal["done", "unchanged", "unknown"]
 
 @dataclass(frozen=True)
 class Case:
-    """A fault and what must be answered: to reads, to repeatable and to other writes."""
+    """A fault and what must be answered: to reads, to repeatable and to other writes.
+
+    pooled: needs a pooler. cold: may take the time that making a connection may take.
+    """
 
     name: str
     fault: labs.Fault
     reads: Answer
     repeatable: Answer
     others: Answer
-    pooled: bool = False
+    pooled: bool
+    cold: bool
 
     def expected(self, request: str) -> Answer:
         if request in READS:
@@ -49,11 +54,12 @@ def case(
     others: Answer | None = None,
     *,
     pooled: bool = False,
+    cold: bool = False,
 ) -> Callable[[Callable[[Lab, Volley], Generator[None]]], labs.Fault]:
     def register(begin: Callable[[Lab, Volley], Generator[None]]) -> labs.Fault:
         fault = contextmanager(begin)
         second = repeatable or reads
-        CASES.append(Case(name, fault, reads, second, others or second, pooled))
+        CASES.append(Case(name, fault, reads, second, others or second, pooled, cold))
         return fault
 
     return register
@@ -70,7 +76,7 @@ def refused(lab: Lab, _: Volley) -> Generator[None]:
     lab.proxy.accept_connections()
 
 
-@case("packets to the server vanish (no SYN is answered)", "unchanged")
+@case("packets to the server vanish (no SYN is answered)", "unchanged", cold=True)
 def unreachable(lab: Lab, _: Volley) -> Generator[None]:
     lab.proxy.refuse_connections()
     lab.proxy.now(tcp_proxy.Fault.DROP)
@@ -94,7 +100,7 @@ def black_hole(host: str, port: int) -> Generator[None]:
         yield
 
 
-@case("accepts connections and never answers", "unchanged")
+@case("accepts connections and never answers", "unchanged", cold=True)
 def accepts_and_ignores(lab: Lab, _: Volley) -> Generator[None]:
     lab.proxy.ignore_connections()
     lab.proxy.now(tcp_proxy.Fault.DROP)
@@ -103,7 +109,7 @@ def accepts_and_ignores(lab: Lab, _: Volley) -> Generator[None]:
     lab.proxy.accept_connections()
 
 
-@case("the name server never answers", "unchanged")
+@case("the name server never answers", "unchanged", cold=True)
 def name_server_is_silent(lab: Lab, _: Volley) -> Generator[None]:
     over = threading.Event()
 
@@ -156,9 +162,7 @@ def killed_while_idle(lab: Lab, _: Volley) -> Generator[None]:
 
 
 def _kill(lab: Lab) -> None:
-    lab.as_owner(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'"
-    )
+    lab.as_owner("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'")
 
 
 @case("connections closed while idle", "done")
@@ -282,12 +286,12 @@ def locked_for_long(lab: Lab, _: Volley) -> Generator[None]:
         yield
 
 
-@case("the table is locked for a moment", "done")
+@case("the table is locked a little longer than a statement waits", "done")
 def locked_for_a_moment(lab: Lab, _: Volley) -> Generator[None]:
     with tasks_locked(lab) as locker:
 
         def release() -> None:
-            lab.await_sessions(len(REQUESTS), "wait_event_type = 'Lock'")
+            time.sleep(1.4 * database.LOCK_TIMEOUT)
             locker.rollback()
 
         lab.during.append(release)
@@ -318,8 +322,7 @@ def pooler_paused(lab: Lab, _: Volley) -> Generator[None]:
 def pooler_gone(lab: Lab, _: Volley) -> Generator[None]:
     assert lab.pooler
     os.kill(lab.pooler.pid, signal.SIGKILL)
-    while lab.proxy.open_connections:
-        pass
+    lab.await_sessions(0, "true")
     yield
     lab.start_pooler()
 
@@ -332,7 +335,7 @@ def pooler_stopped(lab: Lab, _: Volley) -> Generator[None]:
     os.kill(lab.pooler.pid, signal.SIGCONT)
 
 
-@case("pooler drops everybody (KILL), then refuses", "unchanged", pooled=True)
+@case("pooler drops everybody (KILL), then refuses", "unchanged", pooled=True, cold=True)
 def pooler_drops(lab: Lab, _: Volley) -> Generator[None]:
     lab.console("KILL {database}")
     yield
@@ -348,10 +351,13 @@ def pooler_gives_up(lab: Lab, _: Volley) -> Generator[None]:
 
 @case("pooler full (max_client_conn)", "unchanged", pooled=True)
 def pooler_full(lab: Lab, _: Volley) -> Generator[None]:
-    lab.console("SET max_client_conn = 1")
-    lab.proxy.now(tcp_proxy.Fault.DROP)
-    yield
-    lab.console("SET max_client_conn = 1000")
+    assert lab.pooler
+    # The console is the one client that may be there.
+    with psycopg.connect(lab.pooler.admin_url, autocommit=True) as console:
+        console.execute("SET max_client_conn = 1")
+        lab.proxy.now(tcp_proxy.Fault.DROP)
+        yield
+        console.execute("SET max_client_conn = 1000")
 
 
 @case("backends killed behind the pooler while idle", "done", pooled=True)
@@ -363,5 +369,6 @@ def killed_behind_the_pooler(lab: Lab, _: Volley) -> Generator[None]:
 
 @case("backends stand still behind the pooler", "unchanged", "unknown", pooled=True)
 def stopped_behind_the_pooler(lab: Lab, volley: Volley) -> Generator[None]:
+    lab.use_every_backend()
     with stopped(lab, volley):
         yield

@@ -25,8 +25,8 @@ from lib.settings import load_settings
 from tests.conftest import bearer
 from tests.databases import Cluster, Database
 
-# A name, so that name resolution can fail as well.
-HOST = "database.test"
+# Of the pooler; fewer than its clients.
+BACKENDS = 5
 PASSWORD = "faulty-0123456789"
 UNKNOWN = "The database did not answer in time, the outcome is unknown: read before you repeat."
 UNCHANGED = "The database did not answer in time, nothing was changed: try again."
@@ -60,8 +60,13 @@ class Lab:
     _pooler_runs: ExitStack = field(default_factory=ExitStack)
 
     @property
+    def host(self) -> str:
+        """A name, so that name resolution can fail as well."""
+        return f"{self.database.name.replace('_', '-')}.test"
+
+    @property
     def url(self) -> str:
-        place = f"{HOST}:{self.proxy.port}/{self.database.name}"
+        place = f"{self.host}:{self.proxy.port}/{self.database.name}"
         return f"postgresql://{self.role}:{PASSWORD}@{place}?sslmode=disable"
 
     def backends(self) -> list[int]:
@@ -72,9 +77,7 @@ class Lab:
     def await_sessions(self, count: int, condition: str) -> None:
         """Return when as many sessions of the API are in a state."""
         give_up = time.monotonic() + 20
-        query = (
-            f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{{role}}' AND {condition}"
-        )
+        query = f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{{role}}' AND {condition}"  # noqa: S608
         while self.as_owner(query) != [(count,)]:
             assert time.monotonic() < give_up, f"never {count} sessions with {condition}"
             time.sleep(0.01)
@@ -89,6 +92,14 @@ class Lab:
             for command in commands:
                 console.execute(command.format(database=self.database.name).encode())
 
+    def use_every_backend(self) -> None:
+        """Have the pooler open as many as it may."""
+        urls = [self.url.replace(self.host, "127.0.0.1")] * BACKENDS
+        with ExitStack() as stack, ThreadPoolExecutor(BACKENDS) as threads:
+            connections = [stack.enter_context(psycopg.connect(url)) for url in urls]
+            list(threads.map(lambda c: c.execute("SELECT pg_sleep(0.3)"), connections))
+        assert len(self.backends()) == BACKENDS
+
     def start_pooler(self) -> None:
         """Start the pooler (again), and have the proxy stand before it."""
         assert self.folder
@@ -100,7 +111,7 @@ class Lab:
                 folder=self.folder,
                 tls=False,  # so that the proxy sees what passes
                 # Like Neon's, but login failures are forgotten at once: tests go on.
-                settings={"server_login_retry": "0"},
+                settings={"server_login_retry": "0", "default_pool_size": str(BACKENDS)},
             )
         )
         self.proxy._target = self.pooler.port
@@ -119,7 +130,7 @@ def laboratory(cluster: Cluster, pooler_folder: Path | None = None) -> Generator
             lab.start_pooler()
 
         def getaddrinfo(host: Any, *rest: Any, **options: Any) -> Any:
-            return lab.resolve() if host == HOST else real_getaddrinfo(host, *rest, **options)
+            return lab.resolve() if host == lab.host else real_getaddrinfo(host, *rest, **options)
 
         stack.enter_context(patch.object(socket, "getaddrinfo", getaddrinfo))
         yield lab
@@ -227,9 +238,7 @@ class Volley:
         user = self.users[name]
         headers = bearer(user) | ({"Idempotency-Key": "k"} if name.endswith("once") else {})
         started = time.monotonic()
-        answer = self.client.request(
-            method, f"/api/{user}/tasks{path}", headers=headers, json=body
-        )
+        answer = self.client.request(method, f"/api/{user}/tasks{path}", headers=headers, json=body)
         seconds = time.monotonic() - started
         content = answer.json() if answer.content else {}
         return Outcome(name, answer.status_code, content, "retry-after" in answer.headers, seconds)
