@@ -213,7 +213,8 @@ def test_direct_tls_takes_four_round_trips_and_the_tcp_connection(
             assert connection.pgconn.ssl_in_use
             # The handshake, then start-up and two of SCRAM.
             assert proxy.flights == 4
-        other = write_certificate(tmp_path)
+        (tmp_path / "other").mkdir()
+        other = write_certificate(tmp_path / "other")
         with pytest.raises(NotConnected, match="certificate verify failed"):
             connect(parameters | {"sslrootcert": str(other.ca)}, time.monotonic() + 10)
         with pytest.raises(NotConnected, match="does not match host name"):
