@@ -120,7 +120,8 @@ def _make_cluster(data: Path, *, durable: bool) -> None:
 
     password = data / "password"
     password.unlink(missing_ok=True)
-    with open(os.open(password, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    secret = os.open(password, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(secret, "w") as file:
         file.write(secrets.token_hex(16))
     command = [
         *(_program("initdb"), "-D", unfinished, "-U", "postgres"),

@@ -105,7 +105,7 @@ def _become(
 
 
 def _reaches(path: str) -> bool:
-    return os.access(path, os.R_OK | os.X_OK | (os.W_OK if os.path.isdir(path) else 0))
+    return os.access(path, os.R_OK | os.X_OK | (os.W_OK if Path(path).is_dir() else 0))
 
 
 def _enter_namespace() -> None:
