@@ -1,4 +1,5 @@
-"""Builds the one zip that every Lambda function runs from; knows nothing of serverless.yml, accounts or stages.
+"""`make package`: builds the one zip that every Lambda function runs from; knows no account and no
+stage.
 
 The same sources and the same tools give the same bytes: sorted entries, fixed dates and modes,
 bytecode that carries no time stamp.
@@ -25,11 +26,11 @@ ZIPPED_LIMIT = 25_000_000
 UNZIPPED_LIMIT = 250_000_000
 TASK_ROOT = "/var/task"
 
-# Lambda's Python 3.13 is Amazon Linux 2023 with glibc 2.34; 2_28 is the newest tag that all wheels have.
+# Lambda's Python 3.13 has glibc 2.34; 2_28 is the newest tag that all wheels have.
 PLATFORMS = {"arm64": "aarch64-manylinux_2_28", "x86_64": "x86_64-manylinux_2_28"}
 MACHINES = {"arm64": "aarch64", "x86_64": "x86_64"}
 
-# Metadata directories stay: SQLAlchemy reads psycopg's version there, OpenTelemetry its entry points.
+# Metadata stays: SQLAlchemy reads psycopg's version there, OpenTelemetry its entry points.
 INSTALLER_FILES = {"RECORD", "INSTALLER", "REQUESTED", ".lock"}
 SOURCES_OF_EXTENSIONS = {".c", ".h", ".pxd", ".pyi", ".pyx"}
 UNUSED_FOLDERS = {"bin", "tests", "__pycache__"}
@@ -38,7 +39,7 @@ BUILD_ONLY = ("sqlalchemy/testing",)
 
 @dataclass(frozen=True)
 class Artifact:
-    """A zip for Lambda: sizes in bytes, `stripped` tells whether debugging symbols were removed."""
+    """A zip for Lambda: sizes in bytes, `stripped` tells whether debugging symbols are gone."""
 
     path: Path
     architecture: Architecture
@@ -55,7 +56,7 @@ def this_architecture() -> Architecture:
 def build(architecture: Architecture, output: Path, *, extra: str | None = None) -> Artifact:
     """Makes the artifact at `output`; `extra` names an optional dependency group of pyproject.toml.
 
-    Raises RuntimeError with a sentence for the reader when it cannot, or when a size limit is passed.
+    Raises RuntimeError with a sentence for the reader when it cannot, or when it is too large.
     """
     if sys.version_info[:2] != (3, 13):
         raise RuntimeError(
@@ -64,16 +65,16 @@ def build(architecture: Architecture, output: Path, *, extra: str | None = None)
     folder = output.parent / f"{output.stem}-content"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    install(architecture, folder, requirements(folder.parent, extra))
-    remove_unused(folder)
-    stripped = strip_libraries(architecture, folder)
+    _install(architecture, folder, _requirements(folder.parent, extra))
+    _remove_unused(folder)
+    stripped = _strip_libraries(architecture, folder)
     for name in SHIPPED:
         shutil.copytree(
             ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".*")
         )
-    compile_bytecode(folder)
-    write_zip(folder, output)
-    unzipped = sum(path.stat().st_size for path in files(folder))
+    _compile_bytecode(folder)
+    _write_zip(folder, output)
+    unzipped = sum(path.stat().st_size for path in _files(folder))
     shutil.rmtree(folder)
     artifact = Artifact(
         path=output,
@@ -91,39 +92,38 @@ def build(architecture: Architecture, output: Path, *, extra: str | None = None)
     return artifact
 
 
-def requirements(scratch: Path, extra: str | None) -> Path:
+def _requirements(scratch: Path, extra: str | None) -> Path:
     """The pinned, hashed list to install; with an extra it is pinned by requirements-dev.txt."""
     if extra is None:
         return ROOT / "requirements.txt"
     pinned = scratch / f"requirements-{extra}.txt"
-    run_uv(
-        ["pip", "compile", "pyproject.toml", "--extra", extra, "--universal"]
-        + ["--constraints", "requirements-dev.txt", "--python-version", "3.13"]
-        + ["--generate-hashes", "--no-header", "--no-annotate", "--output-file", str(pinned)]
-    )
+    command = ["pip", "compile", "pyproject.toml", "--extra", extra, "--universal", "--no-config"]
+    command += ["--constraints", "requirements-dev.txt", "--python-version", "3.13"]
+    command += ["--generate-hashes", "--no-header", "--no-annotate", "--output-file", str(pinned)]
+    _run_uv(command)
     return pinned
 
 
-def install(architecture: Architecture, folder: Path, pinned: Path) -> None:
-    run_uv(
-        ["pip", "install", "--require-hashes", "--no-compile-bytecode", "--only-binary", ":all:"]
-        + ["--python-platform", PLATFORMS[architecture], "--python-version", "3.13"]
-        + ["--link-mode", "copy", "--target", str(folder), "--requirements", str(pinned)]
-    )
+def _install(architecture: Architecture, folder: Path, pinned: Path) -> None:
+    command = ["pip", "install", "--require-hashes", "--no-compile-bytecode", "--no-config"]
+    command += ["--only-binary", ":all:", "--python-platform", PLATFORMS[architecture]]
+    command += ["--python-version", "3.13", "--link-mode", "copy"]
+    _run_uv([*command, "--target", str(folder), "--requirements", str(pinned)])
 
 
-def run_uv(arguments: list[str]) -> None:
+def _run_uv(arguments: list[str]) -> None:
     uv = Path(sys.executable).with_name("uv")
     done = subprocess.run(
         [uv, "--quiet", *arguments], check=False, cwd=ROOT, capture_output=True, text=True
     )
     if done.returncode:
         raise RuntimeError(
-            f"Installing the packages failed; is the package index reachable?\n{done.stderr.strip()}"
+            "Installing the packages failed: is the package index reachable?\n"
+            + done.stderr.strip()
         )
 
 
-def remove_unused(folder: Path) -> None:
+def _remove_unused(folder: Path) -> None:
     for name in BUILD_ONLY:
         shutil.rmtree(folder / name)
     for path in sorted(folder.rglob("*"), reverse=True):
@@ -135,38 +135,34 @@ def remove_unused(folder: Path) -> None:
             path.unlink()
 
 
-def strip_libraries(architecture: Architecture, folder: Path) -> bool:
+def _strip_libraries(architecture: Architecture, folder: Path) -> bool:
     """Drops debugging symbols (about a sixth of the size) where a strip for that machine exists."""
     machine = MACHINES[architecture]
     names = [f"{machine}-linux-gnu-strip", "llvm-strip"]
     if architecture == this_architecture():
         names.append("strip")
     tool = next((found for name in names if (found := shutil.which(name))), None)
-    libraries = sorted(path for path in files(folder) if ".so" in path.suffixes)
+    libraries = sorted(path for path in _files(folder) if ".so" in path.suffixes)
     if tool is None:
         return False
     subprocess.run([tool, "--strip-unneeded", *libraries], check=True)
     return True
 
 
-def compile_bytecode(folder: Path) -> None:
-    # Lambda cannot write bytecode beside the code, and the deploy tool rewrites the dates of the zip:
-    # only bytecode that never asks its source for a date is used there.
+def _compile_bytecode(folder: Path) -> None:
+    # Lambda cannot write bytecode, and the deploy tool changes the dates inside the zip: only
+    # bytecode that never asks its source for a date is used there.
+    command = [sys.executable, "-m", "compileall", "-q", "-r", "20", "-j", "0"]
+    command += ["--invalidation-mode", "unchecked-hash", "-s", str(folder), "-p", TASK_ROOT]
     # A process of its own: the parallel compiler starts the main module again in each worker.
-    compiling = subprocess.run(
-        [sys.executable, "-m", "compileall", "-q", "-j", "0", "-r", "20"]
-        + ["-s", folder, "-p", TASK_ROOT, "--invalidation-mode", "unchecked-hash", folder],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    compiling = subprocess.run([*command, str(folder)], check=False, capture_output=True, text=True)
     if compiling.returncode:
         raise RuntimeError(f"A module does not compile:\n{compiling.stdout.strip()}")
 
 
-def write_zip(folder: Path, output: Path) -> None:
+def _write_zip(folder: Path, output: Path) -> None:
     with zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for path in files(folder):
+        for path in _files(folder):
             entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), (1980, 1, 1, 0, 0, 0))
             entry.create_system = 3
             entry.external_attr = (0o100755 if ".so" in path.suffixes else 0o100644) << 16
@@ -174,7 +170,7 @@ def write_zip(folder: Path, output: Path) -> None:
             archive.writestr(entry, path.read_bytes(), compresslevel=9)
 
 
-def files(folder: Path) -> Iterator[Path]:
+def _files(folder: Path) -> Iterator[Path]:
     yield from sorted(path for path in folder.rglob("*") if path.is_file())
 
 

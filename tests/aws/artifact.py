@@ -1,4 +1,4 @@
-"""The zip of this working tree, built once and unpacked for the tests; knows nothing of what runs it."""
+"""The zip of this working tree, built once and unpacked for the tests; knows not what runs it."""
 
 import fcntl
 import hashlib
@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,11 +52,10 @@ def installed(requirements: Path, *options: str) -> Path:
         if not folder.exists():
             unfinished = CACHE / f"{requirements.stem}-unfinished"
             shutil.rmtree(unfinished, ignore_errors=True)
-            uv = Path(sys.executable).with_name("uv")
+            command = [Path(sys.executable).with_name("uv"), "--quiet", "pip", "install"]
+            command += ["--require-hashes", "--compile-bytecode", "--link-mode", "copy", *options]
             subprocess.run(
-                [uv, "--quiet", "pip", "install", "--target", unfinished, "--require-hashes"]
-                + ["--compile-bytecode", *options, "--requirements", requirements],
-                check=True,
+                [*command, "--target", unfinished, "--requirements", requirements], check=True
             )
             unfinished.rename(folder)
     return folder
@@ -79,7 +78,7 @@ def fingerprint(*paths: Path) -> str:
 
 
 @contextmanager
-def one_at_a_time(name: str) -> Iterator[None]:
+def one_at_a_time(name: str) -> Generator[None]:
     # Test workers are processes: two of them must not build into the same folder.
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / f"{name}.lock").open("w") as lock:

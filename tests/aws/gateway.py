@@ -1,4 +1,4 @@
-"""HTTP in and out as API Gateway's HTTP API does it; knows routes and events, never what runs behind.
+"""HTTP in and out as API Gateway's HTTP API does it; knows events, never what runs behind.
 
 What it imitates is documented by AWS (payload format 2.0, route selection, quotas) unless a comment
 says that it is an assumption.
@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.parse
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -35,7 +35,7 @@ class FunctionFailed(Exception):
 
 @dataclass(frozen=True)
 class Route:
-    """One route key, such as `ANY /api/{user_id}/tasks` or `$default`, and the function behind it."""
+    """A route key, such as `ANY /api/{user_id}/tasks` or `$default`, and the function behind it."""
 
     key: str
     function: str
@@ -102,15 +102,17 @@ def find_route(routes: list[Route], method: str, path: str) -> tuple[Route, dict
     return None
 
 
-def make_event(request: HttpRequest, route: Route, parameters: dict[str, str]) -> dict[str, object]:
+def make_event(
+    request: HttpRequest, route: Route, parameters: dict[str, str], request_id: str
+) -> dict[str, object]:
     """The payload 2.0 event. Keys that have nothing to say are absent, as they are on AWS."""
     path, _, query = request.target.partition("?")
     path = urllib.parse.unquote(path)
     now = time.time()
     headers: dict[str, str] = {}
     cookies: list[str] = []
-    for name, value in request.headers:
-        name = name.lower()
+    for given, value in request.headers:
+        name = given.lower()
         if name == "cookie":
             cookies += [cookie.strip() for cookie in value.split(";") if cookie.strip()]
         elif name not in (
@@ -148,7 +150,7 @@ def make_event(request: HttpRequest, route: Route, parameters: dict[str, str]) -
                 "sourceIp": request.source_ip,
                 "userAgent": headers.get("user-agent", ""),
             },
-            "requestId": base64.b64encode(uuid.uuid4().bytes[:11]).decode(),
+            "requestId": request_id,
             "routeKey": route.key,
             "stage": "$default",
             "time": time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(now)),
@@ -224,19 +226,19 @@ def answer(
     if found is None:
         return gateway_error(404, "Not Found")
     route, parameters = found
-    event = make_event(request, route, parameters)
+    request_id = base64.b64encode(uuid.uuid4().bytes[:11]).decode()
+    event = make_event(request, route, parameters, request_id)
     try:
         response = read_result(functions[route.function](event))
     except FunctionFailed:
         response = gateway_error(500, "Internal Server Error")
-    request_id = event["requestContext"]["requestId"]  # type: ignore[index]
     return HttpResponse(
         response.status, [*response.headers, ("apigw-requestid", request_id)], response.body
     )
 
 
 @contextmanager
-def serving(routes: list[Route], functions: Mapping[str, Invoke]) -> Iterator[str]:
+def serving(routes: list[Route], functions: Mapping[str, Invoke]) -> Generator[str]:
     """A local front door; yields its base URL. Requests run in threads of their own."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -289,7 +291,7 @@ def serving(routes: list[Route], functions: Mapping[str, Invoke]) -> Iterator[st
                 return self.handle_any
             raise AttributeError(name)
 
-        def log_message(self, *arguments: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
             pass
 
     class Server(ThreadingHTTPServer):

@@ -7,18 +7,18 @@ import http.client
 import json
 import os
 import queue
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.aws.artifact import emulator_binary, lambda_runtime, unpacked_artifact
+from tests.targets.local import free_port
 
 INVOKE = "/2015-03-31/functions/function/invocations"
 
@@ -44,14 +44,13 @@ class Sandbox:
         self.port, runtime_port = free_port(), free_port()
         log, name = tempfile.mkstemp(prefix=f"sandbox-{function.name}-", suffix=".log")
         self.log = Path(name)
+        command: list[str | Path] = [emulator_binary(), "--log-level", "error"]
+        command += ["--runtime-interface-emulator-address", f"127.0.0.1:{self.port}"]
+        command += ["--runtime-api-address", f"127.0.0.1:{runtime_port}"]
         self.process = subprocess.Popen(
-            [emulator_binary(), "--log-level", "error"]
-            + ["--runtime-interface-emulator-address", f"127.0.0.1:{self.port}"]
-            + ["--runtime-api-address", f"127.0.0.1:{runtime_port}"]
-            # -S: Lambda's interpreter has no site-packages that could hide a package we forgot to ship.
-            + [sys._base_executable, "-S", "-m", "awslambdaric", function.handler],
+            [*command, *interpreter(), "-m", "awslambdaric", function.handler],
             cwd=content,
-            env=lambda_environment(function, content) | environment,
+            env={**lambda_environment(function, content), **environment},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -60,7 +59,7 @@ class Sandbox:
         self.timeout = function.timeout
 
     def invoke(self, event: object) -> object:
-        """The function's result. Raises FunctionError with Lambda's own words when there is none."""
+        """The function's result. Raises FunctionError, with Lambda's words, when there is none."""
         body = json.dumps(event).encode()
         connection = self.connect()
         try:
@@ -139,7 +138,7 @@ class Fleet:
 @contextmanager
 def running_sandbox(
     function: Function, environment: Mapping[str, str], content: Path | None = None
-) -> Iterator[Sandbox]:
+) -> Generator[Sandbox]:
     sandbox = Sandbox(function, environment, content or unpacked_artifact())
     try:
         yield sandbox
@@ -147,10 +146,9 @@ def running_sandbox(
         sandbox.close()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def interpreter() -> list[str | Path]:
+    """Python as Lambda has it: without site-packages that would hide a package we do not ship."""
+    return [Path(sys.base_prefix) / "bin" / "python3.13", "-S"]
 
 
 def lambda_environment(function: Function, content: Path) -> dict[str, str]:

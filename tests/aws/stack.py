@@ -11,7 +11,7 @@ SERVERLESS_YML = Path(__file__).resolve().parents[2] / "serverless.yml"
 
 
 class CloudFormationLoader(yaml.SafeLoader):
-    """Takes the short forms of CloudFormation (`!Ref X`) as plain values: nobody here evaluates them."""
+    """Takes CloudFormation's short forms (`!Ref X`) as plain values: nobody here evaluates them."""
 
 
 CloudFormationLoader.add_multi_constructor(
@@ -43,4 +43,4 @@ def read_routes() -> list[Route]:
 
 def read_stack() -> dict:
     # CloudFormationLoader is a SafeLoader: it makes plain values only.
-    return yaml.load(SERVERLESS_YML.read_text(), Loader=CloudFormationLoader)
+    return yaml.load(SERVERLESS_YML.read_text(), Loader=CloudFormationLoader)  # noqa: S506

@@ -1,6 +1,6 @@
-"""The deployed shape on this machine: gateway, one sandbox pool per function, the built zip inside."""
+"""What is deployed, on this machine: a gateway, and sandboxes of each function running the zip."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 
 from tests.aws.gateway import FunctionFailed, Invoke, serving
@@ -12,7 +12,7 @@ SANDBOXES_PER_FUNCTION = 3
 
 
 @contextmanager
-def serve(environment: Mapping[str, str]) -> Iterator[str]:
+def serve(environment: Mapping[str, str]) -> Generator[str]:
     """Starts every function of serverless.yml with this environment; yields the base URL."""
     with ExitStack() as stack:
         functions: dict[str, Invoke] = {}
