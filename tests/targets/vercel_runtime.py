@@ -175,9 +175,11 @@ def serve(environment: Mapping[str, str]) -> Iterator[str]:
 
 
 @contextmanager
-def deploy(environment: Mapping[str, str]) -> Iterator[Deployment]:
-    """Serve as `serve` does, but yield the deployment: its url, instances, processes and log lines."""
-    deployment = Deployment(vercel_build.build(), environment)
+def deploy(
+    environment: Mapping[str, str], built: vercel_build.Built | None = None
+) -> Iterator[Deployment]:
+    """Serve as `serve` does, `built` or this tree; yield the deployment: its url, instances, log lines."""
+    deployment = Deployment(built or vercel_build.build(), environment)
 
     class Handler(EdgeHandler):
         pass
