@@ -1,4 +1,6 @@
-"""Runs the real `vercel build` in a copy of the sources and checks what it made; knows no account and never writes into the tree."""
+"""Runs the real `vercel build` in a copy of the sources and checks what it made; knows no account
+and never writes into the tree.
+"""
 
 import argparse
 import fcntl
@@ -10,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import distributions
@@ -62,7 +64,7 @@ class BuiltFunction:
 
 @dataclass(frozen=True)
 class Built:
-    """A finished build: `output` as Vercel takes it, `functions` as its instances find them on disk."""
+    """A finished build: `output` as Vercel takes it, the folders of the functions as they run."""
 
     folder: Path
     seconds: float
@@ -77,7 +79,10 @@ class Built:
 
 
 def build(*, fresh: bool = False, root: Path = ROOT, cache: Path = CACHE) -> Built:
-    """Return the build of the present sources; make it if there is none, or if `fresh`. Raises BuildError."""
+    """Return the build of the present sources; make it if there is none, or if `fresh`.
+
+    Raises BuildError.
+    """
     cache.mkdir(parents=True, exist_ok=True)
     with _locked(cache / "lock"):
         folder = cache / _sources_digest(root)
@@ -97,7 +102,7 @@ def build(*, fresh: bool = False, root: Path = ROOT, cache: Path = CACHE) -> Bui
 
 
 def problems(built: Built, root: Path = ROOT) -> list[str]:
-    """Return one sentence for each thing in the build that must not be deployed; empty when all is well."""
+    """Return one sentence for each thing in the build that must not be deployed."""
     found = []
     expected = sorted(
         f"api/{path.stem}" for path in (root / "api").glob("*.py") if not path.stem.startswith("_")
@@ -135,7 +140,7 @@ def function_config(built: Built, name: str) -> dict:
 
 
 def tracked_files(root: Path) -> list[str]:
-    """Return the files of the work tree that are in git, or would be after `git add`, as relative paths."""
+    """Return the files that are in git, or would be after `git add`, as relative paths."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listing = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
     return sorted(name for name in set(listing.split("\0")) if name and (root / name).is_file())
@@ -198,7 +203,7 @@ def _bytecode_path(source: str) -> str:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path) -> Generator[None]:
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -262,7 +267,8 @@ def _run_vercel_build(project: Path, cache: Path) -> None:
     if code != 0:
         ended = f"ended with {code}" if code is not None else f"took over {BUILD_TIMEOUT_SECONDS} s"
         raise BuildError(
-            f"{log.read_text()}\nvercel build {ended}: read the lines above; is the package index reachable?"
+            f"{log.read_text()}\n"
+            f"vercel build {ended}: read the lines above; is the package index reachable?"
         )
 
 

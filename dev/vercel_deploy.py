@@ -1,4 +1,4 @@
-"""Hands the checked sources to Vercel, migrations first; knows no route and builds nothing itself."""
+"""Hands the checked sources to Vercel, migrations first; builds nothing itself."""
 
 import os
 import subprocess

@@ -1,4 +1,6 @@
-"""Runs the built functions under Vercel's own Python runtime behind a local stand-in for its edge; knows the build, never the code built."""
+"""The built functions under Vercel's own Python runtime, behind a local stand-in for its edge;
+knows the build, never the code that was built.
+"""
 
 import base64
 import http.client
@@ -16,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -35,8 +37,8 @@ HOP_BY_HOP = frozenset(
 )
 # Vercel's runtime puts its cold start figures here; the edge takes them out again.
 TIMING_HEADER = "x-vercel-internal-timing"
-# The instances are AWS machines: code that takes AWS_LAMBDA_FUNCTION_NAME for "this is my Lambda" is
-# wrong here, and shall fail here.
+# The instances are AWS machines: code that takes AWS_LAMBDA_FUNCTION_NAME for "this is my Lambda"
+# is wrong here, and shall fail here.
 PLATFORM_ENVIRONMENT = {
     "VERCEL": "1",
     "VERCEL_ENV": "preview",
@@ -76,7 +78,7 @@ class Instance:
     ready: threading.Event = field(default_factory=threading.Event)
 
     def stop(self) -> float:
-        """Send SIGTERM and return the seconds until the process had ended; kill it when it does not end."""
+        """Send SIGTERM, and SIGKILL if that does not end it. Gives the seconds it took."""
         started = time.monotonic()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -89,7 +91,7 @@ class Instance:
 
 
 class Deployment:
-    """The functions of one build with one environment; each instance starts at its first request."""
+    """The functions of one build with one environment; an instance starts at its first request."""
 
     def __init__(self, built: vercel_build.Built, environment: Mapping[str, str]) -> None:
         """Start nothing yet; `environment` is what an operator would set in the project."""
@@ -105,7 +107,7 @@ class Deployment:
         self._request_count = 0
 
     def instance(self, name: str) -> Instance:
-        """Return the running instance of a function ("api/tasks"); start it if it is not there or has died."""
+        """The running instance of a function ("api/tasks"); started if there is none."""
         with self._starting[name]:
             known = self.instances.get(name)
             if known is None or known.process.poll() is not None:
@@ -168,8 +170,8 @@ class Deployment:
 
 
 @contextmanager
-def serve(environment: Mapping[str, str]) -> Iterator[str]:
-    """Build if need be, then serve every endpoint group with this environment; yield the base URL."""
+def serve(environment: Mapping[str, str]) -> Generator[str]:
+    """Build if need be, and serve with these variables. Gives the base URL."""
     with deploy(environment) as deployment:
         yield deployment.url
 
@@ -177,17 +179,12 @@ def serve(environment: Mapping[str, str]) -> Iterator[str]:
 @contextmanager
 def deploy(
     environment: Mapping[str, str], built: vercel_build.Built | None = None
-) -> Iterator[Deployment]:
-    """Serve as `serve` does, `built` or this tree; yield the deployment: its url, instances, log lines."""
+) -> Generator[Deployment]:
+    """Serve this tree, or what was `built`. Gives more than the URL: instances, log lines."""
     deployment = Deployment(built or vercel_build.build(), environment)
 
-    class Handler(EdgeHandler):
-        pass
-
-    Handler.deployment = deployment
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        server.block_on_close = False
+    handler = type("Handler", (EdgeHandler,), {"deployment": deployment})
+    with EdgeServer(("127.0.0.1", 0), handler) as server:
         deployment.url = f"http://127.0.0.1:{server.server_address[1]}"
         listening = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         listening.start()
@@ -199,8 +196,16 @@ def deploy(
             deployment.stop()
 
 
+class EdgeServer(ThreadingHTTPServer):
+    """The edge's listener: a thread per client connection, and room for many that come at once."""
+
+    request_queue_size = 1024
+    daemon_threads = True
+    block_on_close = False
+
+
 class EdgeHandler(BaseHTTPRequestHandler):
-    """One client connection at the edge: routes by .vercel/output/config.json and forwards unchanged."""
+    """One client connection at the edge: routed by the build's config.json, forwarded unchanged."""
 
     deployment: Deployment
     protocol_version = "HTTP/1.1"
@@ -240,7 +245,7 @@ class EdgeHandler(BaseHTTPRequestHandler):
             instance = self.deployment.instance(name)
             status, headers, answer = self._call(instance, body)
         except (OSError, http.client.HTTPException, RuntimeError) as error:
-            print(f"{name}: {error!r}", file=sys.stderr)
+            sys.stderr.write(f"{name}: {error!r}\n")
             headers = [("content-type", "text/plain; charset=utf-8")]
             failure = b"A server error has occurred\n\nFUNCTION_INVOCATION_FAILED\n"
             self._send(500, [*headers, ("x-vercel-error", "FUNCTION_INVOCATION_FAILED")], failure)
@@ -253,8 +258,8 @@ class EdgeHandler(BaseHTTPRequestHandler):
     def _call(
         self, instance: Instance, body: bytes | None
     ) -> tuple[int, list[tuple[str, str]], bytes]:
-        # A new connection each time: kept alive, vercel-runtime 0.23.2 answers 44 ms late (Nagle and
-        # delayed acknowledgement), which says nothing about the functions.
+        # A new connection each time: kept alive, vercel-runtime 0.23.2 answers 44 ms late (Nagle
+        # and delayed acknowledgement), which says nothing about the functions.
         upstream = http.client.HTTPConnection(
             "127.0.0.1", instance.port, timeout=ANSWER_LIMIT_SECONDS
         )
@@ -266,7 +271,7 @@ class EdgeHandler(BaseHTTPRequestHandler):
             if body is not None:
                 upstream.putheader("content-length", str(len(body)))
             upstream.endheaders()
-            # An application may answer before it has read all: its answer counts, not the broken pipe.
+            # An application may answer before it has read all: the answer counts, not the pipe.
             with suppress(BrokenPipeError, ConnectionResetError):
                 upstream.send(body or b"")
             response = upstream.getresponse()
@@ -318,13 +323,13 @@ class EdgeHandler(BaseHTTPRequestHandler):
         if self.command != "HEAD" and not bodyless:
             self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
         """Say nothing: the functions log their requests."""
 
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a path leads: a function, a static file, or neither (404); with the headers of its routes."""
+    """Where a path leads: to a function, a static file or nothing; its routes' headers."""
 
     headers: list[tuple[str, str]]
     function: str = ""

@@ -1,8 +1,9 @@
-"""Builds and deployments shared by the tests of this folder; knows no route and no rule of the API."""
+"""Builds and deployments shared by the tests of this folder; knows no route and no rule."""
 
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -38,6 +39,15 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": text})
 """
 
+
+def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    """Return when it is so; fail the test when it does not become so."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.02)
+
+
 type MakeTree = Callable[[Path], Path]
 
 
@@ -49,7 +59,7 @@ def built() -> vercel_build.Built:
 
 @pytest.fixture(scope="session")
 def make_tree() -> MakeTree:
-    """Make, in an empty folder, a project with this vercel.json whose functions only echo: it needs no packages and builds in seconds."""
+    """Makes a project with this vercel.json whose functions only echo: it builds in seconds."""
 
     def make(folder: Path) -> Path:
         for name in ("vercel.json", ".vercelignore", ".python-version", ".gitignore"):

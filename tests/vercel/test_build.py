@@ -1,4 +1,4 @@
-"""What the real builder makes of this tree, and that the gate before a deployment sees what is wrong."""
+"""What the real builder makes of this tree, and that the gate sees what is wrong."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""What vercel.json makes of a request before the application sees it: the function chosen, path, query, body, headers."""
+"""What vercel.json makes of a request before the application sees it: the function, path, query."""
 
 import http.client
 import json
