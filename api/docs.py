@@ -22,14 +22,14 @@ PAGE = """<!doctype html>
 <link rel="stylesheet" href="/api/docs/swagger-ui.min.css">
 </head>
 <body>
-<div id="page"></div>
+<div id="page" data-document="/api/openapi.json"></div>
 <script src="/api/docs/swagger-ui-bundle.min.js"></script>
 <script src="/api/docs/start.js"></script>
 </body>
 </html>
 """
 START = """SwaggerUIBundle({
-  url: "/api/openapi.json",
+  url: document.getElementById("page").dataset.document,
   dom_id: "#page",
   deepLinking: true,
   persistAuthorization: true,
@@ -97,7 +97,7 @@ def _read(path: Path) -> bytes:
 def _swagger_ui() -> Path:
     # Powertools carries a copy of Swagger UI: found as a file, so that nothing of it is imported.
     spec = PathFinder.find_spec("aws_lambda_powertools")
-    [package] = (spec and spec.submodule_search_locations) or [""]
+    [package] = list(spec.submodule_search_locations or ()) if spec else [""]
     return Path(package) / "event_handler" / "openapi" / "swagger_ui"
 
 

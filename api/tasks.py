@@ -114,7 +114,7 @@ async def get_task(
     """Get one of your tasks."""
     stored = await database.run(caller.id, store.get_task, caller.id, task_id)
     known = {tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")}
-    if "*" in known or _etag(stored) in known:
+    if known == {"*"} or _etag(stored) in known:
         return Response(status_code=304, headers=_headers(stored))
     return _answer(stored)
 

@@ -1,4 +1,4 @@
-"""Secrets kept by AWS (SSM parameters, Secrets Manager), through Powertools; knows not what they are for.
+"""Secrets kept by AWS (SSM parameters, Secrets Manager), through Powertools; knows no use of them.
 
 Importing it imports boto3: settings does so only where a variable names such a secret.
 """

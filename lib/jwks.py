@@ -1,12 +1,14 @@
-"""Public keys of the token issuer: fetched, cached, bounded, stale if the source fails; knows no claims.
+"""Public keys of the token issuer: fetched, cached, bounded; knows no claims.
 
 What it defends against: a flood of tokens with invented key ids (one fetch per cooldown), a source
 that is slow, endless or gone (known keys go on), and sets that hold more than signing keys.
 """
 
 import asyncio
+import contextlib
 import http.client
 import json
+import socket
 import ssl
 import threading
 import time
@@ -203,7 +205,5 @@ def fetch(url: str, budget: float) -> bytes:
 
 def _hang_up(connection: http.client.HTTPConnection) -> None:
     if connection.sock is not None:
-        try:
-            connection.sock.shutdown(2)
-        except OSError:
-            pass  # it ended by itself just now
+        with contextlib.suppress(OSError):  # it may have ended by itself just now
+            connection.sock.shutdown(socket.SHUT_RDWR)

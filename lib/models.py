@@ -51,17 +51,17 @@ TaskId = Annotated[
 ]
 Title = Annotated[
     str,
-    BeforeValidator(_check_storable),
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    BeforeValidator(_check_storable),
     Field(description="Trimmed; 1 to 200 characters.", examples=["Buy milk"]),
 ]
 Description = Annotated[
     str,
-    BeforeValidator(_check_storable),
     StringConstraints(max_length=1000),
+    BeforeValidator(_check_storable),
     Field(description="At most 1000 characters.", examples=["Two litres, semi-skimmed"]),
 ]
-SearchText = Annotated[str, BeforeValidator(_check_storable), StringConstraints(max_length=200)]
+SearchText = Annotated[str, StringConstraints(max_length=200), BeforeValidator(_check_storable)]
 
 
 class TaskCreate(BaseModel):

@@ -10,7 +10,7 @@ from psycopg import errors as sql_errors
 
 from lib import sql
 from lib.database import Session
-from lib.errors import InvalidInput, TaskChanged, TaskNotFound, UserUnknown
+from lib.errors import InvalidInput, TaskChanged, TaskNotFound, Unavailable, UserUnknown
 from lib.models import TaskComplete, TaskCreate, TaskQuery, TaskUpdate
 
 SORT_COLUMNS = {"created": "created_at", "updated": "updated_at"}
@@ -176,8 +176,11 @@ def delete_task(session: Session, owner: str, task_id: int, versions: list[int] 
 
 
 def check_ready(session: Session) -> None:
-    """Raises psycopg.Error if the database does not answer or was never migrated."""
-    session.fetch((sql.READY, {}))
+    """Raises Unavailable if the tables are not there or not ours to use."""
+    try:
+        session.fetch((sql.READY, {}))
+    except (sql_errors.UndefinedTable, sql_errors.InsufficientPrivilege) as error:
+        raise Unavailable("The database is not prepared: run the migrations.") from error
 
 
 def _change(

@@ -8,13 +8,18 @@ Never the developer's database: DATABASE_URL and its like are taken out of the e
 import importlib
 import os
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
+from starlette.testclient import TestClient
 
+from dev.app import GROUPS, app
+from lib import database as database_module
 from lib.settings import Settings, forget_settings
 from tests.databases import Cluster, Database, running_cluster
 
@@ -96,3 +101,35 @@ def _settings_of_each_test() -> Iterator[None]:
     forget_settings()
     yield
     forget_settings()
+
+
+type StartApi = Callable[..., TestClient]
+
+
+@pytest.fixture
+def start_api(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Generator[StartApi]:
+    """Start the whole API inside the test, with variables of its own: `start_api(DOCS_ENABLED="0")`.
+
+    None takes a variable away.
+    """
+    with ExitStack() as stack:
+
+        def start(**variables: str | None) -> TestClient:
+            for name, value in (environment | variables).items():
+                if value is None:
+                    monkeypatch.delenv(name, raising=False)
+                else:
+                    monkeypatch.setenv(name, value)
+            forget_settings()
+            for group in GROUPS:
+                group.app.middleware_stack = None
+            return stack.enter_context(TestClient(app, raise_server_exceptions=False))
+
+        yield start
+        database_module.close()
+
+
+def bearer(user_id: str, **claims: object) -> dict[str, str]:
+    """The headers of a request by this user."""
+    payload = {"sub": user_id, "exp": int(time.time()) + 300, **claims}
+    return {"Authorization": f"Bearer {jwt.encode(payload, SECRET)}"}

@@ -10,25 +10,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from dev import pgbouncer, postgres
 from dev.certificate import write_certificate
 from dev.pgbouncer import PgBouncerError, Pooler
-
-PASSWORD = 'a "quoted" p%ss:word/'
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres.Server]:
-    data = tmp_path_factory.mktemp("pooled") / "data"
-    with postgres.running(data, durable=False) as server:
-        with psycopg.connect(server.url(), autocommit=True) as connection:
-            connection.execute("create role app login")
-            connection.execute(
-                sql.SQL("alter role app password {}").format(PASSWORD),
-            )
-        yield server
+from tests.dev.conftest import PASSWORD
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,8 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
+from dev.postgres import free_port
+
 
 @contextmanager
 def serve(environment: Mapping[str, str]) -> Generator[str]:
@@ -25,13 +27,6 @@ def serve(environment: Mapping[str, str]) -> Generator[str]:
     finally:
         process.terminate()
         process.wait(20)
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def wait_until_listening(port: int, process: subprocess.Popen, seconds: float = 60) -> None:
