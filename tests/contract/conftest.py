@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import httpx2
 import pytest
 
+from tests.conftest import SECRET
 from tests.contract.caller import User, claims_of, mint
 
 type NewUser = Callable[[], User]
@@ -19,16 +20,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def api_url(request: pytest.FixtureRequest) -> str:
-    """CONTRACT_BASE_URL where it is set, else the target that --target names."""
-    url = os.environ.get("CONTRACT_BASE_URL") or request.getfixturevalue("base_url")
-    return url.rstrip("/")
+def api_url(base_url: str) -> str:
+    """CONTRACT_BASE_URL where it is set, else what --target names."""
+    return base_url.rstrip("/")
 
 
 @pytest.fixture(scope="session")
 def secret() -> str:
-    """The HS256 secret that the target was started with."""
-    return os.environ.get("CONTRACT_SECRET", "contract-suite-secret-0123456789abcdef")
+    """The HS256 secret that the target was started with: CONTRACT_SECRET where it is set."""
+    return os.environ.get("CONTRACT_SECRET", SECRET)
 
 
 @pytest.fixture(scope="session")

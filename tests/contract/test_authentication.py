@@ -1,6 +1,5 @@
 """Who may: which tokens are believed, and what everybody else gets to see."""
 
-import hashlib
 import hmac
 import json
 import time
@@ -60,35 +59,39 @@ def unsigned(user: User, algorithm: object, signature: str = "") -> str:
     return f"{segment(header)}.{segment(claims_of(user.id))}.{signature}"
 
 
-def by_segments(user: User, secret: str, header: bytes, payload: bytes) -> str:
+def by_segments(secret: str, header: bytes, payload: bytes, digest: str = "sha256") -> str:
     """A token of any two parts, with the right HMAC over them."""
     text = f"{segment(header)}.{segment(payload)}"
-    return f"{text}.{segment(hmac.digest(secret.encode(), text.encode(), hashlib.sha256))}"
+    return f"{text}.{segment(hmac.digest(secret.encode(), text.encode(), digest))}"
 
 
-def tampered(user: User, secret: str) -> str:
+def by_other_hash(user: User, secret: str, digest: str) -> str:
+    """A good token in all but the algorithm, which is not the configured one."""
+    header = json.dumps({"typ": "JWT", "alg": digest.replace("sha", "HS")})
+    return by_segments(secret, header.encode(), json.dumps(claims_of(user.id)).encode(), digest)
+
+
+def tampered(user: User, _: str) -> str:
     head, _, tail = user.token.split(".")
     return f"{head}.{segment(claimed(user, sub=user.id, role='admin'))}.{tail}"
 
 
 REFUSED: dict[str, Forge] = {
-    "wrong key": lambda user, secret: signed(user, "another-secret-another-secret-another"),
+    "wrong key": lambda user, _: signed(user, "another-secret-another-secret-another"),
     "key with a newline": lambda user, secret: signed(user, secret + "\n"),
-    "alg none": lambda user, secret: unsigned(user, "none"),
-    "alg None": lambda user, secret: unsigned(user, "None"),
-    "alg NONE, signed": lambda user, secret: unsigned(user, "NONE", "c2ln"),
-    "alg empty": lambda user, secret: unsigned(user, ""),
-    "alg null": lambda user, secret: unsigned(user, None),
-    "alg a list": lambda user, secret: unsigned(user, ["HS256"]),
-    "alg a number": lambda user, secret: unsigned(user, 256),
-    "alg in lower case": lambda user, secret: unsigned(user, "hs256", user.token.split(".")[2]),
-    "HS384": lambda user, secret: mint(secret * 2, "HS384", **claims_of(user.id)),
-    "HS512 with the right key": lambda user, secret: mint(
-        secret * 2, "HS512", **claims_of(user.id)
-    ),
+    "alg none": lambda user, _: unsigned(user, "none"),
+    "alg None": lambda user, _: unsigned(user, "None"),
+    "alg NONE, signed": lambda user, _: unsigned(user, "NONE", "c2ln"),
+    "alg empty": lambda user, _: unsigned(user, ""),
+    "alg null": lambda user, _: unsigned(user, None),
+    "alg a list": lambda user, _: unsigned(user, ["HS256"]),
+    "alg a number": lambda user, _: unsigned(user, 256),
+    "alg in lower case": lambda user, _: unsigned(user, "hs256", user.token.split(".")[2]),
+    "HS384": lambda user, secret: by_other_hash(user, secret, "sha384"),
+    "HS512": lambda user, secret: by_other_hash(user, secret, "sha512"),
     "no exp": lambda user, secret: signed(user, secret, exp=...),
     "no sub": lambda user, secret: signed(user, secret, sub=...),
-    "no claims": lambda user, secret: mint(secret),
+    "no claims": lambda _, secret: mint(secret),
     "only the id claim": lambda user, secret: signed(user, secret, sub=..., id=user.id),
     "only the userId claim": lambda user, secret: signed(user, secret, sub=..., userId=user.id),
     "nbf ahead": lambda user, secret: signed(user, secret, nbf=now() + 600),
@@ -96,33 +99,29 @@ REFUSED: dict[str, Forge] = {
     "crit": lambda user, secret: with_header(user, secret, crit=["exp"]),
     "another typ": lambda user, secret: with_header(user, secret, typ="logout+jwt"),
     "payload changed": tampered,
-    "signature cut": lambda user, secret: user.token[:-4],
-    "signature empty": lambda user, secret: user.token.rpartition(".")[0] + ".",
-    "signature of zeros": lambda user, secret: unsigned(user, "HS256", "A" * 43),
-    "two parts": lambda user, secret: user.token.rpartition(".")[0],
-    "four parts": lambda user, secret: user.token + ".e30",
-    "five parts": lambda user, secret: ".".join(["e30"] * 5),
-    "dots": lambda user, secret: "..",
-    "opaque": lambda user, secret: "a1b2c3d4e5f6",
-    "session cookie": lambda user, secret: "mXv0zQ8wq1hT3yJb5nRk7uLd2cFa9eGs.q83vEjRWeJA=",
-    "quoted": lambda user, secret: f'"{user.token}"',
-    "percent-encoded": lambda user, secret: user.token.replace(".", "%2E"),
-    "standard alphabet": lambda user, secret: user.token.rpartition(".")[0] + "." + "+/" * 21 + "A",
-    "payload a list": lambda user, secret: by_segments(
-        user, secret, b'{"alg":"HS256"}', b'["sub"]'
+    "signature cut": lambda user, _: user.token[:-4],
+    "signature empty": lambda user, _: user.token.rpartition(".")[0] + ".",
+    "signature of zeros": lambda user, _: unsigned(user, "HS256", "A" * 43),
+    "two parts": lambda user, _: user.token.rpartition(".")[0],
+    "four parts": lambda user, _: user.token + ".e30",
+    "five parts": lambda *_: ".".join(["e30"] * 5),
+    "dots": lambda *_: "..",
+    "opaque": lambda *_: "a1b2c3d4e5f6",
+    "session cookie": lambda *_: "mXv0zQ8wq1hT3yJb5nRk7uLd2cFa9eGs.q83vEjRWeJA=",
+    "quoted": lambda user, _: f'"{user.token}"',
+    "percent-encoded": lambda user, _: user.token.replace(".", "%2E"),
+    "standard alphabet": lambda user, _: user.token.rpartition(".")[0] + "." + "+/" * 21 + "A",
+    "payload a list": lambda _, secret: by_segments(secret, b'{"alg":"HS256"}', b'["sub"]'),
+    "payload a text": lambda _, secret: by_segments(secret, b'{"alg":"HS256"}', b'"sub"'),
+    "payload no JSON": lambda _, secret: by_segments(secret, b'{"alg":"HS256"}', b"{"),
+    "payload no UTF-8": lambda _, secret: by_segments(
+        secret, b'{"alg":"HS256"}', b'{"sub":"\xff"}'
     ),
-    "payload a text": lambda user, secret: by_segments(user, secret, b'{"alg":"HS256"}', b'"sub"'),
-    "payload no JSON": lambda user, secret: by_segments(user, secret, b'{"alg":"HS256"}', b"{"),
-    "payload no UTF-8": lambda user, secret: by_segments(
-        user, secret, b'{"alg":"HS256"}', b'{"sub":"\xff"}'
-    ),
-    "payload very deep": lambda user, secret: by_segments(
-        user, secret, b'{"alg":"HS256"}', b"[" * 3000
-    ),
-    "header a list": lambda user, secret: by_segments(user, secret, b'["alg"]', b"{}"),
-    "header no JSON": lambda user, secret: by_segments(user, secret, b"alg", b"{}"),
-    "header without alg": lambda user, secret: by_segments(user, secret, b"{}", b"{}"),
-    "too long": lambda user, secret: "A" * 6000 + "." + "A" * 500 + "." + "A" * 43,
+    "payload very deep": lambda _, secret: by_segments(secret, b'{"alg":"HS256"}', b"[" * 3000),
+    "header a list": lambda _, secret: by_segments(secret, b'["alg"]', b"{}"),
+    "header no JSON": lambda _, secret: by_segments(secret, b"alg", b"{}"),
+    "header without alg": lambda _, secret: by_segments(secret, b"{}", b"{}"),
+    "too long": lambda *_: "A" * 6000 + "." + "A" * 500 + "." + "A" * 43,
 }
 BAD_TIMES = {
     "null": None,
@@ -232,7 +231,7 @@ def test_the_scheme_has_no_case(user: User, scheme: str) -> None:
         {"role": "admin", "scope": "all", "__proto__": {}},
         {"id": "somebody else", "userId": "somebody else"},
     ],
-    ids=lambda changes: "+".join(changes) or "plain",
+    ids=str,
 )
 def test_claims_that_nobody_checks_do_no_harm(
     user: User, secret: str, changes: dict[str, Any]
@@ -284,21 +283,21 @@ def test_a_token_expired_a_moment_ago_is_within_the_leeway_or_401(user: User, se
 @pytest.mark.parametrize("exp", BAD_TIMES.values(), ids=BAD_TIMES)
 def test_an_expiry_that_is_no_sane_number_is_401(user: User, secret: str, exp: object) -> None:
     payload = {**claims_of(user.id), "exp": exp}
-    token = by_segments(user, secret, b'{"alg":"HS256"}', json.dumps(payload).encode())
+    token = by_segments(secret, b'{"alg":"HS256"}', json.dumps(payload).encode())
     assert_refused_token(user.client.get(user.url, headers=bearer(token)))
 
 
 @pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"1e999", b"9" * 4400])
 def test_an_expiry_that_json_cannot_say_is_401(user: User, secret: str, number: bytes) -> None:
     payload = b'{"sub":"%b","exp":%b}' % (user.id.encode(), number)
-    token = by_segments(user, secret, b'{"alg":"HS256"}', payload)
+    token = by_segments(secret, b'{"alg":"HS256"}', payload)
     assert_refused_token(user.client.get(user.url, headers=bearer(token)))
 
 
 @pytest.mark.parametrize("sub", BAD_SUBJECTS.values(), ids=BAD_SUBJECTS)
 def test_a_subject_that_is_no_user_id_is_401(user: User, secret: str, sub: object) -> None:
     payload = {**claims_of(user.id), "sub": sub}
-    token = by_segments(user, secret, b'{"alg":"HS256"}', json.dumps(payload).encode())
+    token = by_segments(secret, b'{"alg":"HS256"}', json.dumps(payload).encode())
     assert_refused_token(user.client.get(user.url, headers=bearer(token)))
 
 
@@ -308,7 +307,7 @@ def test_a_subject_that_only_resembles_a_user_id_opens_nothing(
 ) -> None:
     task = user.create()
     payload = {**claims_of(user.id), "sub": sub.format(user.id)}
-    token = by_segments(user, secret, b'{"alg":"HS256"}', json.dumps(payload).encode())
+    token = by_segments(secret, b'{"alg":"HS256"}', json.dumps(payload).encode())
     assert_error(user.client.get(user.url, headers=bearer(token)), 401, 403)
     url = user.url_of(task)
     assert_error(user.client.delete(url, headers=bearer(token)), 401, 403)
@@ -338,7 +337,7 @@ def test_the_reason_is_never_more_than_expired_or_invalid(user: User, secret: st
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_every_route_refuses_a_bad_token(user: User, secret: str, route: str) -> None:
+def test_every_route_refuses_a_bad_token(user: User, route: str) -> None:
     task = user.create()
     method, path, body = ROUTES[route]
     token = signed(user, "another-secret-another-secret-another")
@@ -440,10 +439,6 @@ def test_a_stranger_gets_404_not_403_for_a_task_and_cannot_tell_it_from_a_missin
     assert "ETag" not in theirs.headers
     assert "secret" not in theirs.text
     assert user.list().json() == [task]
-
-
-def test_a_users_row_is_made_from_the_token(user: User, secret: str) -> None:
-    assert user.create()["user_id"] == user.id
 
 
 @pytest.mark.parametrize(

@@ -89,9 +89,7 @@ def test_an_old_or_unknown_tag_answers_the_task(user: User) -> None:
         assert answer.json()["description"] == "newer"
 
 
-@pytest.mark.parametrize(
-    "junk", ["", "other", '"', '"open', ",,,", "W/", "*, *", "\x7f", "é", "x" * 5000]
-)
+@pytest.mark.parametrize("junk", ["", "other", '"', '"open', ",,,", "W/", "\x7f", "é", "x" * 5000])
 def test_junk_as_if_none_match_answers_the_task_or_is_refused(user: User, junk: str) -> None:
     task = user.create()
     answer = user.get(task, headers={"If-None-Match": junk.encode()})
@@ -145,6 +143,17 @@ def test_junk_as_if_match_is_refused_and_changes_nothing(user: User, kind: str, 
     assert user.read(task) == task
 
 
+def test_tags_in_several_headers_are_one_list(user: User) -> None:
+    # Gateways join repeated headers: what a client means must not depend on them.
+    task = user.create()
+    tag = tag_of(user, task)
+    for first, second in ((tag, '"other"'), ('"other"', tag)):
+        headers = [*user.headers.items(), ("If-None-Match", first), ("If-None-Match", second)]
+        assert user.client.get(user.url_of(task), headers=headers).status_code == 304
+        headers = [*user.headers.items(), ("If-Match", first), ("If-Match", second)]
+        assert user.client.put(user.url_of(task), headers=headers, json={}).status_code == 200
+
+
 def test_a_stale_tag_is_412_also_where_nothing_would_change(user: User) -> None:
     task = user.create()
     old = stale_tag(user, task)
@@ -182,7 +191,7 @@ def test_the_tag_of_each_answer_is_the_key_to_the_next_change(user: User) -> Non
 
 def test_40_parallel_toggles_lose_none(user: User) -> None:
     task = user.create()
-    answers = at_once(40, lambda number: user.complete(task))
+    answers = at_once(40, lambda _: user.complete(task))
     assert [answer.status_code for answer in answers] == [200] * 40
     assert Counter(answer.json()["completed"] for answer in answers) == {True: 20, False: 20}
     assert len({etag(answer) for answer in answers}) == 40
@@ -195,7 +204,7 @@ def test_40_parallel_toggles_lose_none(user: User) -> None:
 
 def test_41_parallel_toggles_end_on_the_other_side(user: User) -> None:
     task = user.create()
-    at_once(41, lambda number: user.complete(task))
+    at_once(41, lambda _: user.complete(task))
     assert user.read(task)["completed"] is True
 
 
@@ -235,7 +244,7 @@ def test_of_parallel_changes_of_every_kind_with_the_same_tag_exactly_one_wins(us
 def test_a_counter_under_if_match_counts_exactly(user: User) -> None:
     task = user.create("0")
 
-    def count_up(number: int) -> None:
+    def count_up(_: int) -> None:
         for _ in range(200):
             now = user.get(task)
             title = str(int(now.json()["title"]) + 1)
@@ -251,7 +260,7 @@ def test_a_counter_under_if_match_counts_exactly(user: User) -> None:
 
 def test_of_parallel_deletes_exactly_one_succeeds(user: User) -> None:
     task = user.create()
-    answers = at_once(10, lambda number: user.delete(task))
+    answers = at_once(10, lambda _: user.delete(task))
     assert Counter(answer.status_code for answer in answers) == {204: 1, 404: 9}
 
 

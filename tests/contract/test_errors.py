@@ -373,9 +373,8 @@ def test_a_reused_key_does_not_repeat_what_was_sent(user: User) -> None:
     assert CANARY not in answer.text
 
 
-@pytest.mark.parametrize(
-    "telling", ["traceback", "psycopg", "sqlalchemy", "pydantic", "starlette", "select ", 'file "']
-)
-def test_no_error_tells_of_the_inside(user: User, telling: str) -> None:
+def test_no_error_tells_of_the_inside(user: User) -> None:
+    inside = ["traceback", "psycopg", "sqlalchemy", "pydantic", "starlette", "select ", 'file "']
     for ask in ECHOES.values():
-        assert telling not in ask(user).text.lower()
+        text = ask(user).text.lower()
+        assert [word for word in inside if word in text] == []

@@ -131,7 +131,7 @@ def test_a_late_repeat_of_a_toggle_does_not_bring_a_deleted_task_back(user: User
 def test_a_create_that_arrives_ten_times_at_once_happens_once(user: User) -> None:
     user.create("the row of the user is there already")
     key = new_key()
-    answers = at_once(10, lambda number: user.post({"title": "Buy milk"}, headers=key))
+    answers = at_once(10, lambda _: user.post({"title": "Buy milk"}, headers=key))
     assert answers[0].status_code == 201
     for answer in answers:
         assert_replay(answer, answers[0])
@@ -140,7 +140,7 @@ def test_a_create_that_arrives_ten_times_at_once_happens_once(user: User) -> Non
 
 def test_the_very_first_create_of_a_user_may_arrive_ten_times_at_once(user: User) -> None:
     key = new_key()
-    answers = at_once(10, lambda number: user.post({"title": "Buy milk"}, headers=key))
+    answers = at_once(10, lambda _: user.post({"title": "Buy milk"}, headers=key))
     assert answers[0].status_code == 201
     for answer in answers:
         assert_replay(answer, answers[0])
@@ -149,7 +149,7 @@ def test_the_very_first_create_of_a_user_may_arrive_ten_times_at_once(user: User
 
 def test_a_toggle_that_arrives_ten_times_at_once_happens_once(user: User) -> None:
     task, key = user.create(), new_key()
-    answers = at_once(10, lambda number: user.complete(task, headers=key))
+    answers = at_once(10, lambda _: user.complete(task, headers=key))
     assert answers[0].status_code == 200
     for answer in answers:
         assert_replay(answer, answers[0])
@@ -193,7 +193,7 @@ def test_one_key_for_two_tasks_at_once_completes_exactly_one(user: User) -> None
         {"title": "Buy milk", "description": "Two litres"},
         {"title": "Buy milk", "completed": True},
     ],
-    ids=lambda other: "+".join(other),
+    ids="+".join,
 )
 def test_a_key_with_another_body_is_422_and_creates_nothing(
     user: User, other: dict[str, object]

@@ -1,9 +1,9 @@
 """The six task routes in fair weather: what they answer and what they change."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
-import httpx2
 import pytest
 
 from tests.contract.answers import (
@@ -100,7 +100,7 @@ def test_get_answers_the_task(user: User) -> None:
         {"title": "Buy bread", "description": None},
         {"title": "Buy bread", "description": "A big one", "completed": False},
     ],
-    ids=lambda change: "+".join(change),
+    ids="+".join,
 )
 def test_put_changes_the_given_fields_and_leaves_the_others(
     user: User, change: dict[str, object]
@@ -146,7 +146,7 @@ def test_every_change_moves_updated_at_strictly_forward(user: User) -> None:
         seen.append(user.put(task, {"title": f"title {number}"}).json()["updated_at"])
         seen.append(user.complete(task).json()["updated_at"])
     moments = [moment(text) for text in seen]
-    assert all(earlier < later for earlier, later in zip(moments, moments[1:], strict=False))
+    assert all(earlier < later for earlier, later in pairwise(moments))
 
 
 def test_complete_without_a_body_toggles(user: User) -> None:
@@ -232,7 +232,7 @@ def test_a_title_is_free_to_come_twice(user: User, new_user: NewUser) -> None:
     assert new_user().create("same")["title"] == "same"
 
 
-def test_a_body_on_get_is_ignored(user: User, client: httpx2.Client) -> None:
+def test_a_body_on_get_is_ignored(user: User) -> None:
     task = user.create()
     answer = user.get(task, content=b"{not json", headers={"Content-Type": "application/json"})
     assert answer.status_code == 200
