@@ -32,9 +32,12 @@ START_LIMIT_SECONDS = 60
 ANSWER_LIMIT_SECONDS = 60
 STOP_LIMIT_SECONDS = 10
 REGION = "iad1"
+# Only the edge may say these; what a client sends of them does not go on.
+EDGE_HEADERS = ("x-vercel-", "x-forwarded-", "x-real-ip")
 HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "transfer-encoding", "te", "upgrade", "proxy-connection"}
 )
+REPLACED_HEADERS = HOP_BY_HOP | {"content-length"}
 # Vercel's runtime puts its cold start figures here; the edge takes them out again.
 TIMING_HEADER = "x-vercel-internal-timing"
 # The instances are AWS machines: code that takes AWS_LAMBDA_FUNCTION_NAME for "this is my Lambda"
@@ -72,8 +75,6 @@ class Instance:
     port: int = 0
     start_ms: float = 0.0
     lines: deque[LogLine] = field(default_factory=lambda: deque(maxlen=20_000))
-    started_requests: set[int] = field(default_factory=set)
-    ended_requests: set[int] = field(default_factory=set)
     failure: str = ""
     ready: threading.Event = field(default_factory=threading.Event)
 
@@ -223,7 +224,13 @@ class EdgeHandler(BaseHTTPRequestHandler):
         # parse_request() shortens a leading "//"; what the client sent goes on.
         self.path = self.raw_requestline.split()[1].decode("latin-1")
         with suppress(BrokenPipeError, ConnectionResetError):
-            self._answer(_read_body(self))
+            try:
+                body = _read_body(self)
+            except ValueError:
+                self.close_connection = True
+                self._send(400, [("content-type", "text/plain")], b"Bad Request\n")
+            else:
+                self._answer(body)
             self.wfile.flush()
 
     def _answer(self, body: bytes | None) -> None:
@@ -280,19 +287,13 @@ class EdgeHandler(BaseHTTPRequestHandler):
             upstream.close()
 
     def _request_headers(self) -> list[tuple[str, str]]:
-        edge_only = ("x-vercel-", "x-forwarded-", "x-real-ip")
         kept = [
             (key, value)
             for key, value in self.headers.items()
-            if key.lower() not in HOP_BY_HOP | {"content-length"}
-            and (
-                not key.lower().startswith(edge_only) or key.lower() == "x-vercel-protection-bypass"
-            )
+            if key.lower() not in REPLACED_HEADERS and not key.lower().startswith(EDGE_HEADERS)
         ]
-        client = self.client_address[0]
-        invocation = (
-            f"{secrets.token_hex(3)[:5]}-{time.time_ns() // 1_000_000}-{secrets.token_hex(6)}"
-        )
+        client, now = self.client_address[0], time.time_ns() // 1_000_000
+        invocation = f"{secrets.token_hex(3)}-{now}-{secrets.token_hex(6)}"
         return [
             *kept,
             ("x-forwarded-for", client),
@@ -404,10 +405,6 @@ def _note_message(message: dict, instance: Instance) -> None:
         case "server-started":
             instance.port = payload["httpPort"]
             instance.ready.set()
-        case "handler-started":
-            instance.started_requests.add(request_id)
-        case "end":
-            instance.ended_requests.add(request_id)
         case "log":
             text = base64.b64decode(payload["message"]).decode(errors="replace")
             channel = payload.get("stream") or payload.get("level", "")
