@@ -1,0 +1,221 @@
+"""What dev/postgres.py promises: rows survive, no server is left, refusals are sentences."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from dev.postgres import PostgresError, running
+
+OTHER_PROCESS = """
+import sys, time
+from pathlib import Path
+from dev.postgres import running
+with running(Path(sys.argv[1]), durable=sys.argv[2] == "durable") as server:
+    print(server.pid, server.port, server.password, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One data folder for the module: each test finds and leaves it stopped."""
+    return tmp_path_factory.mktemp("postgres") / "data"
+
+
+def start_elsewhere(data: Path, how: str) -> tuple[subprocess.Popen[str], int, str]:
+    """A server of another process: that process, the server's pid and its URL."""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", OTHER_PROCESS, data, how],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert parent.stdout is not None
+    with parent.stdout as lines:
+        pid, port, password = lines.readline().split()
+    url = f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres?sslmode=disable"
+    return parent, int(pid), url
+
+
+def await_end(pid: int, seconds: float) -> None:
+    give_up = time.monotonic() + seconds
+    while True:
+        try:
+            os.readlink(f"/proc/{pid}/cwd")
+        except FileNotFoundError:
+            return
+        assert time.monotonic() < give_up, f"process {pid} still runs"
+        time.sleep(0.01)
+
+
+def test_rows_survive_a_restart(data: Path) -> None:
+    with running(data, durable=True) as server, psycopg.connect(server.url()) as connection:
+        connection.execute("create table kept (n int)")
+        connection.execute("insert into kept select generate_series(1, 1000)")
+    await_end(server.pid, 0)
+    with running(data, durable=True) as server, psycopg.connect(server.url()) as connection:
+        assert connection.execute("select count(*) from kept").fetchone() == (1000,)
+        connection.execute("drop table kept")
+
+
+def test_the_password_is_for_the_owner_only_and_is_asked_for(data: Path) -> None:
+    with running(data, durable=False) as server:
+        file = data / "password"
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert server.password == file.read_text()
+        assert server.password not in repr(server)
+        with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+            psycopg.connect(server.url(password="wrong"))
+
+
+def test_letters_beyond_ascii_fold_and_sort_as_on_neon(data: Path) -> None:
+    with running(data, durable=False) as server, psycopg.connect(server.url()) as connection:
+        row = connection.execute("select 'été' ilike 'ÉT%', lower('ÀÉЖ'), upper('zoë')").fetchone()
+        assert row == (True, "àéж", "ZOË")
+        words = connection.execute("select w from unnest(array['é','b','B','a']) w order by w")
+        assert [word for (word,) in words] == ["B", "a", "b", "é"]
+
+
+def test_durable_and_throw_away_servers_differ_only_in_what_they_promise(data: Path) -> None:
+    def settings(durable: bool) -> list[str]:
+        with running(data, durable=durable) as server, psycopg.connect(server.url()) as connection:
+            rows = connection.execute(
+                "select setting from pg_settings"
+                " where name in ('fsync', 'synchronous_commit', 'full_page_writes')"
+            )
+            return [setting for (setting,) in rows]
+
+    assert settings(durable=True) == ["on", "on", "on"]
+    assert settings(durable=False) == ["off", "off", "off"]
+
+
+def test_a_second_start_on_the_same_folder_is_refused_with_one_sentence(data: Path) -> None:
+    parent, pid, url = start_elsewhere(data, "durable")
+    try:
+        started = time.monotonic()
+        with pytest.raises(PostgresError) as refusal, running(data, durable=True):
+            pass
+        assert str(refusal.value) == (
+            f"PostgreSQL already runs on this data folder (pid {pid}): {data}."
+        )
+        assert time.monotonic() - started < 2
+        psycopg.connect(url).close()
+    finally:
+        parent.kill()
+        parent.wait()
+    await_end(pid, 10)
+
+
+def test_killing_the_parent_stops_the_server_and_keeps_the_rows(data: Path) -> None:
+    parent, pid, url = start_elsewhere(data, "durable")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("create table kept (n int)")
+        connection.execute("insert into kept values (7)")
+        parent.kill()
+        parent.wait()
+        # No waiting here: the next start must cope with a server that is still shutting down.
+        with running(data, durable=True) as server, psycopg.connect(server.url()) as again:
+            assert again.execute("select n from kept").fetchall() == [(7,)]
+            again.execute("drop table kept")
+    await_end(pid, 0)
+
+
+def test_a_killed_server_recovers_at_the_next_start(data: Path) -> None:
+    with running(data, durable=True) as server, psycopg.connect(server.url()) as connection:
+        connection.execute("create table kept (n int)")
+        connection.execute("insert into kept select generate_series(1, 1000)")
+        connection.commit()
+        os.kill(server.pid, signal.SIGKILL)
+    # The dead server's postmaster.pid is still there, and its children may be.
+    assert (data / "cluster" / "postmaster.pid").exists()
+    with running(data, durable=True) as server, psycopg.connect(server.url()) as connection:
+        assert connection.execute("select count(*) from kept").fetchone() == (1000,)
+        connection.execute("drop table kept")
+
+
+def test_a_pid_that_now_belongs_to_another_program_is_no_obstacle(data: Path) -> None:
+    other = subprocess.Popen(["sleep", "600"])
+    try:
+        pid_file = data / "cluster" / "postmaster.pid"
+        with running(data, durable=True):
+            lines = pid_file.read_text().split("\n")
+        pid_file.write_text("\n".join([str(other.pid), *lines[1:]]))
+        with running(data, durable=True) as server:
+            psycopg.connect(server.url()).close()
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_a_server_that_cannot_start_shows_its_log_at_once(data: Path) -> None:
+    settings = data / "cluster" / "postgresql.auto.conf"
+    before = settings.read_text()
+    settings.write_text("shared_buffers = 'a lot'\n")
+    started = time.monotonic()
+    try:
+        with pytest.raises(PostgresError, match="PostgreSQL ended at once") as refusal:
+            running(data, durable=True).__enter__()
+    finally:
+        settings.write_text(before)
+    assert 'invalid value for parameter "shared_buffers"' in str(refusal.value)
+    assert time.monotonic() - started < 10
+
+
+def test_a_taken_port_is_named(data: Path) -> None:
+    with running(data, durable=True) as server:
+        taken = server.port
+        other = data.with_name("other")
+        with pytest.raises(PostgresError, match=f"Port {taken} is taken"):
+            running(other, durable=False, port=taken).__enter__()
+        # The folder that was made on the way is whole: it starts on another port.
+        with running(other, durable=False) as second:
+            assert second.port != taken
+
+
+def test_an_interrupted_initdb_leaves_nothing_half_made(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    parent = subprocess.Popen([sys.executable, "-c", OTHER_PROCESS, data, "throw-away"])
+    while not list(data.glob("unfinished-*/global")):
+        assert parent.poll() is None
+        time.sleep(0.005)
+    parent.kill()
+    parent.wait()
+    assert not (data / "cluster").exists()
+    with running(data, durable=False) as server, psycopg.connect(server.url()) as connection:
+        assert connection.execute("select 1").fetchone() == (1,)
+    assert (data / "cluster" / "PG_VERSION").exists()
+
+
+def test_a_lost_or_wrong_password_file_is_explained(data: Path) -> None:
+    file = data / "password"
+    right = file.read_text()
+    try:
+        file.write_text("wrong")
+        with pytest.raises(PostgresError, match="is not the password of this PostgreSQL"):
+            running(data, durable=True).__enter__()
+        file.unlink()
+        with pytest.raises(PostgresError, match="password is missing: restore it"):
+            running(data, durable=True).__enter__()
+    finally:
+        file.write_text(right)
+        file.chmod(0o600)
+
+
+def test_names_and_passwords_with_special_characters_survive_the_url(data: Path) -> None:
+    with running(data, durable=False) as server:
+        with psycopg.connect(server.url(), autocommit=True) as connection:
+            connection.execute("""create role "a/b@c" login password 'p:w/%#?'""")
+            connection.execute('create database "d/é"')
+        url = server.url("d/é", user="a/b@c", password="p:w/%#?")
+        with psycopg.connect(url) as connection:
+            row = connection.execute("select current_user, current_database()").fetchone()
+        assert row == ("a/b@c", "d/é")
+        with psycopg.connect(server.url(), autocommit=True) as connection:
+            connection.execute('drop database "d/é"')
+            connection.execute('drop role "a/b@c"')
