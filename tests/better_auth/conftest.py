@@ -1,5 +1,8 @@
 """One PostgreSQL for the tests with the real Better Auth, and a new database for whoever asks."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -8,6 +11,7 @@ import psycopg
 import pytest
 
 from dev import postgres
+from tests.better_auth.servers import ROOT
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +30,33 @@ def new_database(server: postgres.Server) -> Callable[[], str]:
         with psycopg.connect(server.url(), autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{name}"')
         return server.url(name)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def migrate() -> Callable[[str], None]:
+    """Apply our migrations to a database, as a deployment does."""
+
+    def apply(url: str) -> None:
+        env = {**os.environ, "DATABASE_URL": url, "DATABASE_URL_UNPOOLED": url}
+        command = [sys.executable, "-m", "alembic", "upgrade", "head"]
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    return apply
+
+
+@pytest.fixture(scope="session")
+def migrated_database(
+    new_database: Callable[[], str], migrate: Callable[[str], None]
+) -> Callable[[], str]:
+    """The URL of a new database with our tables at every call."""
+
+    def make() -> str:
+        url = new_database()
+        migrate(url)
+        return url
 
     return make
 

@@ -27,6 +27,7 @@ export class ApiError extends Error {
 
 type Token = { text: string; userId: string; refreshAt: number };
 let token: Token | null = null;
+let owner: string | null = null;
 let refresh: Promise<Token> | null = null;
 
 function readToken(text: string): Token {
@@ -44,7 +45,9 @@ function currentToken(): Promise<Token> {
     .then((text) => {
       if (!text) throw new ApiError(401, "Sign in again.");
       const fresh = readToken(text);
-      if (refresh === mine) token = fresh; // not after forgetToken()
+      // Another tab may have signed in as somebody else: what one began must not land with the other.
+      if (owner && owner !== fresh.userId) throw new ApiError(401, "Another user signed in. Reload the page.");
+      if (refresh === mine) [token, owner] = [fresh, fresh.userId]; // not after forgetToken()
       return fresh;
     })
     .finally(() => {
@@ -56,8 +59,7 @@ function currentToken(): Promise<Token> {
 
 /** Call it at sign-out and whenever somebody else signs in. */
 export function forgetToken(): void {
-  token = null;
-  refresh = null;
+  token = owner = refresh = null;
 }
 
 async function call(method: string, path: string, body?: unknown, more?: Record<string, string>): Promise<Response> {

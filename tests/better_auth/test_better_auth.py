@@ -1,0 +1,279 @@
+"""People who sign up with the real Better Auth work with their tasks through the real API."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+import psycopg
+import pytest
+
+from tests.better_auth.servers import SECRET, BetterAuth, Person, api, better_auth, free_port
+
+ASYMMETRIC = ["eddsa", "es256", "rs256"]
+WAYS = ["hs256-hook", "hs256-route", "eddsa-plain", *ASYMMETRIC]
+PASSWORD = "a-password-of-a-test"  # noqa: S105
+# The API asks for the key set at most once in 10 seconds, so a new key may be unknown that long.
+NEW_KEY_SECONDS = 15
+
+
+@dataclass
+class World:
+    """Better Auth and the API beside it, on one database that our migrations made first."""
+
+    auth: BetterAuth
+    api: str
+    database: str
+
+    def client(self, person: Person, token: str | None = None) -> httpx2.Client:
+        """A client of the person's own tasks: "" lists them, "/1" is one of them."""
+        return tasks_client(self.api, person, token or person.token())
+
+
+def tasks_client(api_url: str, person: Person, token: str) -> httpx2.Client:
+    headers = {"authorization": f"Bearer {token}"}
+    return httpx2.Client(base_url=f"{api_url}/api/{person.id}/tasks", headers=headers, timeout=20)
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def world(
+    request: pytest.FixtureRequest,
+    migrated_database: Callable[[], str],
+    logs: Callable[[str], Path],
+) -> Iterator[World]:
+    database = migrated_database()
+    with ExitStack() as stack:
+        auth = stack.enter_context(better_auth(request.param, database, logs(request.param)))
+        settings = {**auth.environment_of_api(), "PROVISION_USERS": "false"}
+        url = stack.enter_context(api(database, logs("api"), **settings))
+        yield World(auth, url, database)
+
+
+@pytest.fixture(scope="module")
+def alice(world: World) -> Person:
+    return world.auth.sign_up("alice@example.com")
+
+
+@pytest.fixture(scope="module")
+def bob(world: World) -> Person:
+    return world.auth.sign_up("bob@example.com")
+
+
+def test_better_auth_finds_our_users_table_as_its_own(world: World) -> None:
+    assert "users" not in world.auth.created
+    assert {"session", "account", "verification"} <= set(world.auth.created)
+    assert world.auth.added == []
+
+
+def test_own_tasks_are_made_listed_edited_toggled_and_deleted(world: World, alice: Person) -> None:
+    with world.client(alice) as mine:
+        made = mine.post("", json={"title": "Buy milk"})
+        assert made.status_code == 201, made.text
+        task = made.json()
+        assert task["user_id"] == alice.id
+        path = f"/{task['id']}"
+        assert task["id"] in [each["id"] for each in mine.get("").json()]
+        assert mine.put(path, json={"description": "Two litres"}).json()["title"] == "Buy milk"
+        assert mine.patch(f"{path}/complete").json()["completed"] is True
+        assert mine.get(path).json()["description"] == "Two litres"
+        assert mine.delete(path).status_code == 204
+        assert mine.get(path).status_code == 404
+
+
+def test_path_of_somebody_else_is_forbidden(world: World, alice: Person, bob: Person) -> None:
+    with tasks_client(world.api, bob, alice.token()) as with_path_of_bob:
+        assert with_path_of_bob.get("").status_code == 403
+        assert with_path_of_bob.post("", json={"title": "For Bob"}).status_code == 403
+    with world.client(bob) as his:
+        assert his.get("").json() == []
+
+
+def test_task_of_somebody_else_is_not_found(world: World, alice: Person, bob: Person) -> None:
+    with world.client(alice) as hers, world.client(bob) as his:
+        task = hers.post("", json={"title": "Private"}).json()
+        path = f"/{task['id']}"
+        answers = [
+            his.get(path),
+            his.put(path, json={"title": "Taken"}),
+            his.patch(f"{path}/complete"),
+            his.delete(path),
+        ]
+        assert [answer.status_code for answer in answers] == [404] * 4
+        assert hers.get(path).json() == task
+
+
+def test_sign_out_ends_new_tokens_and_old_ones_live_on_until_they_expire(world: World) -> None:
+    carol = world.auth.sign_up("carol@example.com")
+    token = carol.token()
+    carol.browser.post("/api/auth/sign-out").raise_for_status()
+    assert carol.browser.get(carol.token_path).status_code == 401
+    with world.client(carol, token) as hers:
+        assert hers.get("").status_code == 200
+
+
+def test_expired_token_is_refused_as_expired(world: World, alice: Person) -> None:
+    world.auth.set_clock(-3600)
+    try:
+        token = alice.token()
+    finally:
+        world.auth.set_clock(0)
+    with world.client(alice, token) as hers:
+        answer = hers.get("")
+    assert answer.status_code == 401
+    assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+    assert "expired" in answer.json()["detail"]
+
+
+def test_deleted_user_takes_the_tasks_along_and_the_live_token_gets_a_clear_answer(
+    world: World,
+) -> None:
+    dora = world.auth.sign_up("dora@example.com")
+    with world.client(dora) as hers:
+        for number in range(3):
+            key = {"idempotency-key": f"key-{number}"}
+            assert hers.post("", json={"title": f"{number}"}, headers=key).status_code == 201
+        dora.browser.post("/api/auth/delete-user", json={"password": PASSWORD}).raise_for_status()
+        with psycopg.connect(world.database) as connection:
+            left = connection.execute(
+                "SELECT (SELECT count(*) FROM users WHERE id = %(id)s),"
+                " (SELECT count(*) FROM tasks WHERE user_id = %(id)s)",
+                {"id": dora.id},
+            ).fetchone()
+        assert left == (0, 0)
+        assert hers.get("").json() == []
+        refused = hers.post("", json={"title": "From beyond"})
+        assert refused.status_code == 403
+        assert refused.json()["detail"]
+    again = world.auth.sign_up("dora@example.com")
+    with world.client(again) as hers:
+        assert hers.post("", json={"title": "A new start"}).status_code == 201
+
+
+def test_better_auth_may_come_first(
+    new_database: Callable[[], str],
+    migrate: Callable[[str], None],
+    logs: Callable[[str], Path],
+) -> None:
+    database = new_database()
+    with better_auth("hs256-hook", database, logs("better-auth-first")) as auth:
+        assert "users" in auth.created
+        early = auth.sign_up("early@example.com")
+        migrate(database)
+        with (
+            api(database, logs("api"), **auth.environment_of_api()) as url,
+            tasks_client(url, early, early.token()) as hers,
+        ):
+            assert hers.post("", json={"title": "First"}).status_code == 201
+    with better_auth("hs256-hook", database, logs("better-auth-again")) as auth:
+        assert (auth.created, auth.added) == ([], [])
+
+
+def test_token_of_the_previous_secret_is_accepted_during_a_rotation(
+    migrated_database: Callable[[], str], logs: Callable[[str], Path]
+) -> None:
+    database = migrated_database()
+    with better_auth("hs256-hook", database, logs("rotation")) as auth:
+        person = auth.sign_up("alice@example.com")
+        settings = auth.environment_of_api()
+        settings["BETTER_AUTH_SECRET"] = "the-new-secret-of-a-rotation-0123456789"
+        with (
+            api(database, logs("api"), **settings) as url,
+            tasks_client(url, person, person.token()) as hers,
+        ):
+            assert hers.get("").status_code == 401
+        settings["BETTER_AUTH_SECRET_PREVIOUS"] = SECRET
+        with (
+            api(database, logs("api"), **settings) as url,
+            tasks_client(url, person, person.token()) as hers,
+        ):
+            assert hers.get("").status_code == 200
+
+
+def test_plain_jwt_plugin_against_an_api_set_to_hs256_is_named_in_the_log(
+    migrated_database: Callable[[], str], logs: Callable[[str], Path]
+) -> None:
+    database, log = migrated_database(), logs("api")
+    with (
+        better_auth("eddsa-plain", database, logs("eddsa-plain")) as auth,
+        api(database, log, BETTER_AUTH_SECRET=SECRET) as url,
+    ):
+        person = auth.sign_up("alice@example.com")
+        token = person.token()
+        with tasks_client(url, person, token) as hers:
+            answer = hers.get("")
+    assert answer.status_code == 401
+    assert "EdDSA" not in answer.text
+    said = log.read_text()
+    assert "EdDSA" in said
+    assert "JWT_ALGORITHM" in said
+    assert token.split(".")[1] not in said
+
+
+@pytest.mark.parametrize("way", ASYMMETRIC)
+def test_rotated_key_is_picked_up_and_the_old_one_stays_valid(
+    way: str, migrated_database: Callable[[], str], logs: Callable[[str], Path]
+) -> None:
+    database = migrated_database()
+    lives = {"TOKEN_LIFE": "4h", "ROTATION_SECONDS": "3600"}
+    with (
+        better_auth(way, database, logs(way), **lives) as auth,
+        api(database, logs("api"), **auth.environment_of_api()) as url,
+    ):
+        # Before any token there is a key set all the same: Better Auth makes a key when asked for it.
+        auth.set_clock(-2 * 3600)
+        person = auth.sign_up("alice@example.com")
+        old = person.token()
+        with tasks_client(url, person, old) as hers:
+            assert hers.get("").status_code == 200
+        auth.set_clock(0)
+        new = person.token()
+        assert len(httpx2.get(auth.jwks_url).json()["keys"]) == 2
+        with tasks_client(url, person, new) as hers:
+            began = time.monotonic()
+            while (answer := hers.get("")).status_code != 200:
+                assert answer.status_code in (401, 503)
+                assert time.monotonic() - began < NEW_KEY_SECONDS
+                time.sleep(0.5)
+        with tasks_client(url, person, old) as hers:
+            assert hers.get("").status_code == 200
+
+
+def test_keys_once_read_outlast_better_auth_and_none_at_all_is_503(
+    migrated_database: Callable[[], str], logs: Callable[[str], Path]
+) -> None:
+    database = migrated_database()
+    with ExitStack() as stack:
+        with better_auth("eddsa", database, logs("eddsa")) as auth:
+            person = auth.sign_up("alice@example.com")
+            token = person.token()
+            settings = auth.environment_of_api()
+            warm = stack.enter_context(api(database, logs("api"), **settings))
+            with tasks_client(warm, person, token) as hers:
+                assert hers.get("").status_code == 200
+        with tasks_client(warm, person, token) as hers:
+            assert hers.get("").status_code == 200
+        settings["JWKS_URL"] = f"http://127.0.0.1:{free_port()}/api/auth/jwks"
+        cold = stack.enter_context(api(database, logs("api"), **settings))
+        with tasks_client(cold, person, token) as hers:
+            answer = hers.get("")
+        assert answer.status_code == 503
+        assert int(answer.headers["retry-after"]) > 0
+
+
+def test_key_set_in_the_environment_needs_no_better_auth(
+    migrated_database: Callable[[], str], logs: Callable[[str], Path]
+) -> None:
+    database = migrated_database()
+    with better_auth("eddsa", database, logs("eddsa")) as auth:
+        person = auth.sign_up("alice@example.com")
+        token = person.token()
+        settings = auth.environment_of_api()
+        del settings["JWKS_URL"]
+        settings["JWKS"] = httpx2.get(auth.jwks_url).text
+    with (
+        api(database, logs("api"), **settings) as url,
+        tasks_client(url, person, token) as hers,
+    ):
+        assert hers.post("", json={"title": "Alone"}).status_code == 201
