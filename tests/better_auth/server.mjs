@@ -15,10 +15,14 @@ import { build } from "esbuild";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 const ways = {
-  "hs256-hook": { auth: "frontend/hs256/lib/auth.ts" },
+  "hs256-hook": {
+    auth: "frontend/hs256/lib/auth.ts",
+    authRoute: "frontend/hs256/app/api/auth/[...all]/route.ts",
+  },
   "hs256-route": {
     auth: "frontend/hs256-route/lib/auth.ts",
     tokenRoute: "frontend/hs256-route/app/api/token/route.ts",
+    fetchToken: "frontend/hs256-route/lib/fetch-token.ts",
   },
   eddsa: { auth: "frontend/eddsa/lib/auth.ts" },
   "eddsa-plain": { auth: "plain.ts" },
@@ -36,7 +40,8 @@ async function loadFrontend(way) {
   const folder = join(here, "node_modules", ".fixture");
   const outfile = join(folder, `${required("WAY")}.${process.pid}.mjs`);
   const exported = [`export { auth } from "./${way.auth}";`];
-  if (way.tokenRoute) exported.push(`export { GET } from "./${way.tokenRoute}";`);
+  if (way.authRoute) exported.push(`export * as authRoute from "./${way.authRoute}";`);
+  if (way.tokenRoute) exported.push(`export * as tokenRoute from "./${way.tokenRoute}";`);
   await mkdir(folder, { recursive: true });
   await build({
     stdin: { contents: exported.join("\n"), resolveDir: here, loader: "ts" },
@@ -58,23 +63,20 @@ function adjustTokens(auth, way) {
   if (process.env.ROTATION_SECONDS) options.jwks.rotationInterval = Number(process.env.ROTATION_SECONDS);
 }
 
-async function bundlePage(entry) {
+async function bundlePage(entry, way) {
+  const ownFetchToken = {
+    name: "own-fetch-token",
+    setup: (building) => building.onResolve({ filter: /\/fetch-token$/ }, () => ({ path: join(here, way.fetchToken) })),
+  };
   const bundle = await build({
     entryPoints: [entry],
     bundle: true,
     write: false,
     format: "esm",
     define: { "process.env.NEXT_PUBLIC_API_URL": JSON.stringify(required("API_URL")) },
-    nodePaths: [join(here, "node_modules")],
-    logLevel: "silent",
+    plugins: way.fetchToken ? [ownFetchToken] : [],
   });
   return { script: bundle.outputFiles[0].contents, html: await readFile(entry.replace(/\.ts$/, ".html")) };
-}
-
-async function answerWith(respond, response, ...request) {
-  const answer = await respond(...request);
-  response.writeHead(answer.status, Object.fromEntries(answer.headers));
-  response.end(await answer.text());
 }
 
 async function bodyOf(request) {
@@ -86,21 +88,20 @@ async function bodyOf(request) {
 const way = ways[required("WAY")];
 if (!way) throw new Error(`WAY is one of ${Object.keys(ways).join(", ")}.`);
 const port = Number(required("PORT"));
-const { auth, GET: getToken } = await loadFrontend(way);
+const { auth, authRoute, tokenRoute } = await loadFrontend(way);
+const authRoutes = authRoute ?? { GET: auth, POST: auth };
 adjustTokens(auth, way);
-const page = process.env.PAGE ? await bundlePage(process.env.PAGE) : null;
+const page = process.env.PAGE ? await bundlePage(process.env.PAGE, way) : null;
 const migrations = await getMigrations(auth.options);
 await migrations.runMigrations();
-const handleAuth = toNodeHandler(auth);
 
 const server = createServer(async (request, response) => {
   const { pathname } = new URL(request.url, required("BETTER_AUTH_URL"));
   try {
-    if (pathname.startsWith("/api/auth/")) {
-      await handleAuth(request, response);
-    } else if (pathname === "/api/token" && getToken) {
-      const { cookie = "" } = request.headers;
-      await answerWith(getToken, response, new Request(required("BETTER_AUTH_URL") + request.url, { headers: { cookie } }));
+    if (pathname.startsWith("/api/auth/") && authRoutes[request.method]) {
+      await toNodeHandler(authRoutes[request.method])(request, response);
+    } else if (pathname === "/api/token" && tokenRoute) {
+      await toNodeHandler(tokenRoute.GET)(request, response);
     } else if (pathname === "/fixture/clock" && request.method === "POST") {
       setClock((await bodyOf(request)).seconds);
       response.writeHead(204).end();

@@ -1,0 +1,58 @@
+"""A real Chromium works with tasks across origins: the page, Better Auth's client, and our API."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.better_auth.servers import FixtureError, api, better_auth, free_port
+
+HERE = Path(__file__).parent
+
+
+def find_chromium() -> str:
+    """The path of Chromium. Raises FixtureError with what to type when there is none."""
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if path is None:
+        raise FixtureError("Install Chromium (apt-get install chromium) or set CHROMIUM to its path.")
+    return path
+
+
+@pytest.mark.parametrize("way", ["hs256-hook", "hs256-route", "eddsa"])
+def test_people_work_with_their_tasks_in_a_browser(
+    way: str,
+    migrated_database: Callable[[], str],
+    logs: Callable[[str], Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    chromium = find_chromium()
+    database, api_port = migrated_database(), free_port()
+    page = {
+        "PAGE": str(HERE / "page" / "main.ts"),
+        "API_URL": f"http://127.0.0.1:{api_port}",
+    }
+    with better_auth(way, database, logs(way), **page) as auth:
+        settings = {**auth.environment_of_api(), "PROVISION_USERS": "false"}
+        with api(database, logs("api"), port=api_port, **settings) as url:
+            driven = subprocess.run(
+                ["node", str(HERE / "drive.mjs")],
+                env={
+                    "PATH": os.environ["PATH"],
+                    "HOME": str(logs("home").parent),
+                    "APP_URL": auth.url,
+                    "API_URL": url,
+                    "CHROMIUM": chromium,
+                    "TOKEN_PATH": auth.token_path,
+                },
+                capture_output=True,
+                text=True,
+                timeout=300,
+                check=False,
+            )
+    with capsys.disabled():
+        print(f"\n{way}\n{driven.stdout}{driven.stderr}")
+    assert driven.returncode == 0
+    assert driven.stdout.endswith("done\n")
