@@ -28,13 +28,13 @@ class World:
     database: str
 
     def client(self, person: Person, token: str | None = None) -> httpx2.Client:
-        """A client of the person's own tasks: "" lists them, "/1" is one of them."""
+        """A client of the person's own part of the API: "/tasks" lists theirs."""
         return tasks_client(self.api, person, token or person.token())
 
 
 def tasks_client(api_url: str, person: Person, token: str) -> httpx2.Client:
     headers = {"authorization": f"Bearer {token}"}
-    return httpx2.Client(base_url=f"{api_url}/api/{person.id}/tasks", headers=headers, timeout=20)
+    return httpx2.Client(base_url=f"{api_url}/api/{person.id}", headers=headers, timeout=20)
 
 
 @pytest.fixture(scope="module", params=WAYS)
@@ -69,12 +69,12 @@ def test_better_auth_finds_our_users_table_as_its_own(world: World) -> None:
 
 def test_own_tasks_are_made_listed_edited_toggled_and_deleted(world: World, alice: Person) -> None:
     with world.client(alice) as mine:
-        made = mine.post("", json={"title": "Buy milk"})
+        made = mine.post("/tasks", json={"title": "Buy milk"})
         assert made.status_code == 201, made.text
         task = made.json()
         assert task["user_id"] == alice.id
-        path = f"/{task['id']}"
-        assert task["id"] in [each["id"] for each in mine.get("").json()]
+        path = f"/tasks/{task['id']}"
+        assert task["id"] in [each["id"] for each in mine.get("/tasks").json()]
         assert mine.put(path, json={"description": "Two litres"}).json()["title"] == "Buy milk"
         assert mine.patch(f"{path}/complete").json()["completed"] is True
         assert mine.get(path).json()["description"] == "Two litres"
@@ -84,16 +84,16 @@ def test_own_tasks_are_made_listed_edited_toggled_and_deleted(world: World, alic
 
 def test_path_of_somebody_else_is_forbidden(world: World, alice: Person, bob: Person) -> None:
     with tasks_client(world.api, bob, alice.token()) as with_path_of_bob:
-        assert with_path_of_bob.get("").status_code == 403
-        assert with_path_of_bob.post("", json={"title": "For Bob"}).status_code == 403
+        assert with_path_of_bob.get("/tasks").status_code == 403
+        assert with_path_of_bob.post("/tasks", json={"title": "For Bob"}).status_code == 403
     with world.client(bob) as his:
-        assert his.get("").json() == []
+        assert his.get("/tasks").json() == []
 
 
 def test_task_of_somebody_else_is_not_found(world: World, alice: Person, bob: Person) -> None:
     with world.client(alice) as hers, world.client(bob) as his:
-        task = hers.post("", json={"title": "Private"}).json()
-        path = f"/{task['id']}"
+        task = hers.post("/tasks", json={"title": "Private"}).json()
+        path = f"/tasks/{task['id']}"
         answers = [
             his.get(path),
             his.put(path, json={"title": "Taken"}),
@@ -110,7 +110,7 @@ def test_sign_out_ends_new_tokens_and_old_ones_live_on_until_they_expire(world: 
     carol.browser.post("/api/auth/sign-out").raise_for_status()
     assert carol.browser.get(carol.token_path).status_code == 401
     with world.client(carol, token) as hers:
-        assert hers.get("").status_code == 200
+        assert hers.get("/tasks").status_code == 200
 
 
 def test_expired_token_is_refused_as_expired(world: World, alice: Person) -> None:
@@ -120,7 +120,7 @@ def test_expired_token_is_refused_as_expired(world: World, alice: Person) -> Non
     finally:
         world.auth.set_clock(0)
     with world.client(alice, token) as hers:
-        answer = hers.get("")
+        answer = hers.get("/tasks")
     assert answer.status_code == 401
     assert 'error="invalid_token"' in answer.headers["www-authenticate"]
     assert "expired" in answer.json()["detail"]
@@ -133,7 +133,7 @@ def test_deleted_user_takes_the_tasks_along_and_the_live_token_gets_a_clear_answ
     with world.client(dora) as hers:
         for number in range(3):
             key = {"idempotency-key": f"key-{number}"}
-            assert hers.post("", json={"title": f"{number}"}, headers=key).status_code == 201
+            assert hers.post("/tasks", json={"title": f"{number}"}, headers=key).status_code == 201
         dora.browser.post("/api/auth/delete-user", json={"password": PASSWORD}).raise_for_status()
         with psycopg.connect(world.database) as connection:
             left = connection.execute(
@@ -142,13 +142,13 @@ def test_deleted_user_takes_the_tasks_along_and_the_live_token_gets_a_clear_answ
                 {"id": dora.id},
             ).fetchone()
         assert left == (0, 0)
-        assert hers.get("").json() == []
-        refused = hers.post("", json={"title": "From beyond"})
+        assert hers.get("/tasks").json() == []
+        refused = hers.post("/tasks", json={"title": "From beyond"})
         assert refused.status_code == 403
         assert refused.json()["detail"]
     again = world.auth.sign_up("dora@example.com")
     with world.client(again) as hers:
-        assert hers.post("", json={"title": "A new start"}).status_code == 201
+        assert hers.post("/tasks", json={"title": "A new start"}).status_code == 201
 
 
 def test_better_auth_may_come_first(
@@ -165,7 +165,7 @@ def test_better_auth_may_come_first(
             api(database, logs("api"), **auth.environment_of_api()) as url,
             tasks_client(url, early, early.token()) as hers,
         ):
-            assert hers.post("", json={"title": "First"}).status_code == 201
+            assert hers.post("/tasks", json={"title": "First"}).status_code == 201
     with better_auth("hs256-hook", database, logs("better-auth-again")) as auth:
         assert (auth.created, auth.added) == ([], [])
 
@@ -182,13 +182,13 @@ def test_token_of_the_previous_secret_is_accepted_during_a_rotation(
             api(database, logs("api"), **settings) as url,
             tasks_client(url, person, person.token()) as hers,
         ):
-            assert hers.get("").status_code == 401
+            assert hers.get("/tasks").status_code == 401
         settings["BETTER_AUTH_SECRET_PREVIOUS"] = SECRET
         with (
             api(database, logs("api"), **settings) as url,
             tasks_client(url, person, person.token()) as hers,
         ):
-            assert hers.get("").status_code == 200
+            assert hers.get("/tasks").status_code == 200
 
 
 def test_plain_jwt_plugin_against_an_api_set_to_hs256_is_named_in_the_log(
@@ -202,7 +202,7 @@ def test_plain_jwt_plugin_against_an_api_set_to_hs256_is_named_in_the_log(
         person = auth.sign_up("alice@example.com")
         token = person.token()
         with tasks_client(url, person, token) as hers:
-            answer = hers.get("")
+            answer = hers.get("/tasks")
     assert answer.status_code == 401
     assert "EdDSA" not in answer.text
     said = log.read_text()
@@ -226,18 +226,18 @@ def test_rotated_key_is_picked_up_and_the_old_one_stays_valid(
         person = auth.sign_up("alice@example.com")
         old = person.token()
         with tasks_client(url, person, old) as hers:
-            assert hers.get("").status_code == 200
+            assert hers.get("/tasks").status_code == 200
         auth.set_clock(0)
         new = person.token()
         assert len(httpx2.get(auth.jwks_url).json()["keys"]) == 2
         with tasks_client(url, person, new) as hers:
             began = time.monotonic()
-            while (answer := hers.get("")).status_code != 200:
+            while (answer := hers.get("/tasks")).status_code != 200:
                 assert answer.status_code in (401, 503)
                 assert time.monotonic() - began < NEW_KEY_SECONDS
                 time.sleep(0.5)
         with tasks_client(url, person, old) as hers:
-            assert hers.get("").status_code == 200
+            assert hers.get("/tasks").status_code == 200
 
 
 def test_keys_once_read_outlast_better_auth_and_none_at_all_is_503(
@@ -251,13 +251,13 @@ def test_keys_once_read_outlast_better_auth_and_none_at_all_is_503(
             settings = auth.environment_of_api()
             warm = stack.enter_context(api(database, logs("api"), **settings))
             with tasks_client(warm, person, token) as hers:
-                assert hers.get("").status_code == 200
+                assert hers.get("/tasks").status_code == 200
         with tasks_client(warm, person, token) as hers:
-            assert hers.get("").status_code == 200
+            assert hers.get("/tasks").status_code == 200
         settings["JWKS_URL"] = f"http://127.0.0.1:{free_port()}/api/auth/jwks"
         cold = stack.enter_context(api(database, logs("api"), **settings))
         with tasks_client(cold, person, token) as hers:
-            answer = hers.get("")
+            answer = hers.get("/tasks")
         assert answer.status_code == 503
         assert int(answer.headers["retry-after"]) > 0
 
@@ -276,4 +276,4 @@ def test_key_set_in_the_environment_needs_no_better_auth(
         api(database, logs("api"), **settings) as url,
         tasks_client(url, person, token) as hers,
     ):
-        assert hers.post("", json={"title": "Alone"}).status_code == 201
+        assert hers.post("/tasks", json={"title": "Alone"}).status_code == 201
