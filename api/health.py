@@ -1,14 +1,29 @@
-"""Stub."""
+"""Whether the service lives and whether it can work; liveness imports no database."""
+
 from fastapi import APIRouter
 
-from lib.app import create_app, mangum_handler
+from lib.app import create_app
+from lib.lambda_handler import mangum_handler
+from lib.models import ErrorResponse, Health
 
-router = APIRouter()
+router = APIRouter(prefix="/api/health", tags=["health"])
 
 
-@router.get("/api/health")
-async def get_health() -> dict[str, str]:
-    return {"stub": "health"}
+@router.get("")
+async def get_health() -> Health:
+    """Tell that the service runs, without touching the database."""
+    return Health()
+
+
+@router.get(
+    "/ready", responses={503: {"model": ErrorResponse, "description": "The database is away"}}
+)
+async def get_readiness() -> Health:
+    """Tell whether the database answers."""
+    from lib import database, store  # noqa: PLC0415 - a probe of liveness must not pay for it
+
+    await database.run(None, store.check_ready)
+    return Health()
 
 
 app = create_app(router)

@@ -1,15 +1,199 @@
-"""Stub."""
-from fastapi import APIRouter
+"""The six task routes: each names its inputs, calls one store function and names its output."""
 
-from lib.app import create_app, mangum_handler
+import json
+import re
+from hashlib import sha256
+from typing import Annotated, Any
+from urllib.parse import quote, urlencode
 
-router = APIRouter()
+from fastapi import APIRouter, Header, Query, Request, Response
+
+from lib import database, store
+from lib.app import create_app
+from lib.auth import Caller
+from lib.cursor import make_cursor, read_cursor
+from lib.errors import InvalidInput
+from lib.lambda_handler import mangum_handler
+from lib.models import (
+    ErrorResponse,
+    Task,
+    TaskComplete,
+    TaskCreate,
+    TaskId,
+    TaskQuery,
+    TaskUpdate,
+    ValidationErrorResponse,
+)
+from lib.route import CallersRoute, CurrentCaller
+from lib.settings import load_settings
+from lib.store import Account, Once, StoredTask
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    401: {"model": ErrorResponse, "description": "No token, or one that is expired or invalid"},
+    403: {"model": ErrorResponse, "description": "Not the path of the token's user"},
+    422: {"model": ValidationErrorResponse, "description": "The input is wrong"},
+    503: {"model": ErrorResponse, "description": "Try again after Retry-After seconds"},
+}
+NOT_FOUND: dict[int | str, dict[str, Any]] = {
+    404: {"model": ErrorResponse, "description": "There is no such task"}
+}
+CONDITIONAL = NOT_FOUND | {
+    412: {"model": ErrorResponse, "description": "The task has changed since it was read"}
+}
+WITH_BODY: dict[int | str, dict[str, Any]] = {
+    413: {"model": ErrorResponse, "description": "The body is larger than 64 KiB"},
+    415: {"model": ErrorResponse, "description": "The body is declared as something but JSON"},
+}
+
+IfMatch = Annotated[
+    str | None, Header(description="The ETag of the task as read: changes nothing if it is stale.")
+]
+IfNoneMatch = Annotated[
+    str | None, Header(description="The ETag of the task as read: 304 while it is current.")
+]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        pattern=r"^[!-~]{1,255}$",
+        description="Repeating a request with its key has one effect and gives the first answer.",
+    ),
+]
+
+router = APIRouter(
+    prefix="/api/{user_id}/tasks",
+    tags=["tasks"],
+    route_class=CallersRoute,
+    responses=ERRORS,
+    strict_content_type=False,
+)
 
 
-@router.get("/api/tasks")
-async def get_tasks() -> dict[str, str]:
-    return {"stub": "tasks"}
+@router.get("", response_model=list[Task])
+async def list_tasks(
+    request: Request, caller: CurrentCaller, query: Annotated[TaskQuery, Query()]
+) -> Response:
+    """List your tasks, newest first unless you ask for another order."""
+    if query.cursor is not None and query.limit is None:
+        raise InvalidInput("a cursor needs a limit", location=("query", "limit"), kind="missing")
+    of_list = json.dumps([caller.id, query.status, query.sort, query.order, query.q])
+    key = load_settings().cursor_key
+    after = None if query.cursor is None else read_cursor(query.cursor, of_list, key)
+    tasks = await database.run(caller.id, store.list_tasks, caller.id, query, after)
+    headers = {}
+    if tasks.total is not None:
+        headers["X-Total-Count"] = str(tasks.total)
+    if tasks.last:
+        kept = [item for item in request.query_params.multi_items() if item[0] != "cursor"]
+        following = urlencode([*kept, ("cursor", make_cursor(tasks.last, of_list, key))])
+        headers["Link"] = f'<{_path(caller)}?{following}>; rel="next"'
+    return Response(tasks.json, media_type="application/json", headers=headers)
 
 
-app = create_app(router)
+@router.post("", response_model=Task, status_code=201, responses=WITH_BODY)
+async def create_task(
+    caller: CurrentCaller, task: TaskCreate, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Create a task."""
+    account = None
+    if load_settings().PROVISION_USERS:
+        account = Account(caller.name, caller.email, caller.email_verified)
+    once = _once(idempotency_key, "create", task.model_dump())
+    stored = await database.run(
+        caller.id, store.create_task, caller.id, task, account, once,
+        writes=True, repeatable=once is not None,
+    )  # fmt: skip
+    return _answer(stored, 201, Location=f"{_path(caller)}/{stored.id}")
+
+
+@router.get(
+    "/{task_id}", response_model=Task, responses=NOT_FOUND | {304: {"description": "Unchanged"}}
+)
+async def get_task(
+    caller: CurrentCaller, task_id: TaskId, if_none_match: IfNoneMatch = None
+) -> Response:
+    """Get one of your tasks."""
+    stored = await database.run(caller.id, store.get_task, caller.id, task_id)
+    known = {tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")}
+    if "*" in known or _etag(stored) in known:
+        return Response(status_code=304, headers=_headers(stored))
+    return _answer(stored)
+
+
+@router.put("/{task_id}", response_model=Task, responses=CONDITIONAL | WITH_BODY)
+async def update_task(
+    caller: CurrentCaller, task_id: TaskId, changes: TaskUpdate, if_match: IfMatch = None
+) -> Response:
+    """Change a task; fields that you leave out stay as they are."""
+    versions = _versions(if_match)
+    stored = await database.run(
+        caller.id, store.update_task, caller.id, task_id, changes, versions,
+        writes=True, repeatable=versions is None,
+    )  # fmt: skip
+    return _answer(stored)
+
+
+@router.delete("/{task_id}", status_code=204, responses=CONDITIONAL)
+async def delete_task(
+    caller: CurrentCaller, task_id: TaskId, if_match: IfMatch = None
+) -> Response:
+    """Delete a task."""
+    await database.run(
+        caller.id, store.delete_task, caller.id, task_id, _versions(if_match), writes=True
+    )
+    return Response(status_code=204)
+
+
+@router.patch("/{task_id}/complete", response_model=Task, responses=CONDITIONAL | WITH_BODY)
+async def complete_task(
+    caller: CurrentCaller,
+    task_id: TaskId,
+    wanted: TaskComplete | None = None,
+    if_match: IfMatch = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Toggle whether a task is completed, or set it with a body."""
+    versions = _versions(if_match)
+    once = _once(idempotency_key, "complete", task_id, wanted and wanted.completed)
+    sets = wanted is not None and wanted.completed is not None and versions is None
+    stored = await database.run(
+        caller.id, store.complete_task, caller.id, task_id, wanted, versions, once,
+        writes=True, repeatable=once is not None or sets,
+    )  # fmt: skip
+    return _answer(stored)
+
+
+def _path(caller: Caller) -> str:
+    return f"/api/{quote(caller.id, safe='')}/tasks"
+
+
+def _etag(task: StoredTask) -> str:
+    return f'"{task.version}"'
+
+
+def _headers(task: StoredTask) -> dict[str, str]:
+    return {"ETag": _etag(task), "Cache-Control": "private, no-cache"}
+
+
+def _answer(task: StoredTask, status: int = 200, **headers: str) -> Response:
+    return Response(
+        task.json, status, media_type="application/json", headers=_headers(task) | headers
+    )
+
+
+def _versions(if_match: str | None) -> list[int] | None:
+    """The versions that If-Match allows: None for every one (RFC 9110, section 13.1.1)."""
+    if if_match is None or if_match.strip() == "*":
+        return None
+    return [int(version) for version in re.findall(r'(?:^|,)\s*"(\d{1,18})"\s*(?=,|$)', if_match)]
+
+
+def _once(key: str | None, *request: Any) -> Once | None:
+    if key is None:
+        return None
+    return Once(key, sha256(json.dumps(request, sort_keys=True).encode()).hexdigest())
+
+
+app = create_app(
+    router, needs=("DATABASE_URL", "BETTER_AUTH_SECRET"), at_exit=database.close
+)
 lambda_handler = mangum_handler(app)

@@ -81,6 +81,8 @@ def running(data: Path, *, durable: bool, port: int = 0) -> Generator[Server]:
             data = data.resolve()
             data.mkdir(parents=True, exist_ok=True)
             stack.enter_context(_only_one_per_folder(data))
+            for abandoned in data.glob("unfinished-*"):
+                shutil.rmtree(abandoned, ignore_errors=True)
             if not _cluster(data).exists():
                 _make_cluster(data, durable=durable)
             server = stack.enter_context(_started(data, durable=durable, port=port))
@@ -111,8 +113,6 @@ def _already_running(data: Path) -> PostgresError:
 def _make_cluster(data: Path, *, durable: bool) -> None:
     # initdb writes 1,000 files: until the last one is there the folder keeps another name, and a
     # new one each time, because an interrupted initdb may still be tidying up.
-    for abandoned in data.glob("unfinished-*"):
-        shutil.rmtree(abandoned, ignore_errors=True)
     unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=data))
     identity = unprivileged.choose_identity(_program("initdb"), unfinished)
     if identity.isdecimal():

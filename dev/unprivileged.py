@@ -8,6 +8,7 @@ in a process that has threads (and Python warns about it).
 
 import ctypes
 import functools
+import json
 import os
 import signal
 import subprocess
@@ -56,15 +57,17 @@ def start(
     identity: SELF, NAMESPACE or a user id in digits.
     """
     words = [str(word) for word in command]
+    own_env = dict(env)
     if sys.platform == "linux":
-        me = [sys.executable, "-I", "-S", __file__]
-        words = [*me, str(os.getpid()), str(int(stop_signal)), identity, *words]
+        # The program gets `env` and nothing else; Python may need the caller's (LD_LIBRARY_PATH).
+        words = _through_this_file(int(stop_signal), identity, json.dumps(own_env), *words)
+        own_env = dict(os.environ)
     return subprocess.Popen(
         words,
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
-        env=dict(env),
+        env=own_env,
         # Ctrl-C in the terminal is for us: we then stop the program in our own order.
         start_new_session=True,
     )
@@ -72,12 +75,18 @@ def start(
 
 @functools.cache
 def _namespace_reaches(paths: tuple[Path, ...]) -> bool:
+    command = _through_this_file(0, NAMESPACE, "{}", "--reaches", *map(str, paths))
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def _through_this_file(stop_signal: int, identity: str, env: str, *command: str) -> list[str]:
     me = [sys.executable, "-I", "-S", __file__]
-    arguments = [str(os.getpid()), "0", NAMESPACE, "--reaches", *map(str, paths)]
-    return subprocess.run([*me, *arguments], capture_output=True, check=False).returncode == 0
+    return [*me, str(os.getpid()), str(stop_signal), identity, env, *command]
 
 
-def _become(parent: int, stop_signal: int, identity: str, command: list[str]) -> None:
+def _become(
+    parent: int, stop_signal: int, identity: str, env: dict[str, str], command: list[str]
+) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if identity == NAMESPACE:
         _enter_namespace()
@@ -92,7 +101,7 @@ def _become(parent: int, stop_signal: int, identity: str, command: list[str]) ->
     # Python ignores these two; an ignored signal stays ignored in the program that follows.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-    os.execv(command[0], command)
+    os.execve(command[0], command, env)
 
 
 def _reaches(path: str) -> bool:
@@ -121,6 +130,7 @@ def _lower_to(libc: ctypes.CDLL, uid: int) -> None:
 
 if __name__ == "__main__":
     try:
-        _become(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4:])
+        _, parent, stop_signal, identity, env, *command = sys.argv
+        _become(int(parent), int(stop_signal), identity, json.loads(env), command)
     except OSError as error:
-        sys.exit(f"Not started as {sys.argv[3]}: {error}")
+        sys.exit(f"Not started as {identity}: {error}")

@@ -1,13 +1,239 @@
-"""Stub while the product is built."""
-from fastapi import APIRouter, FastAPI
-from mangum import Mangum
+"""What every function shares between the platform and its routes: request ids, CORS, errors, headers; knows no route."""
+
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lib import log
+from lib.errors import ApiError
+from lib.settings import load_settings, require
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Strict-Transport-Security": "max-age=63072000",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+EXPOSED_HEADERS = (
+    "ETag", "Link", "Location", "X-Total-Count", "X-Request-ID", "Retry-After"
+)  # fmt: skip
+
+_cold_start = True
 
 
-def create_app(router: APIRouter) -> FastAPI:
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    app.include_router(router)
+def create_app(
+    router: APIRouter,
+    *,
+    needs: Iterable[str] = (),
+    at_exit: Callable[[], None] | None = None,
+) -> FastAPI:
+    """An ASGI application of one endpoint group.
+
+    `needs` names the variables without which it refuses to start. Nothing is read or connected
+    before the server starts up or the first request comes, so importing needs no environment.
+    `at_exit` is called when the server shuts down.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        if at_exit:
+            at_exit()
+
+    app = FastAPI(
+        routes=router.routes,
+        lifespan=lifespan,
+        openapi_url=None,
+        redirect_slashes=False,
+        exception_handlers={
+            ApiError: answer_api_error,
+            RequestValidationError: answer_invalid_input,
+            HTTPException: answer_routing_error,
+        },
+    )
+    # From the inside out: an unexpected error becomes an answer inside CORS, or the browser
+    # would hide it from the frontend.
+    app.add_middleware(UnexpectedErrors)
+    app.add_middleware(_cors)
+    app.add_middleware(RequestBoundary, needs=tuple(needs))
     return app
 
 
-def mangum_handler(app: FastAPI) -> Mangum:
-    return Mangum(app, lifespan="off")
+def json_error(status: int, detail: str, *, headers: dict[str, str] | None = None, **more: Any) -> Response:
+    return JSONResponse({"detail": detail, **more}, status, headers)
+
+
+async def answer_api_error(request: Request, error: ApiError) -> Response:
+    if error.reason or error.__cause__:
+        request.scope["reason"] = error.reason or _chain(error)
+    more = {"errors": errors} if (errors := getattr(error, "errors", None)) else {}
+    return json_error(error.status, error.detail, headers=error.headers, **more)
+
+
+def _chain(error: BaseException) -> str:
+    """The classes of an error and its causes: enough to tell why, and never a secret."""
+    cause = error.__cause__
+    sqlstate = getattr(error, "sqlstate", None)
+    name = type(error).__name__ + (f"({sqlstate})" if sqlstate else "")
+    return f"{name} <- {_chain(cause)}" if cause else name
+
+
+async def answer_invalid_input(request: Request, error: RequestValidationError) -> Response:
+    errors = [
+        # Not the input and not its context: both may hold what cannot be written as JSON.
+        {"loc": list(e["loc"]), "msg": e["msg"].removeprefix("Value error, "), "type": e["type"]}
+        for e in error.errors()
+    ]
+    first = errors[0]
+    return json_error(422, f"{'.'.join(map(str, first['loc']))}: {first['msg']}", errors=errors)
+
+
+async def answer_routing_error(request: Request, error: HTTPException) -> Response:
+    if error.status_code == 404:
+        return json_error(404, "There is nothing at this path.")
+    if error.status_code != 405:
+        return json_error(error.status_code, str(error.detail), headers=dict(error.headers or {}))
+    # Starlette names the methods of the first route of the path only.
+    methods = {"OPTIONS"}
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods
+    allow = {"Allow": ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))}
+    if request.method == "OPTIONS":
+        return Response(status_code=204, headers=allow)
+    return json_error(405, "This path does not know this method.", headers=allow)
+
+
+class UnexpectedErrors:
+    """Answers what no handler expected: 500, and nothing of the inside."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_and_note)
+        except Exception as error:
+            if scope["type"] != "http" or started:
+                raise
+            log.log_failure("unexpected error", error)
+            await json_error(500, ApiError.detail)(scope, receive, send)
+
+
+def _cors(app: ASGIApp) -> ASGIApp:
+    # A function and not a class: the origins are read when the first request comes.
+    settings = load_settings()
+    return Cors(
+        app,
+        allow_origins=settings.CORS_ORIGINS,
+        allow_origin_regex=settings.CORS_PREVIEW_ORIGIN,
+        allow_credentials=settings.CORS_ALLOW_CREDENTIALS,
+        allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
+        allow_headers=[
+            "Authorization", "Content-Type", "Idempotency-Key",
+            "If-Match", "If-None-Match", "X-Request-ID",
+        ],
+        expose_headers=EXPOSED_HEADERS,
+        max_age=7200,
+    )  # fmt: skip
+
+
+class Cors(CORSMiddleware):
+    """Starlette's, whose preflight answers are plain text."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        plain = super().preflight_response(request_headers)
+        headers = {
+            name: value
+            for name, value in plain.headers.items()
+            if name not in ("content-length", "content-type")
+        }
+        if plain.status_code == 200:
+            return Response(status_code=204, headers=headers)
+        return json_error(plain.status_code, f"{bytes(plain.body).decode()}.", headers=headers)
+
+
+class RequestBoundary:
+    """The outermost layer: what is true of every request and every answer, and its log line."""
+
+    def __init__(self, app: ASGIApp, needs: tuple[str, ...]) -> None:
+        self.app = app
+        require(load_settings(), *needs)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        began = time.perf_counter()
+        request_id = _request_id(scope)
+        log.begin_request(request_id)
+        path, head = scope["path"], scope["method"] == "HEAD"
+        scope = dict(scope, method="GET" if head else scope["method"])
+        if len(path) > 1 and path.endswith("/"):
+            # Served as if it were not there: a redirect would lose the Authorization header.
+            scope["path"] = path[:-1]
+            scope["raw_path"] = (scope.get("raw_path") or b"").removesuffix(b"/") or None
+        status = 500
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            elif head:
+                message = dict(message, body=b"")
+            await send(message)
+
+        try:
+            return await self.app(scope, receive, send_with_headers)
+        finally:
+            _log_request(scope, "HEAD" if head else scope["method"], status, began)
+
+
+def _request_id(scope: Scope) -> str:
+    headers = Headers(scope=scope)
+    given = headers.get("x-request-id", "")
+    if REQUEST_ID.fullmatch(given):
+        return given
+    event = scope.get("aws.event") or {}
+    platform = (event.get("requestContext") or {}).get("requestId") or headers.get("x-vercel-id")
+    # Vercel's hold colons, the emulator's and API Gateway's may hold an equals sign.
+    cleaned = re.sub(r"[^A-Za-z0-9._-]", "-", platform or "")[:128]
+    return cleaned or uuid.uuid4().hex
+
+
+def _log_request(scope: Scope, method: str, status: int, began: float) -> None:
+    global _cold_start  # noqa: PLW0603
+    route, caller = scope.get("route"), scope.get("caller")
+    log.log_request(
+        method=method,
+        route=getattr(route, "path", None),
+        status=status,
+        milliseconds=round(1000 * (time.perf_counter() - began), 1),
+        cold_start=_cold_start,
+        user_id=caller.id if caller else None,
+        **({"reason": scope["reason"]} if "reason" in scope else {}),
+    )
+    _cold_start = False

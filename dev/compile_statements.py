@@ -1,0 +1,56 @@
+"""Writes lib/sql.py from lib/statements.py (`make sql`); `--check` says whether it is fresh."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy import ClauseElement
+from sqlalchemy.dialects import registry
+
+from lib import statements
+
+GENERATED = Path(__file__).parent.parent / "lib" / "sql.py"
+HEADER = '''"""The SQL that runs, compiled from statements.py by `make sql`: read it, do not edit it."""
+
+# ruff: noqa: E501
+'''
+
+
+def compile_statement(statement: ClauseElement) -> str:
+    """The text of a statement, with psycopg's named parameters.
+
+    Raises ValueError for a constant that would need a parameter of its own.
+    """
+    compiled = statement.compile(dialect=registry.load("postgresql.psycopg")())
+    if invented := [name for name, value in compiled.params.items() if value is not None]:
+        raise ValueError(f"write these constants with literal_column: {invented}")
+    # Trailing blanks are SQLAlchemy's way of joining clauses.
+    return "\n".join(line.strip() for line in str(compiled).splitlines())
+
+
+def generate() -> str:
+    return HEADER + "".join(_definitions())
+
+
+def _definitions() -> Iterator[str]:
+    for name, value in vars(statements).items():
+        if not name.isupper() or name in ("NONE", "ONE"):
+            continue
+        if isinstance(value, ClauseElement):
+            yield f'\n{name} = """\n{compile_statement(value)}\n"""\n'
+        elif isinstance(value, dict):
+            items = (f'    "{k}": """\n{compile_statement(v)}\n""",\n' for k, v in value.items())
+            yield f"\n{name} = {{\n{''.join(items)}}}\n"
+
+
+def main() -> None:
+    fresh = generate()
+    if "--check" in sys.argv:
+        if not GENERATED.exists() or GENERATED.read_text() != fresh:
+            sys.exit("lib/sql.py is out of date: run make sql and commit it.")
+        return
+    GENERATED.write_text(fresh)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""From an Authorization header to the caller: knows JSON Web Tokens, never the database.
+
+PyJWT does the cryptography and most checks; the rest follows RFC 8725 (JWT best current practices).
+"""
+
+import math
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+
+from lib.errors import Unauthenticated
+from lib.settings import Settings
+
+MOST_CHARACTERS = 8192  # PyJWT decodes before it verifies: a long token costs time for nothing
+LEEWAY = 30  # seconds between the issuer's clock and ours
+LAST_MOMENT = 253402300799  # the end of the year 9999, which catches milliseconds too
+
+# A JWT of another purpose says so in `typ`: Better Auth's session cache shares the signing key.
+TYPES = {"jwt", "at+jwt"}
+
+_SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+# 1 to 255 characters, no blank at either end, no control character, no half of a surrogate pair.
+_SUBJECT = re.compile(r"(?!\s)[^\x00-\x1f\x7f\ud800-\udfff]{1,255}(?<!\s)")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, and what the token says of them."""
+
+    id: str
+    name: str
+    email: str
+    email_verified: bool
+
+
+async def authenticate(headers: Sequence[str], settings: Settings) -> Caller:
+    """The caller that the values of a request's Authorization headers prove.
+
+    Raises Unauthenticated, or KeysUnavailable where no key can be had to tell.
+    """
+    token = _bearer_token(headers)
+    try:
+        claims = await _verified_claims(token, settings)
+        return _caller(claims, settings)
+    except jwt.ExpiredSignatureError as error:
+        raise Unauthenticated("The token has expired.", error="invalid_token") from error
+    except (jwt.PyJWTError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
+        # PyJWT promises its own errors only; odd tokens bring out others (UnicodeEncodeError and
+        # OverflowError are a ValueError and an ArithmeticError of the standard library).
+        raise Unauthenticated(
+            "The token is invalid.", error="invalid_token", reason=_reason(error, settings)
+        ) from error
+
+
+def _bearer_token(headers: Sequence[str]) -> str:
+    if not headers:
+        raise Unauthenticated
+    # A gateway joins repeated headers by commas.
+    if len(headers) > 1 or "," in headers[0]:
+        raise Unauthenticated(
+            "Only one Authorization header may be sent.", error="invalid_request"
+        )
+    scheme, _, token = headers[0].partition(" ")
+    if scheme.lower() != "bearer":
+        raise Unauthenticated
+    if len(token) > MOST_CHARACTERS or not _SHAPE.fullmatch(token):
+        raise Unauthenticated("The token is invalid.", error="invalid_token")
+    return token
+
+
+async def _verified_claims(token: str, settings: Settings) -> dict[str, Any]:
+    if settings.JWT_ALGORITHM != "HS256":
+        # Only deployments with public keys import the modules that fetch and use them.
+        from lib.jwks import verified_by_key_set  # noqa: PLC0415
+
+        return await verified_by_key_set(token, settings, _decode)
+    *others, last = settings.shared_secrets
+    for secret in others:
+        try:
+            return _decode(token, secret, settings)
+        except jwt.InvalidSignatureError:
+            continue  # signed before the rotation, perhaps
+    return _decode(token, last, settings)
+
+
+def _decode(token: str, key: Any, settings: Settings) -> dict[str, Any]:
+    decoded = jwt.decode_complete(
+        token,
+        key,
+        algorithms=[settings.JWT_ALGORITHM],
+        issuer=settings.JWT_ISSUER,
+        audience=settings.JWT_AUDIENCE,
+        leeway=LEEWAY,
+        options={
+            "require": ["exp", "sub"],
+            # Better Auth always sets an audience; it is compared when ours is configured.
+            "verify_aud": settings.JWT_AUDIENCE is not None,
+            "verify_iss": settings.JWT_ISSUER is not None,
+            "enforce_minimum_key_length": settings.platform != "local",
+        },
+    )
+    if str(decoded["header"].get("typ", "JWT")).lower() not in TYPES:
+        raise jwt.InvalidTokenError("typ is of another purpose")
+    return decoded["payload"]
+
+
+def _caller(claims: dict[str, Any], settings: Settings) -> Caller:
+    expiry, subject = claims["exp"], claims["sub"]
+    # PyJWT would convert: "1e3" and true are no moments.
+    if type(expiry) not in (int, float) or not math.isfinite(expiry) or expiry > LAST_MOMENT:
+        raise jwt.InvalidTokenError("exp is no moment")
+    if settings.JWT_MAX_LIFETIME is not None:
+        issued = claims.get("iat", time.time())
+        if type(issued) not in (int, float) or expiry - issued > settings.JWT_MAX_LIFETIME:
+            raise jwt.InvalidTokenError("lives longer than JWT_MAX_LIFETIME")
+    if not _SUBJECT.fullmatch(subject):
+        raise jwt.InvalidSubjectError("sub is no user id")
+    return Caller(
+        id=subject,
+        name=_text(claims.get("name"), subject),
+        # The users table wants an address for everybody; .invalid never receives mail (RFC 2606).
+        email=_text(claims.get("email"), f"{subject}@users.invalid"),
+        email_verified=claims.get("emailVerified") is True,
+    )
+
+
+def _text(claim: object, otherwise: str) -> str:
+    usable = isinstance(claim, str) and claim and not re.search(r"[\x00\ud800-\udfff]", claim)
+    return str(claim) if usable else otherwise
+
+
+def _reason(error: Exception, settings: Settings) -> str:
+    """What the log says: never the token, and the cure where the configuration is at fault."""
+    if isinstance(error, jwt.InvalidAlgorithmError) and settings.JWT_ALGORITHM == "HS256":
+        return (
+            "InvalidAlgorithmError: the token is not signed with HS256; Better Auth's jwt plugin"
+            " signs with EdDSA unless told otherwise: set JWT_ALGORITHM=EdDSA and"
+            " JWKS_URL=<frontend>/api/auth/jwks"
+        )
+    return type(error).__name__

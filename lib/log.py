@@ -1,0 +1,63 @@
+"""Structured logs, one JSON line a request; the only module that touches Powertools."""
+
+import sys
+import traceback
+from typing import Any
+
+from aws_lambda_powertools import Logger
+
+from lib.settings import load_settings
+
+_logger: Logger | None = None
+
+
+def _get_logger() -> Logger:
+    global _logger  # noqa: PLW0603 - made at the first line, when the settings are known
+    if _logger is None:
+        _logger = Logger(
+            service="task-api",
+            level=load_settings().LOG_LEVEL,
+            use_rfc3339=True,
+            stream=sys.stdout,
+            location=None,
+            taskName=None,
+        )
+        # Ours alone: a root handler of the platform must not print each line twice.
+        _logger.propagate = False
+    return _logger
+
+
+def begin_request(request_id: str) -> None:
+    """Put a request id on every line of this request; other requests of the process keep theirs."""
+    logger = _get_logger()
+    logger.thread_safe_clear_keys()
+    logger.thread_safe_append_keys(request_id=request_id)
+
+
+def log_request(**fields: Any) -> None:
+    """The one line of an answered request."""
+    _get_logger().info("request", **fields)
+
+
+def log_notice(message: str, **fields: Any) -> None:
+    """Something that an operator should look at."""
+    _get_logger().warning(message, **fields)
+
+
+def log_failure(message: str, error: BaseException) -> None:
+    """An error nobody expected: its class and where it rose, with the errors that led to it.
+
+    Without their texts, which may quote SQL parameters, titles or connection strings.
+    """
+    causes, seen = [], error
+    while seen is not None and len(causes) < 5:
+        frames = traceback.extract_tb(seen.__traceback__)[-8:]
+        causes.append(
+            {
+                "error": type(seen).__name__,
+                "sqlstate": getattr(seen, "sqlstate", None),
+                "where": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
+            }
+        )
+        seen = seen.__cause__ or seen.__context__
+    _get_logger().error(message, causes=causes)

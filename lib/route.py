@@ -1,0 +1,95 @@
+"""The way into a route: the caller is known before the body is read, and the body is strict JSON."""
+
+import json
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+
+from fastapi import Depends, Request, Response
+from fastapi.routing import APIRoute
+
+from lib.auth import Caller, authenticate
+from lib.errors import BodyTooLarge, InvalidInput, NotJson, NotYourPath
+from lib.settings import load_settings
+
+LARGEST_BODY = 64 * 1024  # bytes
+
+
+class CallersRoute(APIRoute):
+    """A route under `/api/{user_id}` that only this user may enter.
+
+    FastAPI reads and parses the body before any dependency runs. Here the order is: who calls,
+    whose path it is, how large the body is, whether it is JSON; only then come FastAPI's checks.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        takes_body = self.body_field is not None
+
+        async def enter(request: Request) -> Response:
+            caller = await authenticate(
+                request.headers.getlist("authorization"), load_settings()
+            )
+            if request.path_params["user_id"] != caller.id:
+                raise NotYourPath
+            request.scope["caller"] = caller
+            if takes_body:
+                request = JsonRequest(request.scope, await read_body(request))
+            return await handle(request)
+
+        return enter
+
+
+class JsonRequest(Request):
+    """A request whose body was read and checked, so that FastAPI takes it as it is."""
+
+    def __init__(self, scope: Any, body: bytes) -> None:
+        super().__init__(scope)
+        self._body = body
+        self._json = parse_json(body) if body else None
+
+
+async def read_body(request: Request) -> bytes:
+    """The body of a request. Raises BodyTooLarge as soon as it is, NotJson for another type."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LARGEST_BODY:
+            raise BodyTooLarge
+    if body:
+        content_type = request.headers.get("content-type", "application/json")
+        media_type = content_type.partition(";")[0].strip().lower()
+        encoding = request.headers.get("content-encoding", "identity")
+        if media_type != "application/json" or encoding.lower() != "identity":
+            raise NotJson
+    return bytes(body)
+
+
+def parse_json(body: bytes) -> Any:
+    """Strict JSON (RFC 8259): UTF-8 without a mark, no NaN, no name twice. Raises InvalidInput."""
+    try:
+        return json.loads(
+            body.decode(), object_pairs_hook=_object_of_distinct_names, parse_constant=_refuse
+        )
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(
+            "this is not valid JSON", location=("body",), kind="json_invalid"
+        ) from error
+
+
+def _object_of_distinct_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return members
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+async def _caller_of(request: Request) -> Caller:
+    return request.scope["caller"]
+
+
+# Async although it waits for nothing: FastAPI would run a plain function in a thread.
+CurrentCaller = Annotated[Caller, Depends(_caller_of)]

@@ -1,0 +1,235 @@
+"""The environment, read once and checked: the only place that knows variable names and where secrets come from."""
+
+import json
+import os
+import re
+import time
+from collections.abc import Mapping
+from functools import cached_property
+from hashlib import sha256
+from importlib.util import find_spec
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+# What .env.example ships. Anybody can read it, so no deployment may use it.
+EXAMPLE_SECRET = "an-example-secret-for-local-use-only-0123456789"  # noqa: S105
+
+# The variables that may instead name an SSM parameter (..._PARAMETER) or a secret (..._SECRET_ARN).
+SECRETS = (
+    "DATABASE_URL",
+    "DATABASE_URL_UNPOOLED",
+    "BETTER_AUTH_SECRET",
+    "BETTER_AUTH_SECRET_PREVIOUS",
+    "CRON_SECRET",
+)
+SECRET_LIFETIME = 300.0  # seconds; a rotated secret is in use everywhere after this long
+
+
+class SettingsError(Exception):
+    """The environment cannot work. The text has one sentence per fault, each naming its variable."""
+
+
+def _postgres_url(value: str) -> str:
+    url = re.sub(r"^postgres(ql)?(\+psycopg)?://", "postgresql://", value)
+    if not url.startswith("postgresql://"):
+        raise ValueError("must be a postgresql:// URL")
+    return url
+
+
+def _origins(value: str) -> list[str]:
+    origins = [origin.strip().rstrip("/") for origin in value.split(",") if origin.strip()]
+    for origin in origins:
+        if not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:\d+)?", origin):
+            raise ValueError(
+                f"holds {origin!r}, which is no exact origin like https://app.example.com"
+            )
+    return origins
+
+
+def _preview_origin(value: str) -> str:
+    # Vercel names previews project-hash-team.vercel.app. The hash is the only free part, and it has
+    # no hyphen: so no foreign team or project can make a name that fits.
+    if not re.fullmatch(r"https://[a-z0-9][a-z0-9-]*-\*-[a-z0-9][a-z0-9-]*\.vercel\.app", value):
+        raise ValueError("must look like https://project-*-team.vercel.app, with one star")
+    return re.escape(value).replace(r"\*", "[a-z0-9]+")
+
+
+def _json_web_keys(value: str) -> str:
+    try:
+        keys = json.loads(value)["keys"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        keys = None
+    if not isinstance(keys, list) or not keys:
+        raise ValueError('must be a JSON Web Key Set, {"keys": [...]}, with at least one key')
+    return value
+
+
+PostgresUrl = Annotated[str, BeforeValidator(_postgres_url)]
+
+
+class Settings(BaseModel):
+    """What the environment says. Lengths are in bytes, durations in seconds."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, ignored_types=(cached_property,))
+
+    VERCEL: str | None = None
+    AWS_LAMBDA_RUNTIME_API: str | None = None
+
+    DATABASE_URL: PostgresUrl | None = Field(default=None, repr=False)
+    DATABASE_URL_UNPOOLED: PostgresUrl | None = Field(default=None, repr=False)
+    SSL_CERT_FILE: str | None = None
+
+    BETTER_AUTH_SECRET: str | None = Field(default=None, repr=False)
+    BETTER_AUTH_SECRET_PREVIOUS: str | None = Field(default=None, repr=False)
+    JWT_ALGORITHM: Literal["HS256", "EdDSA", "ES256", "RS256"] = "HS256"
+    JWKS_URL: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+(/\S*)?$")] | None = None
+    JWKS: Annotated[str, BeforeValidator(_json_web_keys)] | None = None
+    JWT_ISSUER: str | None = None
+    JWT_AUDIENCE: str | None = None
+    JWT_MAX_LIFETIME: Annotated[int, Field(ge=60)] | None = None
+
+    CORS_ORIGINS: Annotated[list[str], BeforeValidator(_origins)] = []
+    CORS_PREVIEW_ORIGIN: Annotated[str, BeforeValidator(_preview_origin)] | None = None
+    CORS_ALLOW_CREDENTIALS: bool = False
+
+    PROVISION_USERS: bool = True
+    DOCS_ENABLED: bool = True
+    CRON_SECRET: Annotated[str, Field(min_length=16)] | None = Field(default=None, repr=False)
+    SMOKE_BASE_URL: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
+    LOG_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+
+    @property
+    def platform(self) -> Literal["vercel", "lambda", "local"]:
+        # Vercel sets AWS_* names too, so it is asked first; no emulator sets the runtime API.
+        if self.VERCEL:
+            return "vercel"
+        return "lambda" if self.AWS_LAMBDA_RUNTIME_API else "local"
+
+    @property
+    def shared_secrets(self) -> list[str]:
+        """The HS256 secrets that are accepted, the current one first."""
+        return [s for s in (self.BETTER_AUTH_SECRET, self.BETTER_AUTH_SECRET_PREVIOUS) if s]
+
+    @cached_property
+    def cursor_key(self) -> bytes:
+        """Signs paging cursors: from a secret that every instance shares, whatever the algorithm."""
+        return sha256(f"cursor:{self.BETTER_AUTH_SECRET or self.DATABASE_URL}".encode()).digest()
+
+    @model_validator(mode="before")
+    @classmethod
+    def default_origin_of_local_use(cls, values: dict[str, str]) -> dict[str, str]:
+        if not values.get("VERCEL") and not values.get("AWS_LAMBDA_RUNTIME_API"):
+            return {"CORS_ORIGINS": "http://localhost:3000", **values}
+        return values
+
+    @model_validator(mode="after")
+    def refuse_unsafe_secrets(self) -> Self:
+        if self.platform == "local":
+            return self
+        for name in ("BETTER_AUTH_SECRET", "BETTER_AUTH_SECRET_PREVIOUS"):
+            secret = getattr(self, name)
+            if secret == EXAMPLE_SECRET:
+                raise ValueError(f"{name} is the example secret: make one with openssl rand -hex 32")
+            if secret and len(secret.encode()) < 32:
+                raise ValueError(f"{name} must have at least 32 bytes: openssl rand -hex 32 makes one")
+        return self
+
+    @model_validator(mode="after")
+    def refuse_algorithm_without_keys(self) -> Self:
+        if self.JWT_ALGORITHM == "HS256":
+            if self.JWKS_URL or self.JWKS:
+                raise ValueError(
+                    "JWT_ALGORITHM is HS256, which uses no key set: name the algorithm of your tokens"
+                    " (Better Auth's default is EdDSA) or remove JWKS_URL and JWKS"
+                )
+            return self
+        if bool(self.JWKS_URL) == bool(self.JWKS):
+            raise ValueError(f"JWT_ALGORITHM {self.JWT_ALGORITHM} needs JWKS_URL or JWKS, one of them")
+        if find_spec("cryptography") is None:
+            raise ValueError(
+                f"JWT_ALGORITHM {self.JWT_ALGORITHM} needs the package cryptography: "
+                "install the extra named asymmetric"
+            )
+        return self
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Check an environment.
+
+    Empty values count as unset. Raises SettingsError with one sentence per fault.
+    """
+    known = {k: v for k in Settings.model_fields if (v := environment.get(k, "").strip())}
+    try:
+        return Settings.model_validate(known)
+    except ValidationError as error:
+        raise SettingsError("\n".join(map(_sentence, error.errors()))) from None
+
+
+def _sentence(fault: Mapping) -> str:
+    message = fault["msg"].removeprefix("Value error, ")
+    name = ".".join(map(str, fault["loc"]))
+    return f"{name}: {message}." if name else f"{message}."
+
+
+def _with_secrets_of_aws(environment: Mapping[str, str]) -> dict[str, str]:
+    resolved = dict(environment)
+    for name in SECRETS:
+        parameter = environment.get(f"{name}_PARAMETER")
+        arn = environment.get(f"{name}_SECRET_ARN")
+        if parameter or arn:
+            # boto3 costs half a cold start: only deployments that name such a secret pay for it.
+            from lib.aws_secrets import read_parameter, read_secret  # noqa: PLC0415
+
+            resolved[name] = (
+                read_parameter(parameter, SECRET_LIFETIME)
+                if parameter
+                else read_secret(arn or "", SECRET_LIFETIME)
+            )
+    return resolved
+
+
+_loaded: tuple[Settings, float] | None = None
+
+
+def runs_on_lambda() -> bool:
+    """Whether the real Lambda runtime started this process."""
+    return bool(os.environ.get("AWS_LAMBDA_RUNTIME_API"))
+
+
+def load_settings() -> Settings:
+    """The settings of this process; secrets that AWS holds are read again when they are too old.
+
+    Raises SettingsError.
+    """
+    global _loaded  # noqa: PLW0603 - one cached value, replaced as a whole
+    now = time.time()
+    if _loaded is not None and now < _loaded[1]:
+        return _loaded[0]
+    from_aws = any(k.endswith(("_PARAMETER", "_SECRET_ARN")) and os.environ[k] for k in os.environ)
+    try:
+        settings = read_settings(_with_secrets_of_aws(os.environ) if from_aws else os.environ)
+    except SettingsError:
+        if _loaded is None:
+            raise
+        settings = _loaded[0]  # AWS is slow or away: the last good values go on
+    _loaded = settings, now + SECRET_LIFETIME if from_aws else float("inf")
+    return settings
+
+
+def forget_settings() -> None:
+    """Read the environment again at the next use: after a restore from a snapshot, and in tests."""
+    global _loaded  # noqa: PLW0603
+    _loaded = None
+
+
+def require(settings: Settings, *names: str) -> None:
+    """Raise SettingsError with one sentence for each variable of `names` that is not set."""
+    missing = [
+        name
+        for name in names
+        if getattr(settings, name) is None
+        and not (name == "BETTER_AUTH_SECRET" and settings.JWT_ALGORITHM != "HS256")
+    ]
+    if missing:
+        raise SettingsError("\n".join(f"{name} is not set." for name in missing))
