@@ -17,6 +17,8 @@ from pathlib import Path
 
 import httpx2
 
+from dev import unprivileged
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 # Made for these tests; protects nothing.
@@ -36,13 +38,20 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def node() -> str:
+    """The path of Node. Raises FixtureError when it, or npm beside it, is missing."""
+    path = shutil.which("node")
+    if path is None or shutil.which("npm") is None:
+        raise FixtureError("Install Node.js 20 or newer with npm: the Better Auth tests run it.")
+    return path
+
+
 def install_packages() -> None:
     """Install the Node packages of this folder once per package-lock.json; safe in parallel.
 
     Raises FixtureError when Node is missing or npm fails.
     """
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        raise FixtureError("Install Node.js 20 or newer with npm: the Better Auth tests run it.")
+    node()
     wanted = sha256((HERE / "package-lock.json").read_bytes()).hexdigest()
     stamp = HERE / "node_modules" / ".installed"
     lock = ROOT / ".cache" / "better-auth-install.lock"
@@ -63,15 +72,14 @@ def install_packages() -> None:
 
 @contextmanager
 def process(command: list[str], env: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen]:
-    """A program for the length of the `with`, its output in `log`; ended by its pid."""
+    """A program for the length of the `with`, its output in `log`; it also ends with this process."""
     with log.open("wb") as output:
-        started = subprocess.Popen(
+        started = unprivileged.start(
             command,
-            cwd=ROOT,
-            env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **env},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
+            identity=unprivileged.SELF,
+            stop_signal=signal.SIGTERM,
+            output=output,
+            env={"PATH": os.environ["PATH"], "HOME": str(log.parent), **env},
         )
         try:
             yield started
@@ -87,8 +95,7 @@ def process(command: list[str], env: Mapping[str, str], log: Path) -> Iterator[s
 def _refuse_dead(started: subprocess.Popen, log: Path, deadline: float) -> None:
     if started.poll() is not None or time.monotonic() > deadline:
         what = "did not start" if started.poll() is not None else "was not ready in time"
-        last_words = log.read_text(errors="replace")[-3000:]
-        raise FixtureError(f"{' '.join(map(str, started.args[:4]))} {what}:\n{last_words}")
+        raise FixtureError(f"{log.stem} {what}:\n{log.read_text(errors='replace')[-3000:]}")
     time.sleep(0.05)
 
 
@@ -188,7 +195,7 @@ def better_auth(
         **settings,
     }
     deadline = time.monotonic() + READY_SECONDS
-    with process(["node", str(HERE / "server.mjs")], env, log) as started:
+    with process([node(), str(HERE / "server.mjs")], env, log) as started:
         while not (ready := [x for x in log.read_text().splitlines() if x.startswith('{"ready"')]):
             _refuse_dead(started, log, deadline)
         said = json.loads(ready[0])

@@ -10,6 +10,7 @@ import httpx2
 import psycopg
 import pytest
 
+from dev.local_database import Urls
 from tests.better_auth.servers import SECRET, BetterAuth, Person, api, better_auth, free_port
 
 ASYMMETRIC = ["eddsa", "es256", "rs256"]
@@ -25,7 +26,7 @@ class World:
 
     auth: BetterAuth
     api: str
-    database: str
+    database: Urls
 
     def client(self, person: Person, token: str | None = None) -> httpx2.Client:
         """A client of the person's own part of the API: "/tasks" lists theirs."""
@@ -40,14 +41,14 @@ def tasks_client(api_url: str, person: Person, token: str) -> httpx2.Client:
 @pytest.fixture(scope="module", params=WAYS)
 def world(
     request: pytest.FixtureRequest,
-    migrated_database: Callable[[], str],
+    migrated_database: Callable[[], Urls],
     logs: Callable[[str], Path],
 ) -> Iterator[World]:
     database = migrated_database()
     with ExitStack() as stack:
-        auth = stack.enter_context(better_auth(request.param, database, logs(request.param)))
+        auth = stack.enter_context(better_auth(request.param, database.admin, logs(request.param)))
         settings = {**auth.environment_of_api(), "PROVISION_USERS": "false"}
-        url = stack.enter_context(api(database, logs("api"), **settings))
+        url = stack.enter_context(api(database.app, logs("api"), **settings))
         yield World(auth, url, database)
 
 
@@ -135,7 +136,7 @@ def test_deleted_user_takes_the_tasks_along_and_the_live_token_gets_a_clear_answ
             key = {"idempotency-key": f"key-{number}"}
             assert hers.post("/tasks", json={"title": f"{number}"}, headers=key).status_code == 201
         dora.browser.post("/api/auth/delete-user", json={"password": PASSWORD}).raise_for_status()
-        with psycopg.connect(world.database) as connection:
+        with psycopg.connect(world.database.admin) as connection:
             left = connection.execute(
                 "SELECT (SELECT count(*) FROM users WHERE id = %(id)s),"
                 " (SELECT count(*) FROM tasks WHERE user_id = %(id)s)",
@@ -152,52 +153,52 @@ def test_deleted_user_takes_the_tasks_along_and_the_live_token_gets_a_clear_answ
 
 
 def test_better_auth_may_come_first(
-    new_database: Callable[[], str],
-    migrate: Callable[[str], None],
+    new_database: Callable[[], Urls],
+    deploy: Callable[[Urls], None],
     logs: Callable[[str], Path],
 ) -> None:
     database = new_database()
-    with better_auth("hs256-hook", database, logs("better-auth-first")) as auth:
+    with better_auth("hs256-hook", database.admin, logs("better-auth-first")) as auth:
         assert "users" in auth.created
         early = auth.sign_up("early@example.com")
-        migrate(database)
+        deploy(database)
         with (
-            api(database, logs("api"), **auth.environment_of_api()) as url,
+            api(database.app, logs("api"), **auth.environment_of_api()) as url,
             tasks_client(url, early, early.token()) as hers,
         ):
             assert hers.post("/tasks", json={"title": "First"}).status_code == 201
-    with better_auth("hs256-hook", database, logs("better-auth-again")) as auth:
+    with better_auth("hs256-hook", database.admin, logs("better-auth-again")) as auth:
         assert (auth.created, auth.added) == ([], [])
 
 
 def test_token_of_the_previous_secret_is_accepted_during_a_rotation(
-    migrated_database: Callable[[], str], logs: Callable[[str], Path]
+    migrated_database: Callable[[], Urls], logs: Callable[[str], Path]
 ) -> None:
     database = migrated_database()
-    with better_auth("hs256-hook", database, logs("rotation")) as auth:
+    with better_auth("hs256-hook", database.admin, logs("rotation")) as auth:
         person = auth.sign_up("alice@example.com")
         settings = auth.environment_of_api()
         settings["BETTER_AUTH_SECRET"] = "the-new-secret-of-a-rotation-0123456789"
         with (
-            api(database, logs("api"), **settings) as url,
+            api(database.app, logs("api"), **settings) as url,
             tasks_client(url, person, person.token()) as hers,
         ):
             assert hers.get("/tasks").status_code == 401
         settings["BETTER_AUTH_SECRET_PREVIOUS"] = SECRET
         with (
-            api(database, logs("api"), **settings) as url,
+            api(database.app, logs("api"), **settings) as url,
             tasks_client(url, person, person.token()) as hers,
         ):
             assert hers.get("/tasks").status_code == 200
 
 
 def test_plain_jwt_plugin_against_an_api_set_to_hs256_is_named_in_the_log(
-    migrated_database: Callable[[], str], logs: Callable[[str], Path]
+    migrated_database: Callable[[], Urls], logs: Callable[[str], Path]
 ) -> None:
     database, log = migrated_database(), logs("api")
     with (
-        better_auth("eddsa-plain", database, logs("eddsa-plain")) as auth,
-        api(database, log, BETTER_AUTH_SECRET=SECRET) as url,
+        better_auth("eddsa-plain", database.admin, logs("eddsa-plain")) as auth,
+        api(database.app, log, BETTER_AUTH_SECRET=SECRET) as url,
     ):
         person = auth.sign_up("alice@example.com")
         token = person.token()
@@ -213,13 +214,13 @@ def test_plain_jwt_plugin_against_an_api_set_to_hs256_is_named_in_the_log(
 
 @pytest.mark.parametrize("way", ASYMMETRIC)
 def test_rotated_key_is_picked_up_and_the_old_one_stays_valid(
-    way: str, migrated_database: Callable[[], str], logs: Callable[[str], Path]
+    way: str, migrated_database: Callable[[], Urls], logs: Callable[[str], Path]
 ) -> None:
     database = migrated_database()
     lives = {"TOKEN_LIFE": "4h", "ROTATION_SECONDS": "3600"}
     with (
-        better_auth(way, database, logs(way), **lives) as auth,
-        api(database, logs("api"), **auth.environment_of_api()) as url,
+        better_auth(way, database.admin, logs(way), **lives) as auth,
+        api(database.app, logs("api"), **auth.environment_of_api()) as url,
     ):
         # Before any token there is a key set all the same: Better Auth makes a key when asked for it.
         auth.set_clock(-2 * 3600)
@@ -241,21 +242,21 @@ def test_rotated_key_is_picked_up_and_the_old_one_stays_valid(
 
 
 def test_keys_once_read_outlast_better_auth_and_none_at_all_is_503(
-    migrated_database: Callable[[], str], logs: Callable[[str], Path]
+    migrated_database: Callable[[], Urls], logs: Callable[[str], Path]
 ) -> None:
     database = migrated_database()
     with ExitStack() as stack:
-        with better_auth("eddsa", database, logs("eddsa")) as auth:
+        with better_auth("eddsa", database.admin, logs("eddsa")) as auth:
             person = auth.sign_up("alice@example.com")
             token = person.token()
             settings = auth.environment_of_api()
-            warm = stack.enter_context(api(database, logs("api"), **settings))
+            warm = stack.enter_context(api(database.app, logs("api"), **settings))
             with tasks_client(warm, person, token) as hers:
                 assert hers.get("/tasks").status_code == 200
         with tasks_client(warm, person, token) as hers:
             assert hers.get("/tasks").status_code == 200
         settings["JWKS_URL"] = f"http://127.0.0.1:{free_port()}/api/auth/jwks"
-        cold = stack.enter_context(api(database, logs("api"), **settings))
+        cold = stack.enter_context(api(database.app, logs("api"), **settings))
         with tasks_client(cold, person, token) as hers:
             answer = hers.get("/tasks")
         assert answer.status_code == 503
@@ -263,17 +264,17 @@ def test_keys_once_read_outlast_better_auth_and_none_at_all_is_503(
 
 
 def test_key_set_in_the_environment_needs_no_better_auth(
-    migrated_database: Callable[[], str], logs: Callable[[str], Path]
+    migrated_database: Callable[[], Urls], logs: Callable[[str], Path]
 ) -> None:
     database = migrated_database()
-    with better_auth("eddsa", database, logs("eddsa")) as auth:
+    with better_auth("eddsa", database.admin, logs("eddsa")) as auth:
         person = auth.sign_up("alice@example.com")
         token = person.token()
         settings = auth.environment_of_api()
         del settings["JWKS_URL"]
         settings["JWKS"] = httpx2.get(auth.jwks_url).text
     with (
-        api(database, logs("api"), **settings) as url,
+        api(database.app, logs("api"), **settings) as url,
         tasks_client(url, person, token) as hers,
     ):
         assert hers.post("/tasks", json={"title": "Alone"}).status_code == 201

@@ -7,6 +7,7 @@ import httpx2
 import jwt
 import pytest
 
+from dev.local_database import Urls
 from tests.better_auth.servers import AUDIENCE, SECRET, BetterAuth, Person, better_auth
 
 HS256_HEADER = {"alg": "HS256", "typ": "JWT"}
@@ -19,9 +20,9 @@ WHOLE_USER = SHORT | {"id", "emailVerified", "image", "createdAt", "updatedAt"}
     params=["hs256-hook", "hs256-route", "eddsa", "eddsa-plain", "es256", "rs256"],
 )
 def auth(
-    request: pytest.FixtureRequest, new_database: Callable[[], str], logs: Callable[[str], Path]
+    request: pytest.FixtureRequest, new_database: Callable[[], Urls], logs: Callable[[str], Path]
 ) -> Iterator[BetterAuth]:
-    with better_auth(request.param, new_database(), logs(request.param)) as running:
+    with better_auth(request.param, new_database().admin, logs(request.param)) as running:
         yield running
 
 

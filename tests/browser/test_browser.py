@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dev.local_database import Urls
 from tests.better_auth.servers import FixtureError, api, better_auth, free_port
 
 HERE = Path(__file__).parent
@@ -17,14 +18,16 @@ def find_chromium() -> str:
     """The path of Chromium. Raises FixtureError with what to type when there is none."""
     path = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if path is None:
-        raise FixtureError("Install Chromium (apt-get install chromium) or set CHROMIUM to its path.")
+        raise FixtureError(
+            "Install Chromium (apt-get install chromium) or set CHROMIUM to its path."
+        )
     return path
 
 
 @pytest.mark.parametrize("way", ["hs256-hook", "hs256-route", "eddsa"])
 def test_people_work_with_their_tasks_in_a_browser(
     way: str,
-    migrated_database: Callable[[], str],
+    migrated_database: Callable[[], Urls],
     logs: Callable[[str], Path],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -34,9 +37,9 @@ def test_people_work_with_their_tasks_in_a_browser(
         "PAGE": str(HERE / "page" / "main.ts"),
         "API_URL": f"http://127.0.0.1:{api_port}",
     }
-    with better_auth(way, database, logs(way), **page) as auth:
+    with better_auth(way, database.admin, logs(way), **page) as auth:
         settings = {**auth.environment_of_api(), "PROVISION_USERS": "false"}
-        with api(database, logs("api"), port=api_port, **settings) as url:
+        with api(database.app, logs("api"), port=api_port, **settings) as url:
             driven = subprocess.run(
                 ["node", str(HERE / "drive.mjs")],
                 env={
