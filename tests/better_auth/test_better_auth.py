@@ -171,6 +171,26 @@ def test_better_auth_may_come_first(
         assert (auth.created, auth.added) == ([], [])
 
 
+def test_users_are_made_from_their_tokens_when_better_auth_has_a_database_of_its_own(
+    new_database: Callable[[], Urls],
+    migrated_database: Callable[[], Urls],
+    logs: Callable[[str], Path],
+) -> None:
+    elsewhere, database = new_database(), migrated_database()
+    with (
+        better_auth("hs256-hook", elsewhere.admin, logs("elsewhere")) as auth,
+        api(database.app, logs("api"), **auth.environment_of_api()) as url,
+    ):
+        person = auth.sign_up("alice@example.com")
+        with tasks_client(url, person, person.token()) as hers:
+            assert hers.get("/tasks").json() == []
+            assert hers.post("/tasks", json={"title": "First"}).status_code == 201
+            assert hers.post("/tasks", json={"title": "Second"}).status_code == 201
+    with psycopg.connect(database.admin) as connection:
+        users = connection.execute("SELECT id, email, name FROM users").fetchall()
+    assert users == [(person.id, "alice@example.com", "alice")]
+
+
 def test_token_of_the_previous_secret_is_accepted_during_a_rotation(
     migrated_database: Callable[[], Urls], logs: Callable[[str], Path]
 ) -> None:

@@ -79,6 +79,7 @@ async function letNextTokenBeDead(page) {
 async function openForeignPage(context, host) {
   const server = createServer((_, response) => response.setHeader("content-type", "text/html").end("<title>Foreign</title>"));
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  server.unref(); // a failed step must not leave it waiting
   const page = await context.newPage();
   await page.goto(`http://${host}:${server.address().port}/`);
   return { page, close: async () => { await page.close(); server.close(); } };
