@@ -8,9 +8,40 @@ export PYTHONPATH := $(CURDIR)
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# Made again whenever the pinned packages change.
 .venv/ready: requirements-dev.txt .python-version
 	@sh dev/bootstrap.sh
 
+.PHONY: dev
+dev: .venv/ready ## Serve the API on this machine, with a PostgreSQL of its own
+	@exec $(PYTHON) -m dev.serve
+
+.PHONY: token
+token: .venv/ready ## Print a local token: make token USER=alice
+	@$(PYTHON) -m dev.token "$(USER)"
+
+.PHONY: migrate
+migrate: .venv/ready ## Bring DATABASE_URL_UNPOOLED to the newest revision
+	@$(PYTHON) -m migrations
+
+.PHONY: test
+test: .venv/ready ## Run the tests that need only Python packages
+	@$(PYTHON) -m pytest -q -n 2 --dist worksteal
+
+.PHONY: check
+check: .venv/ready ## Check format, lint, types, imports and generated files
+	@$(PYTHON) -m dev.check
+
+.PHONY: sql
+sql: .venv/ready ## Compile lib/statements.py to lib/sql.py
+	@$(PYTHON) -m dev.compile_statements
+
+.PHONY: openapi
+openapi: .venv/ready ## Write the OpenAPI document again
+	@$(PYTHON) -m dev.openapi
+
 .PHONY: lock
-lock: .venv/ready ## Pin the packages of pyproject.toml again (requirements.txt, requirements-dev.txt)
+lock: .venv/ready ## Pin the packages of pyproject.toml again
 	@$(PYTHON) -m dev.lock
+
+-include dev/*.mk

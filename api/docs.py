@@ -1,7 +1,7 @@
-"""The OpenAPI document of the whole API and its interactive page, both without any outside network."""
+"""The OpenAPI document of the whole API and its interactive page, without any outside network."""
 
 from functools import cache
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from fastapi import APIRouter, Response
@@ -22,14 +22,14 @@ PAGE = """<!doctype html>
 <link rel="stylesheet" href="/api/docs/swagger-ui.min.css">
 </head>
 <body>
-<div id="page"></div>
+<div id="page" data-document="/api/openapi.json"></div>
 <script src="/api/docs/swagger-ui-bundle.min.js"></script>
 <script src="/api/docs/start.js"></script>
 </body>
 </html>
 """
 START = """SwaggerUIBundle({
-  url: "/api/openapi.json",
+  url: document.getElementById("page").dataset.document,
   dom_id: "#page",
   deepLinking: true,
   persistAuthorization: true,
@@ -96,9 +96,9 @@ def _read(path: Path) -> bytes:
 @cache
 def _swagger_ui() -> Path:
     # Powertools carries a copy of Swagger UI: found as a file, so that nothing of it is imported.
-    spec = find_spec("aws_lambda_powertools")
-    assert spec is not None and spec.origin is not None
-    return Path(spec.origin).parent / "event_handler" / "openapi" / "swagger_ui"
+    spec = PathFinder.find_spec("aws_lambda_powertools")
+    [package] = list(spec.submodule_search_locations or ()) if spec else [""]
+    return Path(package) / "event_handler" / "openapi" / "swagger_ui"
 
 
 app = create_app(router)

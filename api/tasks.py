@@ -114,7 +114,7 @@ async def get_task(
     """Get one of your tasks."""
     stored = await database.run(caller.id, store.get_task, caller.id, task_id)
     known = {tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")}
-    if "*" in known or _etag(stored) in known:
+    if known == {"*"} or _etag(stored) in known:
         return Response(status_code=304, headers=_headers(stored))
     return _answer(stored)
 
@@ -133,9 +133,7 @@ async def update_task(
 
 
 @router.delete("/{task_id}", status_code=204, responses=CONDITIONAL)
-async def delete_task(
-    caller: CurrentCaller, task_id: TaskId, if_match: IfMatch = None
-) -> Response:
+async def delete_task(caller: CurrentCaller, task_id: TaskId, if_match: IfMatch = None) -> Response:
     """Delete a task."""
     await database.run(
         caller.id, store.delete_task, caller.id, task_id, _versions(if_match), writes=True
@@ -193,7 +191,5 @@ def _once(key: str | None, *request: Any) -> Once | None:
     return Once(key, sha256(json.dumps(request, sort_keys=True).encode()).hexdigest())
 
 
-app = create_app(
-    router, needs=("DATABASE_URL", "BETTER_AUTH_SECRET"), at_exit=database.close
-)
+app = create_app(router, needs=("DATABASE_URL", "BETTER_AUTH_SECRET"), at_exit=database.close)
 lambda_handler = mangum_handler(app)

@@ -1,4 +1,6 @@
-"""All endpoint groups in one ASGI application, for the local server; deployed, each is a function of its own."""
+"""All endpoint groups in one ASGI application, for the local server; deployed, each is a function
+of its own.
+"""
 
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send

@@ -10,9 +10,9 @@ from sqlalchemy.dialects import registry
 from lib import statements
 
 GENERATED = Path(__file__).parent.parent / "lib" / "sql.py"
-HEADER = '''"""The SQL that runs, compiled from statements.py by `make sql`: read it, do not edit it."""
+HEADER = '''"""The SQL that runs: compiled from statements.py by `make sql`, not edited."""
 
-# ruff: noqa: E501
+from typing import LiteralString
 '''
 
 
@@ -40,7 +40,7 @@ def _definitions() -> Iterator[str]:
             yield f'\n{name} = """\n{compile_statement(value)}\n"""\n'
         elif isinstance(value, dict):
             items = (f'    "{k}": """\n{compile_statement(v)}\n""",\n' for k, v in value.items())
-            yield f"\n{name} = {{\n{''.join(items)}}}\n"
+            yield f"\n{name}: dict[str, LiteralString] = {{\n{''.join(items)}}}\n"
 
 
 def main() -> None:

@@ -1,6 +1,8 @@
-"""The database of local work: embedded PostgreSQL, migrated, with a role like production's; knows no deployment."""
+"""The database of local work: embedded PostgreSQL, migrated, with a role like production's; knows
+no deployment.
+"""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,7 @@ class Urls:
 
 
 @contextmanager
-def local_database(folder: Path) -> Iterator[Urls]:
+def local_database(folder: Path) -> Generator[Urls]:
     """The developer's database, whose data stays in `folder`. Raises postgres.PostgresError."""
     with postgres.running(folder / "postgres", durable=True) as server:
         with psycopg.connect(server.url(), autocommit=True) as connection:

@@ -172,7 +172,7 @@ def _start_until_ready(
 ) -> tuple[subprocess.Popen[bytes], Server]:
     give_up = time.monotonic() + _LEFTOVER_SECONDS
     while True:
-        chosen = port or _free_port()
+        chosen = port or free_port()
         process = _start(data, durable=durable, port=chosen)
         try:
             if _wait_until_ready(process, data, password, chosen):
@@ -310,7 +310,7 @@ def _pid_file(data: Path) -> list[str]:
     return [line.rstrip() for line in text.split("\n")]
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return probe.getsockname()[1]

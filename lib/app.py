@@ -1,9 +1,11 @@
-"""What every function shares between the platform and its routes: request ids, CORS, errors, headers; knows no route."""
+"""What every function shares between the platform and its routes: request ids, CORS, errors,
+headers; knows no route.
+"""
 
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -48,7 +50,7 @@ def create_app(
     """
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         yield
         if at_exit:
             at_exit()
@@ -72,7 +74,9 @@ def create_app(
     return app
 
 
-def json_error(status: int, detail: str, *, headers: dict[str, str] | None = None, **more: Any) -> Response:
+def json_error(
+    status: int, detail: str, *, headers: dict[str, str] | None = None, **more: Any
+) -> Response:
     return JSONResponse({"detail": detail, **more}, status, headers)
 
 
@@ -91,7 +95,7 @@ def _chain(error: BaseException) -> str:
     return f"{name} <- {_chain(cause)}" if cause else name
 
 
-async def answer_invalid_input(request: Request, error: RequestValidationError) -> Response:
+async def answer_invalid_input(_: Request, error: RequestValidationError) -> Response:
     errors = [
         # Not the input and not its context: both may hold what cannot be written as JSON.
         {"loc": list(e["loc"]), "msg": e["msg"].removeprefix("Value error, "), "type": e["type"]}

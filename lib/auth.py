@@ -48,7 +48,14 @@ async def authenticate(headers: Sequence[str], settings: Settings) -> Caller:
         return _caller(claims, settings)
     except jwt.ExpiredSignatureError as error:
         raise Unauthenticated("The token has expired.", error="invalid_token") from error
-    except (jwt.PyJWTError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
+    except (
+        jwt.PyJWTError,
+        ValueError,
+        TypeError,
+        LookupError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         # PyJWT promises its own errors only; odd tokens bring out others (UnicodeEncodeError and
         # OverflowError are a ValueError and an ArithmeticError of the standard library).
         raise Unauthenticated(
@@ -61,9 +68,7 @@ def _bearer_token(headers: Sequence[str]) -> str:
         raise Unauthenticated
     # A gateway joins repeated headers by commas.
     if len(headers) > 1 or "," in headers[0]:
-        raise Unauthenticated(
-            "Only one Authorization header may be sent.", error="invalid_request"
-        )
+        raise Unauthenticated("Only one Authorization header may be sent.", error="invalid_request")
     scheme, _, token = headers[0].partition(" ")
     if scheme.lower() != "bearer":
         raise Unauthenticated
@@ -118,7 +123,7 @@ def _caller(claims: dict[str, Any], settings: Settings) -> Caller:
         if type(issued) not in (int, float) or expiry - issued > settings.JWT_MAX_LIFETIME:
             raise jwt.InvalidTokenError("lives longer than JWT_MAX_LIFETIME")
     if not _SUBJECT.fullmatch(subject):
-        raise jwt.InvalidSubjectError("sub is no user id")
+        raise jwt.InvalidTokenError("sub is no user id")
     return Caller(
         id=subject,
         name=_text(claims.get("name"), subject),

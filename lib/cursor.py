@@ -1,4 +1,6 @@
-"""Opaque paging cursors: signed, so that a forged one and one of another list are told apart from ours."""
+"""Opaque paging cursors: signed, so that a forged one and one of another list are told apart from
+ours.
+"""
 
 import base64
 import hmac

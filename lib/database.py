@@ -1,4 +1,6 @@
-"""The way to PostgreSQL: pooled connections, one flight an operation, deadlines, safe repeats; knows nothing of tasks or HTTP."""
+"""The way to PostgreSQL: pooled connections, one flight an operation, deadlines, safe repeats;
+knows nothing of tasks or HTTP.
+"""
 
 import asyncio
 import ipaddress
@@ -10,16 +12,16 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, LiteralString
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import certifi
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from lib.errors import DatabaseUnavailable
 from lib.settings import Settings, load_settings, require
@@ -41,7 +43,7 @@ ROLLED_BACK = ROLLED_BACK_REPEATABLE | {"57014", "25006"}
 # What other drivers understand in a URL, and libpq refuses.
 FOREIGN_URL_PARAMETERS = {"pgbouncer", "connection_limit", "pool_timeout", "schema"}
 
-type Statement = tuple[str, Mapping[str, Any]]
+type Statement = tuple[LiteralString, Mapping[str, Any]]
 type Rows = list[tuple[Any, ...]]
 
 
@@ -80,9 +82,10 @@ class Session:
     def fetch(self, *statements: Statement) -> list[Rows]:
         """Run statements as one transaction, in one flight to the server and back.
 
-        Gives the rows of each, none for a statement that returns none. In front of them travel the caller's id, for row-level security,
-        and the time that is left; both end with the transaction, so that nothing stays behind on a
-        connection that PgBouncer shares. Raises psycopg.Error.
+        Gives the rows of each, none for a statement that returns none. In front of them travel
+        the caller's id, for row-level security, and the time that is left; both end with the
+        transaction, so that nothing stays behind on a connection that PgBouncer shares. Raises
+        psycopg.Error.
         """
         connection = self._connection
         left = max(1, int(1000 * (connection.deadline - time.monotonic())))
@@ -110,7 +113,7 @@ class Pool:
         self._idle: deque[tuple[DeadlineConnection, float]] = deque()
 
     @contextmanager
-    def lend(self, started: float) -> Iterator[DeadlineConnection]:
+    def lend(self, started: float) -> Generator[DeadlineConnection]:
         """Lend a connection with a deadline. Raises NotConnected."""
         connection, made = self._take() or (self._connect(started + CONNECT_BUDGET), time.time())
         connection.deadline = max(started + BUDGET, time.monotonic() + BUDGET / 2)
@@ -192,8 +195,7 @@ def connect(parameters: Mapping[str, Any], deadline: float) -> DeadlineConnectio
             break
         try:
             return DeadlineConnection.connect(
-                **{**parameters, **address},
-                connect_timeout=math.ceil(left),
+                make_conninfo("", **parameters, **address, connect_timeout=math.ceil(left)),
                 autocommit=True,
                 # A prepared statement may meet another server connection behind the pooler, and a
                 # changed table after a migration.
@@ -267,7 +269,8 @@ async def run[T](
         return _with_repeats(pool, started, owner, work, arguments, writes, repeatable)
 
     if settings.platform == "lambda":
-        # One request at a time: nobody else waits for this loop, and a thread costs more than a query.
+        # One request at a time: nobody else waits for this loop, and a thread costs more than
+        # the query does.
         return attempts()
     threads = _threads(POOL_SIZE[settings.platform])
     return await asyncio.get_running_loop().run_in_executor(threads, attempts)

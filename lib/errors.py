@@ -1,4 +1,6 @@
-"""Every failure that a client may hear of, with its status and its sentence; knows nothing of HTTP libraries or SQL."""
+"""Every failure that a client may hear of, with its status and its sentence; knows nothing of HTTP
+libraries or SQL.
+"""
 
 
 class ApiError(Exception):
@@ -90,9 +92,9 @@ class DatabaseUnavailable(Unavailable):
 
     def __init__(self, *, outcome_unknown: bool) -> None:
         super().__init__(
-            "The database did not answer in time and the outcome is unknown: read before you repeat."
+            "The database did not answer in time, the outcome is unknown: read before you repeat."
             if outcome_unknown
-            else "The database did not answer in time and nothing was changed: try again."
+            else "The database did not answer in time, nothing was changed: try again."
         )
 
 

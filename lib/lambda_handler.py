@@ -1,4 +1,6 @@
-"""From a Lambda event to the ASGI application and back: Mangum, made safe against everything that is no HTTP request."""
+"""From a Lambda event to the ASGI application and back: Mangum, made safe against everything that
+is no HTTP request.
+"""
 
 import asyncio
 import json

@@ -1,5 +1,6 @@
 """Structured logs, one JSON line a request; the only module that touches Powertools."""
 
+import logging
 import sys
 import traceback
 from typing import Any
@@ -7,6 +8,9 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from lib.settings import load_settings
+
+# Names of asyncio tasks say nothing: the request id does.
+logging.logAsyncioTasks = False
 
 _logger: Logger | None = None
 
@@ -20,10 +24,7 @@ def _get_logger() -> Logger:
             use_rfc3339=True,
             stream=sys.stdout,
             location=None,
-            taskName=None,
         )
-        # Ours alone: a root handler of the platform must not print each line twice.
-        _logger.propagate = False
     return _logger
 
 

@@ -1,4 +1,4 @@
-"""The shapes that go in and out of the API; knows nothing of storage (the tables are in tables.py)."""
+"""The shapes that go in and out of the API; knows nothing of storage (see tables.py)."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -25,7 +25,12 @@ def _check_storable(value: object) -> object:
 
 
 def _parse_task_id(value: object) -> object:
-    if not isinstance(value, str) or not value.isascii() or not value.isdecimal() or value[0] == "0":
+    if (
+        not isinstance(value, str)
+        or not value.isascii()
+        or not value.isdecimal()
+        or value[0] == "0"
+    ):
         raise ValueError("must be a positive integer")
     if len(value) > 19 or int(value) > BIGINT_MAX:
         raise TaskNotFound
@@ -46,17 +51,17 @@ TaskId = Annotated[
 ]
 Title = Annotated[
     str,
-    BeforeValidator(_check_storable),
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    BeforeValidator(_check_storable),
     Field(description="Trimmed; 1 to 200 characters.", examples=["Buy milk"]),
 ]
 Description = Annotated[
     str,
-    BeforeValidator(_check_storable),
     StringConstraints(max_length=1000),
+    BeforeValidator(_check_storable),
     Field(description="At most 1000 characters.", examples=["Two litres, semi-skimmed"]),
 ]
-SearchText = Annotated[str, BeforeValidator(_check_storable), StringConstraints(max_length=200)]
+SearchText = Annotated[str, StringConstraints(max_length=200), BeforeValidator(_check_storable)]
 
 
 class TaskCreate(BaseModel):
@@ -68,7 +73,7 @@ class TaskCreate(BaseModel):
 
 
 def _absent() -> Any:
-    """The value of an optional field that must not be null: a factory keeps it out of the schema."""
+    """The value of an absent field that must not be null: a factory keeps it out of schemas."""
     return None
 
 
@@ -123,7 +128,7 @@ class TaskQuery(BaseModel):
         default=None, description="Default: desc; asc when sorted by title."
     )
     q: SearchText = Field(default="", description="Part of the title or description, in any case.")
-    limit: Annotated[int, BeforeValidator(_parse_limit), Field(ge=1, le=100)] | None = Field(
+    limit: Annotated[int, Field(ge=1, le=100), BeforeValidator(_parse_limit)] | None = Field(
         default=None, description="Tasks a page; without it the whole list comes."
     )
     cursor: str | None = Field(

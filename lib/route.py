@@ -1,4 +1,4 @@
-"""The way into a route: the caller is known before the body is read, and the body is strict JSON."""
+"""The way into a route: the caller is known before the body is read, which is strict JSON."""
 
 import json
 from collections.abc import Callable, Coroutine
@@ -26,9 +26,7 @@ class CallersRoute(APIRoute):
         takes_body = self.body_field is not None
 
         async def enter(request: Request) -> Response:
-            caller = await authenticate(
-                request.headers.getlist("authorization"), load_settings()
-            )
+            caller = await authenticate(request.headers.getlist("authorization"), load_settings())
             if request.path_params["user_id"] != caller.id:
                 raise NotYourPath
             request.scope["caller"] = caller

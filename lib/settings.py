@@ -1,4 +1,6 @@
-"""The environment, read once and checked: the only place that knows variable names and where secrets come from."""
+"""The environment, read once and checked: the only place that knows variable names and where
+secrets come from.
+"""
 
 import json
 import os
@@ -27,7 +29,7 @@ SECRET_LIFETIME = 300.0  # seconds; a rotated secret is in use everywhere after 
 
 
 class SettingsError(Exception):
-    """The environment cannot work. The text has one sentence per fault, each naming its variable."""
+    """The environment cannot work: one sentence per fault, each naming its variable."""
 
 
 def _postgres_url(value: str) -> str:
@@ -71,7 +73,9 @@ PostgresUrl = Annotated[str, BeforeValidator(_postgres_url)]
 class Settings(BaseModel):
     """What the environment says. Lengths are in bytes, durations in seconds."""
 
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, ignored_types=(cached_property,))
+    model_config = ConfigDict(
+        frozen=True, hide_input_in_errors=True, ignored_types=(cached_property,)
+    )
 
     VERCEL: str | None = None
     AWS_LAMBDA_RUNTIME_API: str | None = None
@@ -113,7 +117,7 @@ class Settings(BaseModel):
 
     @cached_property
     def cursor_key(self) -> bytes:
-        """Signs paging cursors: from a secret that every instance shares, whatever the algorithm."""
+        """Signs paging cursors: made from a secret that every instance shares."""
         return sha256(f"cursor:{self.BETTER_AUTH_SECRET or self.DATABASE_URL}".encode()).digest()
 
     @model_validator(mode="before")
@@ -130,9 +134,13 @@ class Settings(BaseModel):
         for name in ("BETTER_AUTH_SECRET", "BETTER_AUTH_SECRET_PREVIOUS"):
             secret = getattr(self, name)
             if secret == EXAMPLE_SECRET:
-                raise ValueError(f"{name} is the example secret: make one with openssl rand -hex 32")
+                raise ValueError(
+                    f"{name} is the example secret: make one with openssl rand -hex 32"
+                )
             if secret and len(secret.encode()) < 32:
-                raise ValueError(f"{name} must have at least 32 bytes: openssl rand -hex 32 makes one")
+                raise ValueError(
+                    f"{name} must have at least 32 bytes: openssl rand -hex 32 makes one"
+                )
         return self
 
     @model_validator(mode="after")
@@ -140,12 +148,14 @@ class Settings(BaseModel):
         if self.JWT_ALGORITHM == "HS256":
             if self.JWKS_URL or self.JWKS:
                 raise ValueError(
-                    "JWT_ALGORITHM is HS256, which uses no key set: name the algorithm of your tokens"
+                    "JWT_ALGORITHM is HS256, which uses no key set: name your tokens' algorithm"
                     " (Better Auth's default is EdDSA) or remove JWKS_URL and JWKS"
                 )
             return self
         if bool(self.JWKS_URL) == bool(self.JWKS):
-            raise ValueError(f"JWT_ALGORITHM {self.JWT_ALGORITHM} needs JWKS_URL or JWKS, one of them")
+            raise ValueError(
+                f"JWT_ALGORITHM {self.JWT_ALGORITHM} needs JWKS_URL or JWKS, one of them"
+            )
         if find_spec("cryptography") is None:
             raise ValueError(
                 f"JWT_ALGORITHM {self.JWT_ALGORITHM} needs the package cryptography: "
@@ -179,13 +189,20 @@ def _with_secrets_of_aws(environment: Mapping[str, str]) -> dict[str, str]:
         arn = environment.get(f"{name}_SECRET_ARN")
         if parameter or arn:
             # boto3 costs half a cold start: only deployments that name such a secret pay for it.
-            from lib.aws_secrets import read_parameter, read_secret  # noqa: PLC0415
-
-            resolved[name] = (
-                read_parameter(parameter, SECRET_LIFETIME)
-                if parameter
-                else read_secret(arn or "", SECRET_LIFETIME)
+            from lib.aws_secrets import (  # noqa: PLC0415
+                SecretUnavailable,
+                read_parameter,
+                read_secret,
             )
+
+            try:
+                resolved[name] = (
+                    read_parameter(parameter, SECRET_LIFETIME)
+                    if parameter
+                    else read_secret(arn or "", SECRET_LIFETIME)
+                )
+            except SecretUnavailable as error:
+                raise SettingsError(f"{name}: {error}.") from error
     return resolved
 
 

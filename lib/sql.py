@@ -1,8 +1,8 @@
-"""The SQL that runs, compiled from statements.py by `make sql`: read it, do not edit it."""
+"""The SQL that runs: compiled from statements.py by `make sql`, not edited."""
 
-# ruff: noqa: E501
+from typing import LiteralString
 
-LIST_WHOLE = {
+LIST_WHOLE: dict[str, LiteralString] = {
     "created_at asc": """
 SELECT coalesce(string_agg(CAST(row_to_json(answer) AS TEXT), ','), '') AS coalesce_1, count(*) AS count_1
 FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.version AS version
@@ -41,7 +41,7 @@ WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS 
 """,
 }
 
-LIST_PAGE = {
+LIST_PAGE: dict[str, LiteralString] = {
     "created_at asc": """
 SELECT array_agg(CAST(row_to_json(answer) AS TEXT)) AS array_agg_1, (array_agg(CAST(answer.created_at AS TEXT)))[%(limit)s::INTEGER] AS anon_1, (array_agg(answer.id))[%(limit)s::INTEGER] AS anon_2, CASE WHEN CAST(%(count)s AS BOOLEAN) THEN (SELECT count(*) AS count_1
 FROM tasks

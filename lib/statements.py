@@ -1,4 +1,4 @@
-"""Every SQL statement, written with SQLModel; `make sql` compiles them into sql.py, which runs without SQLAlchemy.
+"""Every SQL statement, written with SQLModel; functions run what `make sql` compiles of them.
 
 Each statement filters by `owner` itself, so a stranger's task is never found. A parameter that is
 null switches its condition off. Answers are JSON documents that PostgreSQL builds: a whole list
@@ -8,18 +8,19 @@ costs the function one string, not ten thousand objects.
 from sqlalchemy import (
     CTE,
     ColumnElement,
-    Delete,
     FromClause,
     Insert,
     Interval,
-    Lateral,
     Select,
     Update,
     bindparam,
     exists,
     literal_column,
+    select,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, array_agg, insert as insert_or
+from sqlalchemy.dialects.postgresql import ARRAY, array_agg
+from sqlalchemy.dialects.postgresql import insert as insert_or
+from sqlalchemy.sql.selectable import LateralFromClause
 from sqlmodel import (
     BigInteger,
     Boolean,
@@ -34,17 +35,18 @@ from sqlmodel import (
     insert,
     not_,
     or_,
-    select,
     tuple_,
     update,
 )
 
 from lib import models
-from lib.tables import IdempotencyKey, Task, User
+from lib.tables import SQLModel
 
 NONE, ONE = literal_column("0", Integer), literal_column("1", Integer)
 
-tasks, keys, users = Task.__table__, IdempotencyKey.__table__, User.__table__
+tasks, keys, users = (
+    SQLModel.metadata.tables[table] for table in ("tasks", "idempotency_keys", "users")
+)
 
 owner = bindparam("owner", type_=Text)
 task_id = bindparam("task_id", type_=BigInteger)
@@ -68,17 +70,21 @@ def _moment(moment: ColumnElement) -> ColumnElement[str]:
     return func.to_char(utc, literal_column("""'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"""), type_=Text)
 
 
-def _answer(source: FromClause) -> Lateral:
+def _answer(source: FromClause) -> LateralFromClause:
     """Each row of `source` with the fields of models.Task, in their order."""
-    return select(
-        *(
-            _moment(source.c[field]).label(field) if field.endswith("_at") else source.c[field]
-            for field in models.Task.model_fields
+    return (
+        select(
+            *(
+                _moment(source.c[field]).label(field) if field.endswith("_at") else source.c[field]
+                for field in models.Task.model_fields
+            )
         )
-    ).correlate(source).lateral("answer")
+        .correlate(source)
+        .lateral("answer")
+    )
 
 
-def _json(answer: Lateral) -> ColumnElement[str]:
+def _json(answer: LateralFromClause) -> ColumnElement[str]:
     return cast(func.row_to_json(answer.table_valued()), Text)
 
 
@@ -159,7 +165,9 @@ def _list_page(sort: str, order: str) -> Select:
     ).select_from(page, answer)
 
 
-_ORDERS = [(sort, order) for sort in ("created_at", "updated_at", "title") for order in ("asc", "desc")]
+_ORDERS = [
+    (sort, order) for sort in ("created_at", "updated_at", "title") for order in ("asc", "desc")
+]
 
 LIST_WHOLE = {f"{sort} {order}": _list_whole(sort, order) for sort, order in _ORDERS}
 LIST_PAGE = {f"{sort} {order}": _list_page(sort, order) for sort, order in _ORDERS}
@@ -173,7 +181,7 @@ EXISTS = select(exists().where(mine))
 # --- Writing ------------------------------------------------------------------------------------
 
 
-def _with_account(statement: Select) -> Select:
+def _with_account[S: (Select, Insert)](statement: S) -> S:
     """The same statement, making the user's row if there is none (PROVISION_USERS)."""
     account = {
         "id": owner,
@@ -210,7 +218,7 @@ def _record(new: CTE) -> CTE:
     )
 
 
-def _sweep(statement: Insert | Update) -> Insert | Update:
+def _sweep[S: (Insert, Update)](statement: S) -> S:
     """The same statement, removing the caller's expired keys on the way: no job has to."""
     others = delete(keys).where(keys.c.user_id == owner, keys.c.key != key, expired)
     return statement.add_cte(others.cte("sweep"))

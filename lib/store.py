@@ -1,14 +1,16 @@
-"""Every operation on tasks: one statement each, always of one owner; knows no Request and no status code."""
+"""Every operation on tasks: one statement each, always of one owner; knows no Request and no status
+code.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString
 
 from psycopg import errors as sql_errors
 
 from lib import sql
 from lib.database import Session
-from lib.errors import InvalidInput, TaskChanged, TaskNotFound, UserUnknown
+from lib.errors import InvalidInput, TaskChanged, TaskNotFound, Unavailable, UserUnknown
 from lib.models import TaskComplete, TaskCreate, TaskQuery, TaskUpdate
 
 SORT_COLUMNS = {"created": "created_at", "updated": "updated_at"}
@@ -55,7 +57,7 @@ def list_tasks(
     """The tasks that match, or one page of them behind the place `after`."""
     sort = SORT_COLUMNS.get(query.sort, query.sort)
     order = query.order or ("asc" if sort == "title" else "desc")
-    values = {
+    values: dict[str, Any] = {
         "owner": owner,
         "completed": None if query.status == "all" else query.status == "completed",
         "pattern": _containing(query.q) if query.q else None,
@@ -168,19 +170,22 @@ def complete_task(
     return _recorded(records, once)
 
 
-def delete_task(
-    session: Session, owner: str, task_id: int, versions: list[int] | None
-) -> None:
+def delete_task(session: Session, owner: str, task_id: int, versions: list[int] | None) -> None:
     """Raises TaskNotFound, or TaskChanged for none of these `versions`."""
     _change(session, sql.DELETE, {"owner": owner, "task_id": task_id, "versions": versions})
 
 
 def check_ready(session: Session) -> None:
-    """Raises psycopg.Error if the database does not answer or was never migrated."""
-    session.fetch((sql.READY, {}))
+    """Raises Unavailable if the tables are not there or not ours to use."""
+    try:
+        session.fetch((sql.READY, {}))
+    except (sql_errors.UndefinedTable, sql_errors.InsufficientPrivilege) as error:
+        raise Unavailable("The database is not prepared: run the migrations.") from error
 
 
-def _change(session: Session, statement: str, values: Mapping[str, Any]) -> tuple[Any, ...]:
+def _change(
+    session: Session, statement: LiteralString, values: Mapping[str, Any]
+) -> tuple[Any, ...]:
     if values["versions"] is None:
         [rows] = session.fetch((statement, values))
         exists = False
@@ -192,7 +197,7 @@ def _change(session: Session, statement: str, values: Mapping[str, Any]) -> tupl
 
 
 def _fetch_once(
-    session: Session, statement: str, values: dict[str, Any], once: Once, *more: Any
+    session: Session, statement: LiteralString, values: dict[str, Any], once: Once, *more: Any
 ) -> list[list[tuple[Any, ...]]]:
     values |= {"key": once.key, "request_hash": once.request_hash}
     return session.fetch((statement, values), (sql.RECORD, values), *more)

@@ -1,4 +1,6 @@
-"""The tables, with SQLModel: the source of migrations and statements, imported by no function at run time."""
+"""The tables, with SQLModel: the source of migrations and statements, imported by no function at
+run time.
+"""
 
 from datetime import datetime
 
@@ -72,7 +74,7 @@ class Task(models.Task, SQLModel, table=True):
 
 
 class IdempotencyKey(SQLModel, table=True):
-    """The first answer given under a key, and what was asked, so that a repeat is answered alike."""
+    """What was asked under a key and the answer, so that a repeat is answered alike."""
 
     __tablename__ = "idempotency_keys"
     __table_args__ = (Index("idempotency_keys_by_age", "user_id", "created_at"),)

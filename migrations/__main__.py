@@ -1,4 +1,4 @@
-"""`make migrate`: brings a database to the newest revision, on the direct URL; says what it does."""
+"""`make migrate`: brings a database to the newest revision, on its direct URL."""
 
 import sys
 from urllib.parse import urlsplit

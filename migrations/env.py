@@ -1,20 +1,12 @@
 """How Alembic runs here: in one transaction, one runner at a time, our tables only."""
 
-from typing import Any
-
 from alembic import context
 from sqlalchemy import text
 
 from lib.tables import SQLModel
+from migrations.ownership import include_object
 
-# Better Auth owns these; `users` is made by whoever comes first, and never changed here.
-OF_BETTER_AUTH = {"users", "session", "account", "verification", "jwks"}
 LOCK = 5_237_001  # any number, the same for every runner
-
-
-def include_object(_: Any, name: str | None, kind: str, *__: Any) -> bool:
-    """Leave Better Auth's tables alone when models and database are compared."""
-    return not (kind == "table" and name in OF_BETTER_AUTH)
 
 
 connection = context.config.attributes["connection"]

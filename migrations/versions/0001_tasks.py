@@ -39,7 +39,10 @@ def _refuse_foreign_ids(inspector: sa.Inspector) -> None:
 
 def _moment(name: str) -> sa.Column:
     return sa.Column(
-        name, sa.DateTime(timezone=True), nullable=False, server_default=sa.text("CURRENT_TIMESTAMP")
+        name,
+        sa.DateTime(timezone=True),
+        nullable=False,
+        server_default=sa.text("CURRENT_TIMESTAMP"),
     )
 
 
@@ -62,7 +65,9 @@ def _create_tasks() -> None:
     op.create_table(
         "tasks",
         sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
-        sa.Column("user_id", sa.Text, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+        sa.Column(
+            "user_id", sa.Text, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False
+        ),
         sa.Column("title", sa.Text(collation="C"), nullable=False),
         sa.Column("description", sa.Text),
         sa.Column("completed", sa.Boolean, nullable=False, server_default=sa.text("false")),
@@ -110,6 +115,5 @@ def _secure() -> None:
     op.execute(f"GRANT USAGE ON SEQUENCE tasks_id_seq TO {ROLE}")
     # INSERT ... ON CONFLICT DO NOTHING reads the key; foreign keys need no grant.
     op.execute(
-        'GRANT INSERT (id, name, email, "emailVerified"), SELECT (id, email)'
-        f" ON users TO {ROLE}"
+        f'GRANT INSERT (id, name, email, "emailVerified"), SELECT (id, email) ON users TO {ROLE}'
     )

@@ -47,8 +47,10 @@ def await_end(pid: int, seconds: float) -> None:
     give_up = time.monotonic() + seconds
     while True:
         try:
-            os.readlink(f"/proc/{pid}/cwd")
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
         except FileNotFoundError:
+            return
+        if state == "Z":
             return
         assert time.monotonic() < give_up, f"process {pid} still runs"
         time.sleep(0.01)

@@ -1,0 +1,86 @@
+"""Writes the OpenAPI document of the whole API (`make openapi`); `--check` says whether it is
+fresh.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+
+from api import docs, health, tasks
+from lib.route import CallersRoute
+
+ROOT = Path(__file__).parent.parent
+# The first is what the docs function serves, the second what Vercel serves as a static file.
+COPIES = (docs.DOCUMENT, ROOT / "public" / "openapi.json")
+DESCRIPTION = """Tasks of a to-do application. Every task route wants a Better Auth token:
+`Authorization: Bearer <JWT>`, and its `{user_id}` is the token's subject.
+
+Errors are always `{"detail": "<one sentence>"}`. Single tasks carry an `ETag`, which `If-Match` and
+`If-None-Match` understand; `POST` and `PATCH` understand `Idempotency-Key`."""
+
+# Compared with the token by CallersRoute, before FastAPI looks at parameters.
+USER_ID = {
+    "name": "user_id",
+    "in": "path",
+    "required": True,
+    "description": "The user of the token: its `sub`.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
+
+
+def document() -> dict[str, Any]:
+    """The OpenAPI document: operation ids are function names, one tag a group."""
+    routes = [
+        route
+        for group in (tasks, health, docs)
+        for route in group.router.routes
+        if isinstance(route, APIRoute)
+    ]
+    for route in routes:
+        route.operation_id = route.name
+        route.summary = route.description.removesuffix(".")
+        if isinstance(route, CallersRoute):
+            route.openapi_extra = {"security": [{"bearer": []}], "parameters": [USER_ID]}
+    spec = get_openapi(
+        title="Task API",
+        version="1.0.0",
+        description=DESCRIPTION,
+        routes=routes,
+        servers=[{"url": "/", "description": "This server"}],
+        license_info={"name": "MIT", "identifier": "MIT"},
+        tags=[
+            {"name": "tasks", "description": "The tasks of one user"},
+            {"name": "health", "description": "For load balancers and monitors"},
+            {"name": "docs", "description": "This documentation"},
+        ],
+    )
+    spec["components"]["securitySchemes"] = {
+        "bearer": {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": "A token of Better Auth, as `authClient.token()` gives it.",
+        }
+    }
+    # FastAPI declares its own form of a 422, which this API never answers.
+    for unused in ("HTTPValidationError", "ValidationError"):
+        spec["components"]["schemas"].pop(unused, None)
+    return spec
+
+
+def main() -> None:
+    fresh = json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
+    if "--check" in sys.argv:
+        if any(not copy.exists() or copy.read_text() != fresh for copy in COPIES):
+            sys.exit("The OpenAPI document is out of date: run make openapi and commit it.")
+        return
+    for copy in COPIES:
+        copy.write_text(fresh)
+
+
+if __name__ == "__main__":
+    main()

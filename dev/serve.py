@@ -1,0 +1,182 @@
+"""`make dev`: the API on this machine with its own database, reloaded on change."""
+
+import ctypes
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import watchfiles
+from dotenv import dotenv_values
+
+from dev import unprivileged
+from dev.local_database import local_database
+from dev.postgres import PostgresError
+from dev.token import make_token
+from lib.settings import EXAMPLE_SECRET, SettingsError, read_settings
+
+ROOT = Path(__file__).parent.parent
+LOCAL = ROOT / ".local"
+WATCHED = ("api", "lib", "dev")
+PR_SET_PDEATHSIG = 1
+
+
+class CannotServe(Exception):
+    """One sentence that says what to do."""
+
+
+def main() -> None:
+    _end_with_parent()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    os.environ.update(
+        {k: v for k, v in dotenv_values(ROOT / ".env").items() if v and k not in os.environ}
+    )
+    try:
+        serve(os.environ.get("HOST", "127.0.0.1"), os.environ.get("PORT", "8000"))
+    except (CannotServe, PostgresError, SettingsError) as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(0)
+
+
+def serve(host: str, port: str) -> None:
+    """Serve until a signal comes. Raises CannotServe, PostgresError or SettingsError."""
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        raise CannotServe(f"PORT is {port!r}: it must be a number from 1 to 65535.")
+    url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104 - as shown
+    with ExitStack() as stack:
+        stack.enter_context(_only_one(url))
+        _check_free(host, int(port))
+        os.environ.setdefault("BETTER_AUTH_SECRET", EXAMPLE_SECRET)
+        if not os.environ.get("DATABASE_URL"):
+            print("Starting PostgreSQL ...", flush=True)
+            os.environ["DATABASE_URL"] = stack.enter_context(local_database(LOCAL)).app
+        settings = read_settings(os.environ)
+        token = None
+        if settings.JWT_ALGORITHM == "HS256":
+            token = make_token("demo", settings.shared_secrets[0], settings)
+        _run(host, port, _banner(url, token))
+
+
+def _banner(url: str, token: str | None) -> str:
+    lines = [f"The API runs at {url}", f"Its docs are at {url}/api/docs", ""]
+    if token is None:
+        return "\n".join([*lines, "Tokens come from your Better Auth server (JWT_ALGORITHM)."])
+    return "\n".join(
+        [
+            *lines,
+            "A token of the user demo, for 24 hours (make token USER=alice makes another):",
+            token,
+            "",
+            "Try it:",
+            f"curl {url}/api/health/ready",
+            f"curl {url}/api/demo/tasks -H 'Authorization: Bearer {token}' --json '"
+            '{"title": "Buy milk"}\'',
+            f"curl {url}/api/demo/tasks -H 'Authorization: Bearer {token}'",
+            "",
+            "Ctrl-C stops it. Changes to the code are taken up at once.",
+        ]
+    )
+
+
+def _run(host: str, port: str, banner: str) -> None:
+    command = [sys.executable, "-m", "uvicorn", "dev.app:app", "--host", host, "--port", port]
+    command += ["--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "2"]
+    changed = watchfiles.watch(
+        *(ROOT / folder for folder in WATCHED),
+        watch_filter=watchfiles.PythonFilter(extra_extensions=[".json"]),
+        raise_interrupt=True,
+        rust_timeout=500,
+        yield_on_timeout=True,
+    )
+    server = _start(command)
+    try:
+        threading.Thread(target=_print_when_up, args=(host, int(port), banner), daemon=True).start()
+        for changes in changed:
+            if changes:
+                print("Changed: reloading ...", flush=True)
+                _stop(server)
+                server = _start(command)
+            elif server.poll() is not None and not changes:
+                print("The server ended; it starts again when the code changes.", flush=True)
+                _wait_for_change()
+                server = _start(command)
+    finally:
+        _stop(server)
+
+
+def _wait_for_change() -> None:
+    next(watchfiles.watch(*(ROOT / folder for folder in WATCHED), raise_interrupt=True))
+
+
+def _start(command: list[str]) -> subprocess.Popen[bytes]:
+    return unprivileged.start(
+        command,
+        identity=unprivileged.SELF,
+        stop_signal=signal.SIGTERM,
+        output=sys.stdout.buffer,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    server.terminate()
+    try:
+        server.wait(5)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+def _print_when_up(host: str, port: int, banner: str) -> None:
+    waiting = threading.Event()
+    while not waiting.wait(0.1):
+        with socket.socket() as probe:
+            if probe.connect_ex((host, port)) == 0:
+                print(banner, flush=True)
+                return
+
+
+@contextmanager
+def _only_one(url: str) -> Generator[None]:
+    LOCAL.mkdir(exist_ok=True)
+    with (LOCAL / "server").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise CannotServe(
+                f"It runs already, at {lock.read() or 'another address'}: use that, or stop it."
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{url} (pid {os.getpid()})")
+        lock.flush()
+        yield
+
+
+def _check_free(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise CannotServe(
+                f"Port {port} of {host} cannot be used ({error.strerror}): "
+                f"choose another, as in PORT={port + 1 if port < 65535 else 8000} make dev."
+            ) from None
+
+
+def _end_with_parent() -> None:
+    # Whatever ends make, even SIGKILL, ends this: and PostgreSQL and uvicorn end with it.
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""`make token USER=alice`: a local HS256 token, as a frontend would sign it."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import jwt
+from dotenv import dotenv_values
+
+from lib.settings import EXAMPLE_SECRET, Settings, SettingsError, read_settings
+
+LIFETIME = 24 * 3600  # seconds
+
+
+def make_token(user: str, secret: str, settings: Settings) -> str:
+    """A token that `settings` accept, of a user with this id."""
+    now = int(time.time())
+    claims = {
+        "sub": user,
+        "name": user,
+        "email": f"{user}@example.com",
+        "iat": now,
+        "exp": now + min(LIFETIME, settings.JWT_MAX_LIFETIME or LIFETIME),
+    }
+    if settings.JWT_ISSUER:
+        claims["iss"] = settings.JWT_ISSUER
+    if settings.JWT_AUDIENCE:
+        claims["aud"] = settings.JWT_AUDIENCE
+    return jwt.encode(claims, secret, algorithm="HS256")
+
+
+def main() -> None:
+    [user] = sys.argv[1:] or [""]
+    if not user:
+        sys.exit("Name the user: make token USER=alice")
+    file = {k: v for k, v in dotenv_values(Path(__file__).parent.parent / ".env").items() if v}
+    try:
+        settings = read_settings({"BETTER_AUTH_SECRET": EXAMPLE_SECRET, **file, **os.environ})
+    except SettingsError as error:
+        sys.exit(str(error))
+    if settings.JWT_ALGORITHM != "HS256":
+        sys.exit(f"Tokens of {settings.JWT_ALGORITHM} come from your Better Auth server only.")
+    print(make_token(user, settings.shared_secrets[0], settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""What each setting changes, seen over HTTP."""
+
+import jwt
+import pytest
+
+from lib.settings import SettingsError
+from tests.conftest import SECRET, StartApi, bearer
+from tests.databases import Database
+
+OLD_SECRET = "the-secret-before-the-rotation-0123456789"
+
+
+def test_the_first_task_of_a_new_user_makes_their_row(
+    start_api: StartApi, database: Database
+) -> None:
+    headers = bearer("newcomer", name="New Comer", email="new@example.com", emailVerified=True)
+    answer = start_api().post("/api/newcomer/tasks", json={"title": "First"}, headers=headers)
+    assert answer.status_code == 201
+    row = database.query('SELECT name, email, "emailVerified" FROM users WHERE id = %s', "newcomer")
+    assert row == [("New Comer", "new@example.com", True)]
+
+
+def test_a_token_with_nothing_but_sub_is_enough(start_api: StartApi, database: Database) -> None:
+    answer = start_api().post("/api/bare/tasks", json={"title": "x"}, headers=bearer("bare"))
+    assert answer.status_code == 201
+    assert database.query("SELECT email FROM users WHERE id = 'bare'") == [("bare@users.invalid",)]
+
+
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}])
+def test_without_provisioning_an_unknown_user_is_told_what_to_do(
+    start_api: StartApi, database: Database, headers: dict[str, str]
+) -> None:
+    api = start_api(PROVISION_USERS="false")
+    answer = api.post("/api/ghost/tasks", json={"title": "x"}, headers=bearer("ghost") | headers)
+    assert answer.status_code == 403
+    assert "sign up" in answer.json()["detail"]
+    assert database.query("SELECT count(*) FROM users WHERE id = 'ghost'") == [(0,)]
+    assert database.query("SELECT count(*) FROM idempotency_keys WHERE user_id = 'ghost'") == [(0,)]
+
+
+def test_an_email_that_somebody_else_has_is_a_403_and_leaves_nothing(
+    start_api: StartApi, database: Database
+) -> None:
+    api = start_api()
+    first, second = (
+        bearer("first", email="same@x.example"),
+        bearer("second", email="same@x.example"),
+    )
+    assert api.post("/api/first/tasks", json={"title": "x"}, headers=first).status_code == 201
+    assert api.post("/api/second/tasks", json={"title": "x"}, headers=second).status_code == 403
+    assert database.query("SELECT count(*) FROM tasks WHERE user_id = 'second'") == [(0,)]
+
+
+@pytest.mark.parametrize("path", ["/api/docs", "/api/openapi.json", "/api/docs/start.js"])
+def test_documentation_can_be_switched_off(start_api: StartApi, path: str) -> None:
+    assert start_api().get(path).status_code == 200
+    hidden = start_api(DOCS_ENABLED="false").get(path)
+    assert hidden.status_code == 404
+    assert hidden.json() == start_api().get("/api/nothing").json()
+
+
+def test_a_token_of_the_previous_secret_is_accepted_during_a_rotation(start_api: StartApi) -> None:
+    token = jwt.encode({"sub": "rotated", "exp": 4_000_000_000}, OLD_SECRET)
+    headers = {"Authorization": f"Bearer {token}"}
+    assert start_api().get("/api/rotated/tasks", headers=headers).status_code == 401
+    api = start_api(BETTER_AUTH_SECRET_PREVIOUS=OLD_SECRET)
+    assert api.get("/api/rotated/tasks", headers=headers).status_code == 200
+    assert api.get("/api/rotated/tasks", headers=bearer("rotated")).status_code == 200
+
+
+def test_issuer_and_audience_are_compared_when_set(start_api: StartApi) -> None:
+    api = start_api(JWT_ISSUER="https://app.example", JWT_AUDIENCE="todo-api")
+    right = {"iss": "https://app.example", "aud": ["todo-api", "other"]}
+    assert api.get("/api/eve/tasks", headers=bearer("eve", **right)).status_code == 200
+    for wrong in ({"iss": "https://app.example/"}, {"aud": "todo"}, {"aud": None}):
+        headers = bearer("eve", **(right | wrong))
+        assert api.get("/api/eve/tasks", headers=headers).status_code == 401
+
+
+def test_a_lifetime_can_be_capped(start_api: StartApi) -> None:
+    api = start_api(JWT_MAX_LIFETIME="600")
+    assert api.get("/api/eve/tasks", headers=bearer("eve")).status_code == 200
+    long = {"Authorization": f"Bearer {jwt.encode({'sub': 'eve', 'exp': 4_000_000_000}, SECRET)}"}
+    assert api.get("/api/eve/tasks", headers=long).status_code == 401
+
+
+def test_previews_of_the_frontend_are_allowed_by_a_pattern(start_api: StartApi) -> None:
+    api = start_api(CORS_PREVIEW_ORIGIN="https://shop-*-acme.vercel.app")
+    ours = {"Origin": "https://shop-a1b2c3-acme.vercel.app"}
+    foreign = {"Origin": "https://shop-a1b2c3-evil-acme.vercel.app"}
+    answer = api.get("/api/health", headers=ours)
+    assert answer.headers["access-control-allow-origin"] == ours["Origin"]
+    assert "access-control-allow-origin" not in api.get("/api/health", headers=foreign).headers
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "BETTER_AUTH_SECRET"])
+def test_a_missing_variable_stops_the_start_with_its_name(start_api: StartApi, name: str) -> None:
+    api = start_api(**{name: None})
+    with pytest.raises(SettingsError, match=f"^{name} is not set.$"):
+        raise _start_error(api)
+
+
+def _start_error(api: object) -> BaseException:
+    from api.tasks import app
+
+    try:
+        app.build_middleware_stack()
+    except SettingsError as error:
+        return error
+    raise AssertionError(f"{api} started")
+
+
+def test_an_unmigrated_database_is_not_ready(start_api: StartApi, fresh_database: Database) -> None:
+    api = start_api(DATABASE_URL=fresh_database.app_url)
+    assert api.get("/api/health/ready").status_code == 200
+    fresh_database.query("DROP TABLE idempotency_keys")
+    answer = api.get("/api/health/ready")
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"]
+    assert api.get("/api/health").status_code == 200

@@ -1,0 +1,135 @@
+"""What all tests share: a PostgreSQL of the run's own, a database a worker, the API under test.
+
+    --target=NAME   what the contract suite runs against: a module of tests/targets (default: local)
+
+Never the developer's database: DATABASE_URL and its like are taken out of the environment.
+"""
+
+import importlib
+import os
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from starlette.testclient import TestClient
+
+from dev.app import GROUPS, app
+from lib import database as database_module
+from lib.settings import Settings, forget_settings
+from tests.databases import Cluster, Database, running_cluster
+
+CLUSTER = pytest.StashKey[Cluster]()
+SECRET = "contract-suite-secret-0123456789abcdef"
+
+for name in Settings.model_fields:
+    os.environ.pop(name, None)
+os.environ.pop("SSL_CERT_FILE", None)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--target", default="local", help="a module of tests/targets")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    # Once a run and not once a worker; in the main thread, for PostgreSQL ends with its thread.
+    config = session.config
+    if hasattr(config, "workerinput") or config.option.collectonly:
+        return
+    stack = ExitStack()
+    config.add_cleanup(stack.close)
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="task-api-tests-")))
+    config.stash[CLUSTER] = stack.enter_context(running_cluster(folder / "postgres"))
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist, which may be off
+def pytest_configure_node(node: Any) -> None:
+    """Tell each worker where PostgreSQL is."""
+    cluster = node.config.stash[CLUSTER]
+    node.workerinput["cluster"] = (cluster.port, cluster.password)
+
+
+@pytest.fixture(scope="session")
+def cluster(request: pytest.FixtureRequest) -> Cluster:
+    """The PostgreSQL of this run."""
+    given = getattr(request.config, "workerinput", {}).get("cluster")
+    return Cluster(*given) if given else request.config.stash[CLUSTER]
+
+
+@pytest.fixture(scope="session")
+def database(cluster: Cluster) -> Iterator[Database]:
+    """The migrated database of this worker: tests keep apart by users of their own."""
+    with cluster.clone() as clone:
+        yield clone
+
+
+@pytest.fixture
+def fresh_database(cluster: Cluster) -> Iterator[Database]:
+    """A migrated database of one test's own."""
+    with cluster.clone() as clone:
+        yield clone
+
+
+@pytest.fixture(scope="session")
+def environment(database: Database) -> dict[str, str]:
+    """The variables of an API under test."""
+    return {
+        "DATABASE_URL": database.app_url,
+        "BETTER_AUTH_SECRET": SECRET,
+        "CORS_ORIGINS": "http://localhost:3000",
+    }
+
+
+@pytest.fixture(scope="session")
+def base_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where the API of --target listens; CONTRACT_BASE_URL names one that runs already."""
+    if given := os.environ.get("CONTRACT_BASE_URL"):
+        yield given
+        return
+    target = importlib.import_module(f"tests.targets.{request.config.option.target}")
+    with target.serve(request.getfixturevalue("environment")) as url:
+        yield url
+
+
+@pytest.fixture(autouse=True)
+def _settings_of_each_test() -> Iterator[None]:
+    forget_settings()
+    yield
+    forget_settings()
+
+
+type StartApi = Callable[..., TestClient]
+
+
+@pytest.fixture
+def start_api(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Generator[StartApi]:
+    """Start the whole API inside the test, with variables of its own: `start_api(DOCS_ENABLED="0")`.
+
+    None takes a variable away.
+    """
+    with ExitStack() as stack:
+
+        def start(**variables: str | None) -> TestClient:
+            for name, value in (environment | variables).items():
+                if value is None:
+                    monkeypatch.delenv(name, raising=False)
+                else:
+                    monkeypatch.setenv(name, value)
+            forget_settings()
+            for group in GROUPS:
+                group.app.middleware_stack = None
+            return stack.enter_context(TestClient(app, raise_server_exceptions=False))
+
+        yield start
+        database_module.close()
+
+
+def bearer(user_id: str, **claims: object) -> dict[str, str]:
+    """The headers of a request by this user."""
+    payload = {"sub": user_id, "exp": int(time.time()) + 300, **claims}
+    return {"Authorization": f"Bearer {jwt.encode(payload, SECRET)}"}

@@ -1,0 +1,264 @@
+"""The pages that need no token: is it alive, is it ready, what can it do."""
+
+import re
+from html.parser import HTMLParser
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import httpx2
+import pytest
+
+from tests.contract.answers import assert_error, media_type
+
+OPERATIONS = {
+    "list_tasks": ("/api/{user_id}/tasks", "get"),
+    "create_task": ("/api/{user_id}/tasks", "post"),
+    "get_task": ("/api/{user_id}/tasks/{}", "get"),
+    "update_task": ("/api/{user_id}/tasks/{}", "put"),
+    "delete_task": ("/api/{user_id}/tasks/{}", "delete"),
+    "complete_task": ("/api/{user_id}/tasks/{}/complete", "patch"),
+}
+SUCCESS = {
+    "list_tasks": "200",
+    "create_task": "201",
+    "get_task": "200",
+    "update_task": "200",
+    "delete_task": "204",
+    "complete_task": "200",
+}
+METHODS = {"get", "put", "post", "delete", "patch", "head", "options", "trace"}
+
+
+@pytest.fixture
+def document(client: httpx2.Client) -> dict[str, Any]:
+    answer = client.get("/api/openapi.json")
+    assert answer.status_code == 200
+    assert media_type(answer) == "application/json"
+    return answer.json()
+
+
+def operations(document: dict[str, Any]) -> dict[str, tuple[str, str, dict[str, Any]]]:
+    """Each operation by its id: path, method, and what the document says about it."""
+    found = [
+        (path, method, operation)
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+        if method in METHODS
+    ]
+    named = {
+        operation["operationId"]: (path, method, operation) for path, method, operation in found
+    }
+    assert len(named) == len(found), "operation ids are unique"
+    return named
+
+
+def resolve(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in schema:
+        found: Any = document
+        for step in schema["$ref"].removeprefix("#/").split("/"):
+            found = found[step]
+        schema = found
+    return schema
+
+
+# Health
+
+
+@pytest.mark.parametrize("path", ["/api/health", "/api/health/ready"])
+@pytest.mark.parametrize("authorization", [None, "Bearer x.y.z", "Basic eDp5"])
+def test_health_needs_no_token_and_minds_none(
+    client: httpx2.Client, path: str, authorization: str | None
+) -> None:
+    headers = {"Authorization": authorization} if authorization else {}
+    answer = client.get(path, headers=headers)
+    assert answer.status_code == 200
+    assert isinstance(answer.json(), dict)
+
+
+@pytest.mark.parametrize("path", ["/api/health", "/api/health/ready"])
+def test_health_tells_no_secret(client: httpx2.Client, path: str, secret: str) -> None:
+    text = client.get(path).text.lower()
+    for telling in (secret.lower(), "postgres", "password", "@"):
+        assert telling not in text
+
+
+# The document
+
+
+def test_the_document_is_openapi_3_with_a_title_and_a_version(document: dict[str, Any]) -> None:
+    assert document["openapi"].startswith("3.")
+    assert document["info"]["title"]
+    assert document["info"]["version"]
+
+
+@pytest.mark.parametrize("operation_id", OPERATIONS)
+def test_each_task_route_is_an_operation_of_its_name(
+    document: dict[str, Any], operation_id: str
+) -> None:
+    path, method, _ = operations(document)[operation_id]
+    # The name of the task's parameter is the document's own affair.
+    assert (re.sub(r"\{(?!user_id)\w+\}", "{}", path), method) == OPERATIONS[operation_id]
+
+
+def test_the_document_holds_the_health_routes(document: dict[str, Any]) -> None:
+    assert {"/api/health", "/api/health/ready"} <= set(document["paths"])
+    assert "get" in document["paths"]["/api/health"]
+    assert "get" in document["paths"]["/api/health/ready"]
+
+
+@pytest.mark.parametrize("operation_id", OPERATIONS)
+def test_task_operations_want_a_bearer_token(document: dict[str, Any], operation_id: str) -> None:
+    schemes = document["components"]["securitySchemes"]
+    bearer = {
+        name
+        for name, scheme in schemes.items()
+        if scheme["type"] == "http" and scheme["scheme"].lower() == "bearer"
+    }
+    _, _, operation = operations(document)[operation_id]
+    wanted = operation.get("security", document.get("security", []))
+    assert wanted, "no token wanted"
+    assert all(set(choice) & bearer for choice in wanted)
+
+
+@pytest.mark.parametrize("path", ["/api/health", "/api/health/ready"])
+def test_health_operations_want_no_token(document: dict[str, Any], path: str) -> None:
+    operation = document["paths"][path]["get"]
+    assert not any(operation.get("security", document.get("security", [])))
+
+
+@pytest.mark.parametrize("operation_id", OPERATIONS)
+def test_every_operation_says_how_it_may_end(document: dict[str, Any], operation_id: str) -> None:
+    _, _, operation = operations(document)[operation_id]
+    documented = set(operation["responses"])
+    assert {SUCCESS[operation_id], "401", "403", "422"} <= documented
+    if operation_id not in ("list_tasks", "create_task"):
+        assert "404" in documented
+    if operation_id in ("update_task", "complete_task", "delete_task"):
+        assert "412" in documented
+
+
+@pytest.mark.parametrize("operation_id", OPERATIONS)
+def test_every_documented_error_has_a_text_as_detail(
+    document: dict[str, Any], operation_id: str
+) -> None:
+    _, _, operation = operations(document)[operation_id]
+    for status, response in operation["responses"].items():
+        if status.startswith(("4", "5")):
+            content = resolve(document, response)["content"]["application/json"]
+            detail = resolve(document, content["schema"])["properties"]["detail"]
+            assert resolve(document, detail)["type"] == "string", status
+
+
+@pytest.mark.parametrize("operation_id", OPERATIONS)
+def test_every_operation_has_one_tag_and_a_summary(
+    document: dict[str, Any], operation_id: str
+) -> None:
+    _, _, operation = operations(document)[operation_id]
+    assert len(operation["tags"]) == 1
+    assert operation.get("summary") or operation.get("description")
+
+
+def test_the_list_documents_every_parameter(document: dict[str, Any]) -> None:
+    _, _, operation = operations(document)["list_tasks"]
+    named = {resolve(document, parameter)["name"] for parameter in operation["parameters"]}
+    assert {"status", "sort", "order", "q", "limit", "cursor", "count"} <= named
+
+
+def test_every_reference_in_the_document_leads_somewhere(document: dict[str, Any]) -> None:
+    def check(part: Any) -> None:
+        if isinstance(part, dict):
+            if isinstance(part.get("$ref"), str):
+                assert part["$ref"].startswith("#/")
+                resolve(document, part)
+            for value in part.values():
+                check(value)
+        elif isinstance(part, list):
+            for value in part:
+                check(value)
+
+    check(document)
+
+
+# The page
+
+
+class Loads(HTMLParser):
+    """Collects every address that a page makes a browser load by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.inside_style = False
+        self.styles = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.inside_style = tag == "style"
+        given = {name: value or "" for name, value in attrs}
+        names = ["src", "srcset", "data", "poster", "action"]
+        if tag in ("link", "base"):
+            names.append("href")
+        found = [given[name] for name in names if name in given]
+        self.loads += [load for load in found if not load.startswith(("data:", "blob:"))]
+        self.styles += given.get("style", "")
+
+    def handle_data(self, data: str) -> None:
+        if self.inside_style:
+            self.styles += data
+
+
+def css_loads(text: str) -> list[str]:
+    named = re.findall(r"""url\(\s*['"]?([^'")]+)""", text)
+    return named + re.findall(r"""@import\s+['"]([^'"]+)""", text)
+
+
+def test_the_page_is_html(client: httpx2.Client) -> None:
+    answer = client.get("/api/docs")
+    assert answer.status_code == 200
+    assert media_type(answer) == "text/html"
+    assert "<html" in answer.text.lower()
+
+
+def test_the_page_loads_nothing_from_other_hosts(client: httpx2.Client) -> None:
+    page = client.get("/api/docs")
+    here = urlsplit(str(page.url)).netloc
+    waiting, seen = [(str(page.url), page)], set()
+    while waiting:
+        address, answer = waiting.pop()
+        assert answer.status_code == 200, address
+        loads: list[str] = []
+        if media_type(answer) == "text/html":
+            reader = Loads()
+            reader.feed(answer.text)
+            loads = reader.loads + css_loads(reader.styles)
+        elif media_type(answer) == "text/css":
+            loads = css_loads(answer.text)
+        for load in loads:
+            target = urljoin(address, load.strip())
+            if target.startswith(("data:", "blob:")) or target in seen:
+                continue
+            seen.add(target)
+            assert urlsplit(target).netloc == here, f"{address} loads {target}"
+            waiting.append((target, client.get(target)))
+
+
+@pytest.mark.parametrize("cdn", ["jsdelivr", "unpkg", "cdnjs", "googleapis", "gstatic", "tiangolo"])
+def test_the_page_names_no_public_cdn(client: httpx2.Client, cdn: str) -> None:
+    assert cdn not in client.get("/api/docs").text.lower()
+
+
+def test_the_page_knows_where_the_document_is(client: httpx2.Client) -> None:
+    page = client.get("/api/docs")
+    reader = Loads()
+    reader.feed(page.text)
+    texts = [page.text, *(client.get(urljoin(str(page.url), load)).text for load in reader.loads)]
+    assert any("/api/openapi.json" in text for text in texts)
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/api/redoc"])
+def test_the_frameworks_own_pages_are_not_open(client: httpx2.Client, path: str) -> None:
+    assert client.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/api/docs", "/api/openapi.json", "/api/health"])
+def test_public_pages_refuse_other_methods(client: httpx2.Client, path: str) -> None:
+    assert_error(client.post(path, json={}), 405)

@@ -1,0 +1,549 @@
+"""The list: filters, search, total order, and pages that neither skip nor repeat a task."""
+
+import base64
+import json
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx2
+import pytest
+
+from tests.contract.answers import assert_error, moment, next_link
+from tests.contract.caller import Task, User, at_once
+
+UNKNOWN_VALUES = [
+    ("status", "done"),
+    ("status", "PENDING"),
+    ("status", "pending "),
+    ("status", ""),
+    ("status", "pending,completed"),
+    ("status", "\0"),
+    ("sort", "due_date"),
+    ("sort", "id"),
+    ("sort", "TITLE"),
+    ("sort", "title;--"),
+    ("sort", "-created"),
+    ("sort", ""),
+    ("order", "up"),
+    ("order", "ASC"),
+    ("order", ""),
+    ("limit", "0"),
+    ("limit", "-1"),
+    ("limit", "101"),
+    ("limit", "1.5"),
+    ("limit", "1e1"),
+    ("limit", "ten"),
+    ("limit", ""),
+    ("limit", "null"),
+    ("limit", "9" * 30),
+    ("limit", "1" * 5000),
+    ("limit", "NaN"),
+    ("count", "maybe"),
+    ("count", "2"),
+    ("count", ""),
+]
+NO_CURSORS = {
+    "word": "abc",
+    "number": "1",
+    "blank": " ",
+    "NUL": "\0",
+    "NUL inside": "abc\0def",
+    "newline": "a\nb",
+    "not ASCII": "é🧹",
+    "base64 of nothing known": base64.urlsafe_b64encode(b"nothing").decode(),
+    "base64 of an object": base64.urlsafe_b64encode(json.dumps({"id": 1}).encode()).decode(),
+    "base64 of a list": base64.urlsafe_b64encode(b'["2026-01-01T00:00:00Z", 1]').decode(),
+    "base64 of zeros": base64.urlsafe_b64encode(bytes(64)).decode(),
+    "JSON": '{"created_at": "2026-01-01T00:00:00Z", "id": 1}',
+    "SQL": "1' OR '1'='1",
+    "very long": "A" * 5000,
+    "padding only": "====",
+    "dots": "a.b.c",
+}
+ORDERS = [
+    {},
+    {"order": "asc"},
+    {"sort": "updated"},
+    {"sort": "updated_at", "order": "asc"},
+    {"sort": "title"},
+    {"sort": "title", "order": "desc"},
+]
+
+
+def ids(answer: httpx2.Response) -> list[int]:
+    assert answer.status_code == 200, answer.text
+    return [task["id"] for task in answer.json()]
+
+
+def walk(
+    user: User,
+    between_pages: Callable[[int], object] = lambda _: None,
+    **parameters: object,
+) -> list[httpx2.Response]:
+    """Every page, following the next links; between_pages(number) is called after each page."""
+    pages = [user.list(**parameters)]
+    while link := next_link(pages[-1]):
+        assert len(pages) < 100, "the pages never end"
+        between_pages(len(pages))
+        pages.append(user.send("GET", link))
+    assert {page.status_code for page in pages} == {200}
+    return pages
+
+
+def entries(pages: list[httpx2.Response]) -> list[Task]:
+    return [task for page in pages for task in page.json()]
+
+
+def cursor_of(answer: httpx2.Response) -> str:
+    link = next_link(answer)
+    assert link
+    return parse_qs(urlsplit(link).query)["cursor"][0]
+
+
+def twenty_five(user: User) -> list[Task]:
+    """25 tasks: five titles, each five times, every third completed; in order of creation."""
+    return [
+        user.create(f"{'edcba'[number % 5]} task", completed=number % 3 == 0)
+        for number in range(25)
+    ]
+
+
+def three_to_filter(user: User) -> None:
+    user.create("open one")
+    user.create("done one", completed=True)
+    user.create("open two")
+
+
+# Filters
+
+
+@pytest.mark.parametrize(
+    ("parameters", "titles"),
+    [
+        ({}, ["open two", "done one", "open one"]),
+        ({"status": "all"}, ["open two", "done one", "open one"]),
+        ({"status": "pending"}, ["open two", "open one"]),
+        ({"status": "completed"}, ["done one"]),
+        ({"status": "pending", "q": "two"}, ["open two"]),
+        ({"status": "completed", "q": "two"}, []),
+    ],
+)
+def test_status_filters(user: User, parameters: dict[str, Any], titles: list[str]) -> None:
+    three_to_filter(user)
+    assert user.titles(**parameters) == titles
+
+
+def test_the_filter_sees_a_change_at_once(user: User) -> None:
+    task = user.create()
+    user.complete(task)
+    assert user.titles(status="pending") == []
+    assert user.titles(status="completed") == ["Buy milk"]
+
+
+@pytest.mark.parametrize(("name", "value"), UNKNOWN_VALUES, ids=lambda text: text[:20] or "empty")
+def test_an_unknown_value_is_422(user: User, name: str, value: str) -> None:
+    assert_error(user.list(**{name: value}), 422)
+
+
+def test_count_takes_true_and_false(user: User) -> None:
+    assert user.list(count="true").status_code == 200
+    assert user.list(count="false").status_code == 200
+
+
+def test_unknown_names_are_ignored(user: User) -> None:
+    three_to_filter(user)
+    odd = {
+        "completed": "true",
+        "skip": "1",
+        "offset": "2",
+        "page": "9",
+        "Status": "x",
+        "user_id": "y",
+    }
+    assert user.titles(**odd) == user.titles()
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["", "?", "&&&==", "=", "?status", "a=%", "a=%zz", "a=%ff", "%ff=%ff", "%00=1", "a[]=1"],
+)
+def test_an_odd_query_string_is_ignored_or_refused(user: User, query: str) -> None:
+    task = user.create()
+    answer = user.send("GET", f"{user.url}?{query}")
+    assert (answer.status_code == 200 and answer.json() == [task]) or assert_error(answer, 422)
+
+
+@pytest.mark.parametrize("name", ["status", "sort", "order", "limit", "cursor", "count", "q"])
+def test_a_parameter_given_twice_or_as_odd_bytes_is_answered(user: User, name: str) -> None:
+    value = {"status": "all", "sort": "title", "order": "asc", "limit": "5", "count": "true"}
+    known = value.get(name, "x")
+    for query in (f"{name}={known}&{name}=%00", f"{name}=%00", f"{name}=%ff", f"{name}=%ED%A0%80"):
+        answer = user.send("GET", f"{user.url}?{query}")
+        assert answer.status_code == 200 or assert_error(answer, 422)
+
+
+# Search
+
+
+@pytest.mark.parametrize(
+    ("q", "found"),
+    [
+        ("milk", ["Buy MILK", "Dairy"]),
+        ("MILK", ["Buy MILK", "Dairy"]),
+        ("y m", ["Buy MILK"]),
+        ("two", ["Dairy"]),
+        ("%", ["100% wool"]),
+        ("0%", ["100% wool"]),
+        ("%wool", []),
+        ("_", ["snake_case"]),
+        ("e_c", ["snake_case"]),
+        ("snake_", ["snake_case"]),
+        ("Bu_", []),
+        ("B%k", []),
+        ("\\", ["C:\\temp"]),
+        ("\\t", ["C:\\temp"]),
+        ("\\%", []),
+        ("'", ["it's"]),
+        ("'; --", []),
+        ("*", []),
+        (".", ["3.14"]),
+        ("[a-z]", []),
+        ("nothing like it", []),
+    ],
+)
+def test_q_finds_a_literal_part_of_title_or_description(
+    user: User, q: str, found: list[str]
+) -> None:
+    user.create("Buy MILK")
+    user.create("Dairy", description="two litres of Milk")
+    for title in ("100% wool", "snake_case", "C:\\temp", "it's", "3.14"):
+        user.create(title)
+    assert user.titles(q=q, sort="created", order="asc") == found
+
+
+@pytest.mark.parametrize(
+    ("text", "q"),
+    [
+        ("Äpfel kaufen", "äPFEL"),
+        ("ÉCOLE", "école"),
+        ("Задача", "зАДАЧА"),
+        ("Γάλα", "γΆλΑ"),
+        ("ŁÓDŹ", "łódź"),
+        ("Ñandú", "ñANDÚ"),
+        ("Ķīļ", "ĶĪĻ"),
+    ],
+)
+def test_q_ignores_case_in_every_script(user: User, text: str, q: str) -> None:
+    user.create(text)
+    user.create("by description", description=f"see {text}!")
+    user.create("another")
+    assert user.titles(q=q) == ["by description", text]
+
+
+@pytest.mark.parametrize("text", ["买牛奶", "🧹 broom", "اشترِ الحليب", "a+b&c=d#e", "x" * 200])
+def test_q_finds_any_text(user: User, text: str) -> None:
+    user.create(text)
+    user.create("another")
+    assert user.titles(q=text) == [text]
+
+
+def test_q_does_not_confuse_letters_with_accents(user: User) -> None:
+    user.create("cafe")
+    assert user.titles(q="café") == []
+
+
+def test_an_empty_q_is_part_of_everything(user: User) -> None:
+    three_to_filter(user)
+    assert user.titles(q="") == user.titles()
+
+
+@pytest.mark.parametrize("q", ["\0", "a\0b", "x" * 4000, "%" * 1000, "_" * 1000])
+def test_a_q_that_no_text_can_hold_finds_nothing_or_is_refused(user: User, q: str) -> None:
+    user.create("a b")
+    answer = user.list(q=q)
+    assert (answer.status_code == 200 and answer.json() == []) or assert_error(answer, 422)
+
+
+def test_q_never_looks_into_other_lists(user: User, stranger: User) -> None:
+    stranger.create("their milk")
+    user.create("my milk")
+    assert user.titles(q="milk") == ["my milk"]
+
+
+# Order
+
+
+@pytest.mark.parametrize(
+    ("parameters", "titles"),
+    [
+        ({}, ["b", "c", "a"]),
+        ({"order": "asc"}, ["a", "c", "b"]),
+        ({"sort": "created"}, ["b", "c", "a"]),
+        ({"sort": "created", "order": "asc"}, ["a", "c", "b"]),
+        ({"sort": "created_at", "order": "desc"}, ["b", "c", "a"]),
+        ({"sort": "updated"}, ["a", "c", "b"]),
+        ({"sort": "updated_at"}, ["a", "c", "b"]),
+        ({"sort": "updated", "order": "asc"}, ["b", "c", "a"]),
+        ({"sort": "title"}, ["a", "b", "c"]),
+        ({"sort": "title", "order": "asc"}, ["a", "b", "c"]),
+        ({"sort": "title", "order": "desc"}, ["c", "b", "a"]),
+    ],
+)
+def test_sort_and_order(user: User, parameters: dict[str, Any], titles: list[str]) -> None:
+    # Created a, c, b; then b, c, a changed, so that every order differs from every other.
+    tasks = {title: user.create(title) for title in "acb"}
+    for title in "bca":
+        user.complete(tasks[title])
+    assert user.titles(**parameters) == titles
+
+
+def test_equal_titles_are_ordered_by_id(user: User) -> None:
+    made = at_once(12, lambda _: user.create("same"))
+    expected = sorted(task["id"] for task in made)
+    for order in ("asc", "desc"):
+        found = ids(user.list(sort="title", order=order))
+        assert found in (expected, expected[::-1])
+
+
+@pytest.mark.parametrize("parameters", ORDERS, ids=str)
+def test_the_order_is_total_and_the_same_each_time(user: User, parameters: dict[str, Any]) -> None:
+    at_once(15, lambda number: user.create("ab"[number % 2]))
+    found = ids(user.list(**parameters))
+    assert sorted(found) == sorted(set(found))
+    assert all(ids(user.list(**parameters)) == found for _ in range(3))
+    pages = entries(walk(user, limit=4, **parameters))
+    assert [task["id"] for task in pages] == found
+
+
+# Pages
+
+
+def test_without_limit_the_whole_list_comes(user: User) -> None:
+    at_once(40, lambda number: [user.create(f"{number} {copy}") for copy in range(3)])
+    answer = user.list()
+    assert len(answer.json()) == 120
+    assert answer.headers["X-Total-Count"] == "120"
+    assert next_link(answer) is None
+
+
+@pytest.mark.parametrize("limit", [1, 5, 7, 24, 25, 26, 100])
+def test_pages_hold_limit_tasks_and_the_last_one_has_no_link(user: User, limit: int) -> None:
+    whole = [task["id"] for task in reversed(twenty_five(user))]
+    pages = walk(user, limit=limit)
+    assert [ids(page) for page in pages] == [
+        whole[start : start + limit] for start in range(0, 25, limit)
+    ]
+
+
+def test_a_page_of_an_empty_list_is_empty_and_has_no_link(user: User) -> None:
+    answer = user.list(limit=5)
+    assert answer.status_code == 200
+    assert answer.json() == []
+    assert next_link(answer) is None
+
+
+@pytest.mark.parametrize("parameters", ORDERS, ids=str)
+@pytest.mark.parametrize(
+    "filters", [{}, {"status": "pending"}, {"status": "completed", "q": "TASK"}], ids=str
+)
+def test_pages_together_are_the_whole_list(
+    user: User, parameters: dict[str, Any], filters: dict[str, Any]
+) -> None:
+    twenty_five(user)
+    whole = user.list(**parameters, **filters).json()
+    assert entries(walk(user, limit=3, **parameters, **filters)) == whole
+
+
+@pytest.mark.parametrize("parameters", ORDERS, ids=str)
+def test_inserts_between_pages_neither_skip_nor_repeat_a_task(
+    user: User, parameters: dict[str, Any]
+) -> None:
+    before = [task["id"] for task in twenty_five(user)]
+    whole = ids(user.list(**parameters))
+    assert sorted(whole) == sorted(before)
+
+    def insert(page: int) -> None:
+        at_once(4, lambda number: user.create(f"{'abcde'[(page + number) % 5]} task"))
+
+    seen = [task["id"] for task in entries(walk(user, insert, limit=5, **parameters))]
+    assert len(seen) == len(set(seen))
+    assert [task_id for task_id in seen if task_id in before] == whole
+
+
+def test_deletes_between_pages_neither_skip_nor_repeat_a_task(user: User) -> None:
+    whole = [task["id"] for task in reversed(twenty_five(user))]
+
+    def delete_what_was_seen(page: int) -> None:
+        for task_id in whole[(page - 1) * 5 : page * 5]:
+            user.delete(task_id)
+
+    assert [task["id"] for task in entries(walk(user, delete_what_was_seen, limit=5))] == whole
+
+
+def test_a_page_may_be_asked_for_again(user: User) -> None:
+    twenty_five(user)
+    link = next_link(user.list(limit=5))
+    assert link
+    first, again = user.send("GET", link), user.send("GET", link)
+    assert first.json() == again.json()
+    assert next_link(first) == next_link(again)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"limit": "2"},
+        {"limit": "2", "count": "true"},
+        {"limit": "2", "count": "false"},
+        {"limit": "2", "sort": "title", "order": "desc"},
+        {"limit": "2", "status": "pending", "sort": "updated_at", "order": "asc"},
+        {"limit": "2", "q": "a&b=c %_+é#1;2"},
+        {
+            "limit": "2",
+            "status": "pending",
+            "sort": "title",
+            "order": "desc",
+            "q": "A&B=C %_",
+            "count": "true",
+        },
+    ],
+    ids=str,
+)
+def test_the_next_link_keeps_every_parameter(user: User, parameters: dict[str, Any]) -> None:
+    for number in range(5):
+        user.create(f"{number} a&b=c %_+é#1;2")
+    pages = walk(user, **parameters)
+    assert [len(page.json()) for page in pages] == [2, 2, 1]
+    for page in pages[:-1]:
+        link = next_link(page)
+        assert link
+        address = urlsplit(link)
+        assert address.path.rstrip("/") == user.url
+        assert address.netloc == page.url.netloc.decode()
+        query = parse_qs(address.query, keep_blank_values=True)
+        assert query.pop("cursor")
+        assert query == {name: [value] for name, value in parameters.items()}
+    assert len({cursor_of(page) for page in pages[:-1]}) == 2
+
+
+# Counting
+
+
+def test_a_whole_list_says_how_many_it_holds(user: User) -> None:
+    three_to_filter(user)
+    for parameters, total in (
+        ({}, "3"),
+        ({"status": "pending"}, "2"),
+        ({"q": "done"}, "1"),
+        ({"q": "nothing like it"}, "0"),
+        ({"count": "true", "status": "completed"}, "1"),
+    ):
+        assert user.list(**parameters).headers["X-Total-Count"] == total
+
+
+def test_a_page_says_the_total_only_where_asked(user: User) -> None:
+    three_to_filter(user)
+    assert "X-Total-Count" not in user.list(limit=2).headers
+    assert "X-Total-Count" not in user.list(limit=100).headers
+    assert "X-Total-Count" not in user.list(limit=2, count="false").headers
+    assert user.list(limit=2, count="true").headers["X-Total-Count"] == "3"
+
+
+def test_every_counted_page_says_the_total_of_the_filtered_list(user: User) -> None:
+    tasks = twenty_five(user)
+    pending = [task for task in tasks if not task["completed"]]
+    pages = walk(user, limit=5, count="true", status="pending")
+    assert {page.headers["X-Total-Count"] for page in pages} == {str(len(pending))}
+
+
+# Cursors
+
+
+@pytest.mark.parametrize("cursor", NO_CURSORS.values(), ids=NO_CURSORS)
+def test_a_cursor_that_is_none_is_422(user: User, cursor: str) -> None:
+    user.create()
+    assert_error(user.list(limit=2, cursor=cursor), 422)
+
+
+def test_an_empty_cursor_is_refused_or_means_the_first_page(user: User) -> None:
+    three_to_filter(user)
+    answer = user.list(limit=2, cursor="")
+    if answer.status_code == 200:
+        assert answer.json() == user.list(limit=2).json()
+    else:
+        assert_error(answer, 422)
+
+
+def test_a_forged_cursor_is_422(user: User) -> None:
+    twenty_five(user)
+    cursor = cursor_of(user.list(limit=2))
+    forged = [cursor[:-4], cursor[4:], cursor * 2, cursor[::-1], cursor.swapcase(), f"A{cursor}"]
+    # The last two characters may be padding or hold unused bits; all others carry meaning.
+    for place in range(0, len(cursor) - 2, 3):
+        other = "A" if cursor[place] != "A" else "B"
+        forged.append(cursor[:place] + other + cursor[place + 1 :])
+    for text in forged:
+        assert_error(user.list(limit=2, cursor=text), 422)
+
+
+def test_a_cursor_of_another_user_is_422(user: User, stranger: User) -> None:
+    three_to_filter(user)
+    three_to_filter(stranger)
+    assert_error(user.list(limit=2, cursor=cursor_of(stranger.list(limit=2))), 422)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"sort": "title"},
+        {"sort": "updated"},
+        {"order": "asc"},
+        {"sort": "title", "order": "desc"},
+        {"status": "pending"},
+        {"q": "o"},
+    ],
+    ids=str,
+)
+def test_a_cursor_of_another_query_is_422(user: User, other: dict[str, str]) -> None:
+    three_to_filter(user)
+    plain, special = user.list(limit=1), user.list(limit=1, **other)
+    assert_error(user.list(limit=1, cursor=cursor_of(plain), **other), 422)
+    assert_error(user.list(limit=1, cursor=cursor_of(special)), 422)
+
+
+def test_a_cursor_goes_on_with_another_limit_or_is_refused(user: User) -> None:
+    whole = [task["id"] for task in reversed(twenty_five(user))]
+    cursor = cursor_of(user.list(limit=5))
+    longer = user.list(limit=8, cursor=cursor)
+    assert (longer.status_code == 200 and ids(longer) == whole[5:13]) or assert_error(longer, 422)
+    rest = user.list(cursor=cursor)
+    assert (rest.status_code == 200 and whole[5:][: len(ids(rest))] == ids(rest)) or assert_error(
+        rest, 422
+    )
+
+
+def test_a_cursor_stays_good_when_its_task_is_gone(user: User) -> None:
+    whole = [task["id"] for task in reversed(twenty_five(user))]
+    first = user.list(limit=5)
+    for task_id in ids(first):
+        user.delete(task_id)
+    link = next_link(first)
+    assert link
+    assert ids(user.send("GET", link)) == whole[5:10]
+
+
+def test_pages_by_update_time_stay_whole_while_other_tasks_change(user: User) -> None:
+    tasks = twenty_five(user)
+    touched = {task["id"] for task in tasks[:3]}
+    pages = walk(
+        user,
+        lambda _: [user.complete(task_id) for task_id in touched],
+        limit=4,
+        sort="updated",
+    )
+    seen = [task for task in entries(pages) if task["id"] not in touched]
+    assert [task["id"] for task in seen] == [task["id"] for task in reversed(tasks[3:])]
+    moments = [moment(task["updated_at"]) for task in seen]
+    assert all(later > earlier for later, earlier in pairwise(moments))

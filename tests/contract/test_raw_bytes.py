@@ -1,0 +1,379 @@
+"""Bytes that no decent client sends: never a 5xx, and the server answers normally afterwards."""
+
+import re
+import socket
+import ssl
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.contract.caller import User
+
+pytestmark = pytest.mark.raw
+
+JSON = b"Content-Type: application/json\r\n"
+
+
+def exchange(api_url: str, *pieces: bytes, patience: float = 5) -> list[int]:
+    """Send the pieces on a connection of their own; gives the status of every answer that came.
+
+    An empty list means that the server closed the connection, or kept silent for `patience` seconds
+    because it waits for the rest of an unfinished request.
+    """
+    address = urlsplit(api_url)
+    port = address.port or (443 if address.scheme == "https" else 80)
+    received = b""
+    with socket.create_connection((address.hostname or "", port), timeout=patience) as plain:
+        connection = plain
+        if address.scheme == "https":
+            connection = ssl.create_default_context().wrap_socket(
+                plain, server_hostname=address.hostname
+            )
+        # A server may close in the middle of what it refuses to read.
+        with suppress(OSError):
+            for piece in pieces:
+                connection.sendall(piece)
+        with suppress(OSError):
+            while block := connection.recv(65536):
+                received += block
+    return [int(status) for status in re.findall(rb"HTTP/1\.[01] (\d{3})", received)]
+
+
+def request(
+    user: User,
+    method: bytes = b"GET",
+    target: bytes | None = None,
+    headers: bytes = b"",
+    body: bytes = b"",
+    *,
+    token: bool = True,
+) -> bytes:
+    """One request as bytes, with Host, the user's token, and Connection: close."""
+    line = method + b" " + (user.url.encode() if target is None else target) + b" HTTP/1.1"
+    usual = b"Host: contract.test\r\nConnection: close\r\n"
+    if token:
+        usual += f"Authorization: Bearer {user.token}\r\n".encode()
+    return line + b"\r\n" + usual + headers + b"\r\n" + body
+
+
+def assert_survived(user: User, statuses: list[int]) -> None:
+    assert all(status < 500 for status in statuses), statuses
+    assert user.client.get("/api/health").status_code == 200
+    assert user.titles() == ["untouched"]
+
+
+@pytest.fixture
+def user(user: User) -> User:
+    user.create("untouched")
+    return user
+
+
+def test_a_request_made_of_bytes_works(user: User, api_url: str) -> None:
+    assert exchange(api_url, request(user)) == [200]
+    assert exchange(api_url, request(user, token=False)) == [401]
+
+
+# Authorization
+
+AUTHORIZATIONS = {
+    "same twice": ["Bearer {mine}", "Bearer {mine}"],
+    "mine, theirs": ["Bearer {mine}", "Bearer {theirs}"],
+    "theirs, mine": ["Bearer {theirs}", "Bearer {mine}"],
+    "mine, Basic": ["Bearer {mine}", "Basic eDp5"],
+    "Basic, mine": ["Basic eDp5", "Bearer {mine}"],
+    "empty, mine": ["", "Bearer {mine}"],
+    "mine, empty": ["Bearer {mine}", ""],
+    "mine, broken": ["Bearer {mine}", "Bearer x.y.z"],
+    "ten times": ["Bearer {mine}"] * 10,
+    "joined": ["Bearer {mine}, Bearer {theirs}"],
+}
+
+
+@pytest.mark.parametrize("case", AUTHORIZATIONS)
+@pytest.mark.parametrize("between", ["", "X-Other: 1\r\n"], ids=["together", "apart"])
+def test_several_authorization_headers_are_refused(
+    user: User, stranger: User, api_url: str, case: str, between: str
+) -> None:
+    lines = between.join(f"Authorization: {value}\r\n" for value in AUTHORIZATIONS[case])
+    headers = lines.format(mine=user.token, theirs=stranger.token).encode()
+    statuses = exchange(api_url, request(user, headers=headers, token=False))
+    assert statuses in ([400], [401])
+    assert_survived(user, statuses)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"Authorization:  ",
+        b"Authorization: Bearer ",
+        b"Authorization: Bearer \xff\xfe",
+        b"Authorization: Bearer a\x00b",
+        b"Authorization: Bearer long" + b"A" * 5000,
+        b"Authorization: Bearer longer" + b"A" * 60_000,
+        b"Authorization: Bearer \xe2\x80\x8b",
+        b"Authorization: Bearer\r\n x.y.z",
+        b"Authorization : Bearer x.y.z",
+        b"Authorization",
+        b": Bearer x.y.z",
+        b"Author\xefzation: Bearer x.y.z",
+    ],
+    ids=lambda line: repr(line[:40]),
+)
+def test_an_odd_authorization_line_opens_nothing(user: User, api_url: str, line: bytes) -> None:
+    statuses = exchange(api_url, request(user, headers=line + b"\r\n", token=False))
+    assert all(status >= 400 for status in statuses), statuses
+    assert_survived(user, statuses)
+
+
+# Request lines
+
+LINES = {
+    "no version": b"GET {url}\r\n\r\n",
+    "no target": b"GET\r\n\r\n",
+    "no method": b" {url} HTTP/1.1\r\nHost: x\r\n\r\n",
+    "version 0.9": b"GET {url} HTTP/0.9\r\n\r\n",
+    "version 1.0": b"GET {url} HTTP/1.0\r\n\r\n",
+    "version 2.0": b"GET {url} HTTP/2.0\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "version 9.9": b"GET {url} HTTP/9.9\r\nHost: x\r\n\r\n",
+    "version unknown": b"GET {url} HTTQ/1.1\r\nHost: x\r\n\r\n",
+    "HTTP/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "TLS hello": bytes.fromhex("16030100a5010000a10303") + b"\x00" * 160,
+    "only line ends": b"\r\n\r\n\r\n\r\n",
+    "only line feeds": b"GET {url} HTTP/1.1\nHost: x\nConnection: close\n\n",
+    "zeros": b"\x00" * 1000,
+    "noise": bytes(range(256)) * 8,
+    "two targets": b"GET {url} {url} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "tabs": b"GET\t{url}\tHTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "endless line": b"GET /" + b"a" * 200_000,
+    "never finished": b"GET {url} HTTP/1.1\r\nHost: x\r\n",
+    "two requests": b"GET {url} HTTP/1.1\r\nHost: x\r\n\r\n"
+    b"GET /api/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("case", LINES)
+def test_an_odd_request_line_harms_nobody(user: User, api_url: str, case: str) -> None:
+    sent = LINES[case].replace(b"{url}", user.url.encode())
+    assert_survived(user, exchange(api_url, sent, patience=2))
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        b"get",
+        b"FOO",
+        b"TRACE",
+        b"CONNECT",
+        b"PROPFIND",
+        b"QUERY",
+        b"G\xc9T",
+        b"A" * 2000,
+        b"GET\x00",
+    ],
+    ids=lambda method: repr(method[:20]),
+)
+def test_an_odd_method_harms_nobody(user: User, api_url: str, method: bytes) -> None:
+    statuses = exchange(api_url, request(user, method))
+    assert all(status >= 400 for status in statuses), statuses
+    assert_survived(user, statuses)
+
+
+TARGETS = {
+    "absolute": b"http://evil.example{url}",
+    "absolute https": b"https://evil.example{url}",
+    "two slashes": b"//evil.example{url}",
+    "authority": b"evil.example:443",
+    "star": b"*",
+    "relative": b"api/health",
+    "empty": b"",
+    "fragment": b"{url}#x",
+    "dots": b"/api/nobody/../..{url}",
+    "encoded dots": b"/api/nobody/%2e%2e{url}",
+    "backslashes": b"\\api\\health",
+    "NUL": b"{url}/\x00",
+    "encoded NUL": b"{url}/%00",
+    "raw UTF-8": "{url}/é".encode(),
+    "raw bytes": b"{url}/\xff\xfe",
+    "encoded bytes": b"{url}/%ff%fe",
+    "cut escape": b"{url}/%",
+    "bad escape": b"{url}/%zz",
+    "encoded surrogate": b"{url}/%ed%a0%80",
+    "encoded newline": b"{url}/%0d%0aX-Injected:%201",
+    "long path": b"{url}/" + b"1" * 20_000,
+    "longer path": b"{url}/" + b"a" * 100_000,
+    "long query": b"{url}?q=" + b"a" * 20_000,
+    "many parameters": b"{url}?" + b"a=1&" * 5000,
+    "NUL in the query": b"{url}?q=\x00",
+    "bytes in the query": b"{url}?q=\xff&status=\xff",
+    "encoded bytes in the query": b"{url}?q=%ff&status=%ff&limit=%ff&cursor=%ff",
+    "encoded surrogate in the query": b"{url}?q=%ed%a0%80",
+    "control characters": b"{url}/\x01\x1b\x7f",
+}
+
+
+@pytest.mark.parametrize("case", TARGETS)
+@pytest.mark.parametrize("method", [b"GET", b"DELETE"])
+def test_an_odd_target_harms_nobody(user: User, api_url: str, method: bytes, case: str) -> None:
+    target = TARGETS[case].replace(b"{url}", user.url.encode())
+    assert_survived(user, exchange(api_url, request(user, method, target)))
+
+
+# Header lines
+
+HEADERS = {
+    "no Host": b"GET /api/health HTTP/1.1\r\nConnection: close\r\n\r\n",
+    "two Hosts": b"GET /api/health HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n\r\n",
+    "Host of a stranger": b"GET {url}/ HTTP/1.1\r\nHost: evil.example/x?\r\n"
+    b"Connection: close\r\n{token}\r\n",
+    "Host no name": b"GET {url}/ HTTP/1.1\r\nHost: @@:99999\r\nConnection: close\r\n{token}\r\n",
+    "Host with bytes": b"GET {url} HTTP/1.1\r\nHost: \xff\r\nConnection: close\r\n{token}\r\n",
+}
+EXTRA = {
+    "no colon": b"Nonsense\r\n",
+    "no name": b": value\r\n",
+    "blank in the name": b"X Odd: 1\r\n",
+    "blank before the colon": b"X-Odd : 1\r\n",
+    "folded": b"X-Odd: 1\r\n 2\r\n",
+    "NUL": b"X-Odd: a\x00b\r\n",
+    "bare CR": b"X-Odd: a\rb\r\n",
+    "bare LF": b"X-Odd: a\nX-Injected: b\r\n",
+    "bytes": b"X-Odd: \xff\xfe\r\n",
+    "bytes in the name": b"X-\xc3\xa9: 1\r\n",
+    "long value": b"X-Odd: " + b"a" * 100_000 + b"\r\n",
+    "long name": b"X" * 100_000 + b": 1\r\n",
+    "two thousand": b"".join(b"X-%d: 1\r\n" % number for number in range(2000)),
+    "many cookies": b"Cookie: a=1\r\n" * 200,
+    "bytes in the cookie": b"Cookie: a=\xff; =; ;;\r\n",
+    "bytes as request id": b"X-Request-ID: \xff\xfe\r\n",
+    "request id twice": b"X-Request-ID: a\r\nX-Request-ID: b\r\n",
+    "odd forwarding": b"X-Forwarded-For: ,,\xff\r\nX-Forwarded-Proto: zzz\r\n"
+    b"X-Forwarded-Port: zzz\r\nX-Forwarded-Host: evil.example\r\nForwarded: ;;=\r\n",
+    "other path": b"X-Original-URL: /api/health\r\nX-Rewrite-URL: /api/health\r\n",
+    "other method": b"X-HTTP-Method-Override: DELETE\r\n",
+    "range": b"Range: bytes=0-1,5-,-3,x\r\n",
+    "odd origin": b"Origin: \xff\r\n",
+    "two origins": b"Origin: http://localhost:3000\r\nOrigin: https://evil.example\r\n",
+    "odd tag": b"If-None-Match: \xff\r\n",
+    "tag twice": b'If-None-Match: "a"\r\nIf-None-Match: "b"\r\n',
+    "odd dates": b"If-Modified-Since: yesterday\r\nIf-Unmodified-Since: \xff\r\n",
+    "odd expectations": b"Expect: miracles\r\n",
+    "upgrade": b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\n",
+    "web socket": b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n",
+    "odd accept": b"Accept: image/png;q=zzz\r\nAccept-Encoding: \xff\r\nAccept-Charset: x\r\n",
+}
+
+
+@pytest.mark.parametrize("case", HEADERS)
+def test_an_odd_host_harms_nobody(user: User, api_url: str, case: str) -> None:
+    sent = HEADERS[case].replace(b"{url}", user.url.encode())
+    sent = sent.replace(b"{token}", f"Authorization: Bearer {user.token}\r\n".encode())
+    statuses = exchange(api_url, sent)
+    assert not any(300 <= status < 400 for status in statuses), (
+        "no redirect to a host of his choice"
+    )
+    assert_survived(user, statuses)
+
+
+@pytest.mark.parametrize("case", EXTRA)
+@pytest.mark.parametrize("path", ["", "/1"], ids=["list", "task"])
+def test_an_odd_header_harms_nobody(user: User, api_url: str, case: str, path: str) -> None:
+    sent = request(user, target=(user.url + path).encode(), headers=EXTRA[case])
+    assert_survived(user, exchange(api_url, sent, patience=2))
+
+
+KEYS = [b"\xff\xfe", b"a\x00b", b"", b"a\r\nIdempotency-Key: b", b"a, b", b"k" * 50_000]
+
+
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: repr(key[:20]))
+def test_an_odd_idempotency_key_creates_nothing(user: User, api_url: str, key: bytes) -> None:
+    body = b'{"title": "untouched"}'
+    headers = JSON + b"Idempotency-Key: %b\r\nContent-Length: %d\r\n" % (key, len(body))
+    statuses = exchange(api_url, request(user, b"POST", headers=headers, body=body))
+    assert all(status >= 400 for status in statuses), statuses
+    assert_survived(user, statuses)
+
+
+# Bodies
+
+CHUNKED = b"Transfer-Encoding: chunked\r\n"
+
+
+def chunks(*pieces: bytes) -> bytes:
+    return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (*pieces, b""))
+
+
+def test_a_chunked_body_is_read_whole(user: User, api_url: str) -> None:
+    body = chunks(b'{"ti', b'tle": "unto', b'uched"}')
+    assert exchange(api_url, request(user, b"POST", headers=JSON + CHUNKED, body=body)) == [201]
+    assert user.titles() == ["untouched", "untouched"]
+
+
+@pytest.mark.parametrize("size", [1, 1000, 70_000])
+def test_a_chunked_body_over_the_limit_is_413(user: User, api_url: str, size: int) -> None:
+    pieces = [b" " * size] * (70_000 // size)
+    sent = request(user, b"POST", headers=JSON + CHUNKED, body=chunks(*pieces))
+    statuses = exchange(api_url, sent)
+    assert statuses == [413]
+    assert_survived(user, statuses)
+
+
+def test_a_body_without_end_is_refused_before_its_end(user: User, api_url: str) -> None:
+    head = request(user, b"POST", headers=JSON + CHUNKED)
+    endless = [b"10000\r\n" + b" " * 65536 + b"\r\n"] * 64
+    statuses = exchange(api_url, head, *endless, patience=3)
+    assert statuses in ([413], [])
+    assert_survived(user, statuses)
+
+
+BODIES = {
+    "length negative": b"Content-Length: -1\r\n\r\n{}",
+    "length a word": b"Content-Length: ten\r\n\r\n{}",
+    "length signed": b"Content-Length: +2\r\n\r\n{}",
+    "length hexadecimal": b"Content-Length: 0x2\r\n\r\n{}",
+    "length astronomical": b"Content-Length: 99999999999999999999999\r\n\r\n{}",
+    "length over the limit": b"Content-Length: 70000\r\n\r\n{}",
+    "lengths that differ": b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{} ",
+    "lengths in a list": b"Content-Length: 2, 3\r\n\r\n{} ",
+    "length too long": b"Content-Length: 1000\r\n\r\n{}",
+    "length and chunks": b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunks twice": b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+    "unknown coding": b"Transfer-Encoding: gzip\r\n\r\n{}",
+    "hidden coding": b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "chunk size a word": b"Transfer-Encoding: chunked\r\n\r\nten\r\n{}\r\n0\r\n\r\n",
+    "chunk size negative": b"Transfer-Encoding: chunked\r\n\r\n-2\r\n{}\r\n0\r\n\r\n",
+    "chunk size astronomical": b"Transfer-Encoding: chunked\r\n\r\n" + b"f" * 40 + b"\r\n{}",
+    "chunk too short": b"Transfer-Encoding: chunked\r\n\r\n1\r\n{}\r\n0\r\n\r\n",
+    "chunk never finished": b"Transfer-Encoding: chunked\r\n\r\n5\r\n{",
+    "chunk extension": b"Transfer-Encoding: chunked\r\n\r\n2;"
+    + b"a" * 5000
+    + b"\r\n{}\r\n0\r\n\r\n",
+    "trailers": b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nAuthorization: x\r\n\r\n",
+    "hidden request": b"Content-Length: 2\r\n\r\n{}DELETE /api/health HTTP/1.1\r\nHost: x\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("case", BODIES)
+def test_a_body_whose_length_is_odd_creates_nothing(user: User, api_url: str, case: str) -> None:
+    head, _, rest = BODIES[case].partition(b"\r\n\r\n")
+    sent = request(user, b"POST", headers=JSON + head + b"\r\n", body=rest)
+    statuses = exchange(api_url, sent, patience=2)
+    assert all(status >= 400 for status in statuses), statuses
+    assert_survived(user, statuses)
+
+
+def test_a_client_that_waits_for_100_is_answered(user: User, api_url: str) -> None:
+    body = b'{"title": "untouched"}'
+    headers = JSON + b"Expect: 100-continue\r\nContent-Length: %d\r\n" % len(body)
+    statuses = exchange(api_url, request(user, b"POST", headers=headers), body)
+    assert statuses in ([100, 201], [201])
+
+
+def test_a_client_that_goes_away_in_the_middle_leaves_nothing_behind(
+    user: User, api_url: str
+) -> None:
+    head = request(user, b"POST", headers=JSON + b"Content-Length: 22\r\n")
+    for cut in (len(head) // 2, len(head), len(head) + 10):
+        sent = (head + b'{"title": "untouched"}')[:cut]
+        assert_survived(user, exchange(api_url, sent, patience=0.2))

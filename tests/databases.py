@@ -1,0 +1,74 @@
+"""Databases for tests: clones of one migrated template on an embedded PostgreSQL of the test run's
+own.
+"""
+
+import uuid
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import LiteralString
+
+import psycopg
+from psycopg import sql
+
+from dev import postgres
+from dev.local_database import PASSWORD, ROLE, create_app_role
+from migrations.__main__ import migrate
+
+TEMPLATE = "template_tasks"
+
+
+@dataclass(frozen=True)
+class Database:
+    """`app_url` is of a role like production's, `admin_url` of the superuser, past row security."""
+
+    name: str
+    app_url: str
+    admin_url: str
+
+    def query(self, text: str, *values: object) -> list[tuple]:
+        """Run a statement as the superuser."""
+        with psycopg.connect(self.admin_url, autocommit=True) as connection:
+            cursor = connection.execute(text.encode(), values or None)
+            return cursor.fetchall() if cursor.description else []
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The PostgreSQL of a test run, as every worker of it knows it."""
+
+    port: int
+    password: str
+
+    def url(self, database: str, user: str = "postgres", password: str | None = None) -> str:
+        secret = password or self.password
+        return f"postgresql://{user}:{secret}@127.0.0.1:{self.port}/{database}?sslmode=disable"
+
+    def database(self, name: str) -> Database:
+        return Database(name, self.url(name, ROLE, PASSWORD), self.url(name))
+
+    @contextmanager
+    def clone(self, template: str = TEMPLATE) -> Generator[Database]:
+        """A database of one's own, dropped at the end."""
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        self._run("CREATE DATABASE {} TEMPLATE {}", name, template)
+        try:
+            yield self.database(name)
+        finally:
+            self._run("DROP DATABASE {} WITH (FORCE)", name)
+
+    def _run(self, statement: LiteralString, *names: str) -> None:
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+
+@contextmanager
+def running_cluster(folder: Path) -> Generator[Cluster]:
+    """Start PostgreSQL in a new folder and migrate the template."""
+    with postgres.running(folder, durable=False) as server:
+        cluster = Cluster(server.port, server.password)
+        cluster._run("CREATE DATABASE {}", TEMPLATE)
+        migrate(cluster.url(TEMPLATE))
+        create_app_role(cluster.url(TEMPLATE))
+        yield cluster
