@@ -1,15 +1,14 @@
-"""Starts the real Better Auth and the real API as processes of their own; knows nothing of tasks."""
+"""Starts the real Better Auth and the real API as processes; knows nothing of tasks."""
 
 import fcntl
 import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -18,24 +17,18 @@ from pathlib import Path
 import httpx2
 
 from dev import unprivileged
+from dev.postgres import free_port
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 # Made for these tests; protects nothing.
-SECRET = "a-secret-for-the-better-auth-tests-only-0123456789"  # noqa: S105
+SECRET = "a-secret-for-the-better-auth-tests-only-0123456789"
 AUDIENCE = "todo-api"
 READY_SECONDS = 60
 
 
 class FixtureError(Exception):
     """One sentence for the person at the terminal: what is missing or went wrong."""
-
-
-def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def node() -> str:
@@ -60,7 +53,7 @@ def install_packages() -> None:
         fcntl.flock(held, fcntl.LOCK_EX)
         if stamp.exists() and stamp.read_text() == wanted:
             return
-        print("Installing Better Auth and its test tools (npm ci) ...", file=sys.stderr, flush=True)
+        sys.stderr.write("Installing Better Auth and its test tools (npm ci) ...\n")
         command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
         npm = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False)
         if npm.returncode:
@@ -71,8 +64,8 @@ def install_packages() -> None:
 
 
 @contextmanager
-def process(command: list[str], env: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen]:
-    """A program for the length of the `with`, its output in `log`; it also ends with this process."""
+def process(command: list[str], env: Mapping[str, str], log: Path) -> Generator[subprocess.Popen]:
+    """A program for the length of the `with`, output in `log`; it ends with us at the latest."""
     with log.open("wb") as output:
         started = unprivileged.start(
             command,
@@ -176,14 +169,14 @@ class BetterAuth:
 
 @contextmanager
 def better_auth(
-    way: str, database_url: str, log: Path, *, port: int = 0, **settings: str
-) -> Iterator[BetterAuth]:
+    way: str, database_url: str, log: Path, settings: Mapping[str, str] | None = None
+) -> Generator[BetterAuth]:
     """Real Better Auth on this database, issuing tokens in this way (server.mjs lists them).
 
-    settings: further variables of server.mjs, such as TOKEN_LIFE="1h".
+    settings: further variables of server.mjs, such as {"TOKEN_LIFE": "1h"}.
     """
     install_packages()
-    port = port or free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     env = {
         "WAY": way,
@@ -192,7 +185,7 @@ def better_auth(
         "BETTER_AUTH_URL": url,
         "BETTER_AUTH_SECRET": SECRET,
         "BETTER_AUTH_TELEMETRY": "0",
-        **settings,
+        **(settings or {}),
     }
     deadline = time.monotonic() + READY_SECONDS
     with process([node(), str(HERE / "server.mjs")], env, log) as started:
@@ -208,14 +201,17 @@ def better_auth(
 
 
 @contextmanager
-def api(database_url: str, log: Path, *, port: int = 0, **settings: str) -> Iterator[str]:
+def api(
+    database_url: str, log: Path, settings: Mapping[str, str], *, port: int = 0
+) -> Generator[str]:
     """The API as the local server runs it, in a process of its own; its base URL."""
     port = port or free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "uvicorn", "dev.app:app", "--host", "127.0.0.1"]
+    command = [sys.executable, "-m", "uvicorn", "dev.app:app", "--port", str(port)]
+    command += ["--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "2"]
     env = {"DATABASE_URL": database_url, "PYTHONPATH": str(ROOT), **settings}
     deadline = time.monotonic() + READY_SECONDS
-    with process([*command, "--port", str(port)], env, log) as started:
+    with process(command, env, log) as started:
         while not _answers(f"{url}/api/health"):
             _refuse_dead(started, log, deadline)
         yield url

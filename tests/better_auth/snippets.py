@@ -1,4 +1,4 @@
-"""Copies tested files into the documentation, so that nothing shown there is retyped; knows no contents.
+"""Copies tested files into the documentation, so that nothing is retyped; knows no contents.
 
     python -m tests.better_auth.snippets        brings the marked places of DOCUMENTS up to date
 

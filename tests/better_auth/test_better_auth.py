@@ -1,21 +1,22 @@
 """People who sign up with the real Better Auth work with their tasks through the real API."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx2
 import psycopg
 import pytest
 
 from dev.local_database import Urls
-from tests.better_auth.servers import SECRET, BetterAuth, Person, api, better_auth, free_port
+from dev.postgres import free_port
+from tests.better_auth.fixtures import Deploy, NewDatabase, NewLog
+from tests.better_auth.servers import SECRET, BetterAuth, Person, api, better_auth
 
 ASYMMETRIC = ["eddsa", "es256", "rs256"]
 WAYS = ["hs256-hook", "hs256-route", "eddsa-plain", *ASYMMETRIC]
-PASSWORD = "a-password-of-a-test"  # noqa: S105
+PASSWORD = "a-password-of-a-test"
 # The API asks for the key set at most once in 10 seconds, so a new key may be unknown that long.
 NEW_KEY_SECONDS = 15
 
@@ -41,14 +42,14 @@ def tasks_client(api_url: str, person: Person, token: str) -> httpx2.Client:
 @pytest.fixture(scope="module", params=WAYS)
 def world(
     request: pytest.FixtureRequest,
-    migrated_database: Callable[[], Urls],
-    logs: Callable[[str], Path],
+    migrated_database: NewDatabase,
+    logs: NewLog,
 ) -> Iterator[World]:
     database = migrated_database()
     with ExitStack() as stack:
         auth = stack.enter_context(better_auth(request.param, database.admin, logs(request.param)))
         settings = {**auth.environment_of_api(), "PROVISION_USERS": "false"}
-        url = stack.enter_context(api(database.app, logs("api"), **settings))
+        url = stack.enter_context(api(database.app, logs("api"), settings))
         yield World(auth, url, database)
 
 
@@ -153,9 +154,9 @@ def test_deleted_user_takes_the_tasks_along_and_the_live_token_gets_a_clear_answ
 
 
 def test_better_auth_may_come_first(
-    new_database: Callable[[], Urls],
-    deploy: Callable[[Urls], None],
-    logs: Callable[[str], Path],
+    new_database: NewDatabase,
+    deploy: Deploy,
+    logs: NewLog,
 ) -> None:
     database = new_database()
     with better_auth("hs256-hook", database.admin, logs("better-auth-first")) as auth:
@@ -163,7 +164,7 @@ def test_better_auth_may_come_first(
         early = auth.sign_up("early@example.com")
         deploy(database)
         with (
-            api(database.app, logs("api"), **auth.environment_of_api()) as url,
+            api(database.app, logs("api"), auth.environment_of_api()) as url,
             tasks_client(url, early, early.token()) as hers,
         ):
             assert hers.post("/tasks", json={"title": "First"}).status_code == 201
@@ -172,14 +173,14 @@ def test_better_auth_may_come_first(
 
 
 def test_users_are_made_from_their_tokens_when_better_auth_has_a_database_of_its_own(
-    new_database: Callable[[], Urls],
-    migrated_database: Callable[[], Urls],
-    logs: Callable[[str], Path],
+    new_database: NewDatabase,
+    migrated_database: NewDatabase,
+    logs: NewLog,
 ) -> None:
     elsewhere, database = new_database(), migrated_database()
     with (
         better_auth("hs256-hook", elsewhere.admin, logs("elsewhere")) as auth,
-        api(database.app, logs("api"), **auth.environment_of_api()) as url,
+        api(database.app, logs("api"), auth.environment_of_api()) as url,
     ):
         person = auth.sign_up("alice@example.com")
         with tasks_client(url, person, person.token()) as hers:
@@ -192,7 +193,7 @@ def test_users_are_made_from_their_tokens_when_better_auth_has_a_database_of_its
 
 
 def test_token_of_the_previous_secret_is_accepted_during_a_rotation(
-    migrated_database: Callable[[], Urls], logs: Callable[[str], Path]
+    migrated_database: NewDatabase, logs: NewLog
 ) -> None:
     database = migrated_database()
     with better_auth("hs256-hook", database.admin, logs("rotation")) as auth:
@@ -200,25 +201,25 @@ def test_token_of_the_previous_secret_is_accepted_during_a_rotation(
         settings = auth.environment_of_api()
         settings["BETTER_AUTH_SECRET"] = "the-new-secret-of-a-rotation-0123456789"
         with (
-            api(database.app, logs("api"), **settings) as url,
+            api(database.app, logs("api"), settings) as url,
             tasks_client(url, person, person.token()) as hers,
         ):
             assert hers.get("/tasks").status_code == 401
         settings["BETTER_AUTH_SECRET_PREVIOUS"] = SECRET
         with (
-            api(database.app, logs("api"), **settings) as url,
+            api(database.app, logs("api"), settings) as url,
             tasks_client(url, person, person.token()) as hers,
         ):
             assert hers.get("/tasks").status_code == 200
 
 
 def test_plain_jwt_plugin_against_an_api_set_to_hs256_is_named_in_the_log(
-    migrated_database: Callable[[], Urls], logs: Callable[[str], Path]
+    migrated_database: NewDatabase, logs: NewLog
 ) -> None:
     database, log = migrated_database(), logs("api")
     with (
         better_auth("eddsa-plain", database.admin, logs("eddsa-plain")) as auth,
-        api(database.app, log, BETTER_AUTH_SECRET=SECRET) as url,
+        api(database.app, log, {"BETTER_AUTH_SECRET": SECRET}) as url,
     ):
         person = auth.sign_up("alice@example.com")
         token = person.token()
@@ -234,15 +235,14 @@ def test_plain_jwt_plugin_against_an_api_set_to_hs256_is_named_in_the_log(
 
 @pytest.mark.parametrize("way", ASYMMETRIC)
 def test_rotated_key_is_picked_up_and_the_old_one_stays_valid(
-    way: str, migrated_database: Callable[[], Urls], logs: Callable[[str], Path]
+    way: str, migrated_database: NewDatabase, logs: NewLog
 ) -> None:
     database = migrated_database()
     lives = {"TOKEN_LIFE": "4h", "ROTATION_SECONDS": "3600"}
     with (
-        better_auth(way, database.admin, logs(way), **lives) as auth,
-        api(database.app, logs("api"), **auth.environment_of_api()) as url,
+        better_auth(way, database.admin, logs(way), lives) as auth,
+        api(database.app, logs("api"), auth.environment_of_api()) as url,
     ):
-        # Before any token there is a key set all the same: Better Auth makes a key when asked for it.
         auth.set_clock(-2 * 3600)
         person = auth.sign_up("alice@example.com")
         old = person.token()
@@ -262,7 +262,7 @@ def test_rotated_key_is_picked_up_and_the_old_one_stays_valid(
 
 
 def test_keys_once_read_outlast_better_auth_and_none_at_all_is_503(
-    migrated_database: Callable[[], Urls], logs: Callable[[str], Path]
+    migrated_database: NewDatabase, logs: NewLog
 ) -> None:
     database = migrated_database()
     with ExitStack() as stack:
@@ -270,13 +270,13 @@ def test_keys_once_read_outlast_better_auth_and_none_at_all_is_503(
             person = auth.sign_up("alice@example.com")
             token = person.token()
             settings = auth.environment_of_api()
-            warm = stack.enter_context(api(database.app, logs("api"), **settings))
+            warm = stack.enter_context(api(database.app, logs("api"), settings))
             with tasks_client(warm, person, token) as hers:
                 assert hers.get("/tasks").status_code == 200
         with tasks_client(warm, person, token) as hers:
             assert hers.get("/tasks").status_code == 200
         settings["JWKS_URL"] = f"http://127.0.0.1:{free_port()}/api/auth/jwks"
-        cold = stack.enter_context(api(database.app, logs("api"), **settings))
+        cold = stack.enter_context(api(database.app, logs("api"), settings))
         with tasks_client(cold, person, token) as hers:
             answer = hers.get("/tasks")
         assert answer.status_code == 503
@@ -284,7 +284,7 @@ def test_keys_once_read_outlast_better_auth_and_none_at_all_is_503(
 
 
 def test_key_set_in_the_environment_needs_no_better_auth(
-    migrated_database: Callable[[], Urls], logs: Callable[[str], Path]
+    migrated_database: NewDatabase, logs: NewLog
 ) -> None:
     database = migrated_database()
     with better_auth("eddsa", database.admin, logs("eddsa")) as auth:
@@ -294,7 +294,7 @@ def test_key_set_in_the_environment_needs_no_better_auth(
         del settings["JWKS_URL"]
         settings["JWKS"] = httpx2.get(auth.jwks_url).text
     with (
-        api(database.app, logs("api"), **settings) as url,
+        api(database.app, logs("api"), settings) as url,
         tasks_client(url, person, token) as hers,
     ):
         assert hers.post("/tasks", json={"title": "Alone"}).status_code == 201

@@ -1,13 +1,12 @@
 """What tokens the real Better Auth issues, read with PyJWT alone; knows nothing of our API."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import httpx2
 import jwt
 import pytest
 
-from dev.local_database import Urls
+from tests.better_auth.fixtures import NewDatabase, NewLog
 from tests.better_auth.servers import AUDIENCE, SECRET, BetterAuth, Person, better_auth
 
 HS256_HEADER = {"alg": "HS256", "typ": "JWT"}
@@ -20,7 +19,7 @@ WHOLE_USER = SHORT | {"id", "emailVerified", "image", "createdAt", "updatedAt"}
     params=["hs256-hook", "hs256-route", "eddsa", "eddsa-plain", "es256", "rs256"],
 )
 def auth(
-    request: pytest.FixtureRequest, new_database: Callable[[], Urls], logs: Callable[[str], Path]
+    request: pytest.FixtureRequest, new_database: NewDatabase, logs: NewLog
 ) -> Iterator[BetterAuth]:
     with better_auth(request.param, new_database().admin, logs(request.param)) as running:
         yield running

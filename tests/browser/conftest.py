@@ -1,5 +1,5 @@
-"""The browser test uses the databases and logs of the Better Auth tests."""
+"""Gives the browser test its database and logs."""
 
-from tests.better_auth.conftest import deploy, logs, migrated_database, new_database, server
+from tests.better_auth.fixtures import deploy, logs, migrated_database, new_database
 
-__all__ = ["deploy", "logs", "migrated_database", "new_database", "server"]
+__all__ = ["deploy", "logs", "migrated_database", "new_database"]

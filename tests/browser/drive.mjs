@@ -13,29 +13,49 @@ const { APP_URL, API_URL, CHROMIUM, TOKEN_PATH } = process.env;
 const password = "a-password-of-a-test";
 const alice = { name: "Zoë 🙂", email: "alice@example.com", password };
 const bob = { name: "Bob", email: "bob@example.com", password };
-let seen = [];
+const pages = [];
+const problems = [];
+
+// Runs in each page before its scripts: notes every call the page makes and its answer, in order.
+function noteCalls() {
+  const fetchOfTheBrowser = window.fetch;
+  window.calls = [];
+  window.fetch = async (what, options) => {
+    const request = new Request(what, options);
+    const answer = await fetchOfTheBrowser(what, options);
+    window.calls.push({ method: request.method, url: request.url, status: answer.status });
+    return answer;
+  };
+}
+
+async function openPage(context) {
+  const page = await context.newPage();
+  await page.addInitScript(noteCalls);
+  page.on("pageerror", (error) => problems.push(error.message));
+  pages.push(page);
+  return page;
+}
+
+const callsOf = (page) => page.evaluate(() => window.calls ?? []);
+const toApi = async (page) => (await callsOf(page)).filter((call) => call.url.startsWith(API_URL)).map((call) => call.status);
+const forTokens = async (page) => (await callsOf(page)).filter((call) => call.url === APP_URL + TOKEN_PATH).length;
+
+async function printCalls() {
+  for (const page of pages) {
+    for (const { method, url, status } of await callsOf(page)) {
+      const who = url.startsWith(API_URL) ? "API        " : "Better Auth";
+      const path = url.replace(API_URL, "").replace(APP_URL, "").replace(/^\/api\/[^/]{20,}\//, "/api/{user_id}/");
+      console.log(`      ${who}  ${method} ${path} ${status}`);
+    }
+    await page.evaluate(() => (window.calls = []));
+  }
+}
 
 async function step(what, action) {
-  seen = [];
   await action();
   console.log(`ok  ${what}`);
-  for (const line of seen) console.log(`      ${line}`);
+  await printCalls();
 }
-
-function watch(page) {
-  page.on("response", (response) => {
-    const url = new URL(response.url());
-    const { origin, pathname, search } = url;
-    if (origin !== API_URL && !pathname.startsWith("/api/")) return;
-    const who = origin === API_URL ? "API        " : "Better Auth";
-    const path = pathname.replace(/^\/api\/[^/]{20,}\//, "/api/{user_id}/") + search;
-    seen.push(`${who}  ${response.request().method()} ${path} ${response.status()}`);
-  });
-}
-
-const statuses = (start, part) => seen.filter((line) => line.startsWith(start) && line.includes(part)).map((line) => Number(line.slice(-3)));
-const tokenCalls = () => statuses("Better Auth", `${TOKEN_PATH} `).length;
-const apiStatuses = () => statuses("API", " ").sort();
 
 async function setClock(seconds) {
   const answer = await fetch(`${APP_URL}/fixture/clock`, { method: "POST", body: JSON.stringify({ seconds }) });
@@ -105,22 +125,19 @@ const browser = await chromium.launch({
 try {
   console.log(`Chromium ${browser.version()}; page and Better Auth on ${APP_URL}, API on ${API_URL}`);
   const context = await browser.newContext();
-  const page = await context.newPage();
-  const problems = [];
-  page.on("pageerror", (error) => problems.push(error.message));
-  watch(page);
+  const page = await openPage(context);
   await page.clock.install();
   await page.goto(APP_URL);
 
   await step("Alice signs up with Better Auth's client; the page lists her tasks across origins", async () => {
     await enter(page, "Sign up", alice);
     assert.deepEqual(await titles(page), []);
-    assert.equal(tokenCalls(), 1);
+    assert.equal(await forTokens(page), 1);
   });
 
   await step("she adds three tasks; the token is used again", async () => {
     for (const title of ["Milk", "Bread", "Tea"]) await add(page, title);
-    assert.equal(tokenCalls(), 0);
+    assert.equal(await forTokens(page), 0);
   });
 
   await step("she toggles one, edits one (with its ETag), deletes one", async () => {
@@ -146,32 +163,32 @@ try {
   await step("when her token's life is nearly over, it is refreshed before it is used", async () => {
     await page.clock.fastForward("14:45");
     await click(page, "Reload");
-    assert.equal(tokenCalls(), 1);
-    assert.deepEqual(apiStatuses(), [200]);
+    assert.equal(await forTokens(page), 1);
+    assert.deepEqual(await toApi(page), [200]);
   });
 
   await step("a dead token costs one 401, one refresh, and nobody notices", async () => {
     await letNextTokenBeDead(page);
     await click(page, "Reload");
     assert.deepEqual(await titles(page), ["Milk", "Brown bread"]);
-    assert.deepEqual(apiStatuses(), [200, 401]);
-    assert.equal(tokenCalls(), 2);
+    assert.deepEqual(await toApi(page), [401, 200]);
+    assert.equal(await forTokens(page), 2);
   });
 
   await step("six calls at once with a dead token share one refresh", async () => {
     await letNextTokenBeDead(page);
     const lists = await page.evaluate(() => Promise.all([1, 2, 3, 4, 5, 6].map(() => window.tasks.listTasks())));
     assert.deepEqual(lists.map((list) => list.length), [2, 2, 2, 2, 2, 2]);
-    assert.deepEqual(apiStatuses(), [...Array(6).fill(200), ...Array(6).fill(401)]);
-    assert.equal(tokenCalls(), 2);
+    assert.deepEqual((await toApi(page)).sort(), [...Array(6).fill(200), ...Array(6).fill(401)]);
+    assert.equal(await forTokens(page), 2);
   });
 
   await step("when the new token is refused too, the page gives up after that one more try", async () => {
     await setClock(-3600);
     await page.evaluate(() => window.tasks.forgetToken());
     await click(page, "Reload", "Reload: failed 401");
-    assert.deepEqual(apiStatuses(), [401, 401]);
-    assert.equal(tokenCalls(), 2);
+    assert.deepEqual(await toApi(page), [401, 401]);
+    assert.equal(await forTokens(page), 2);
     await setClock(0);
     await click(page, "Reload");
   });
@@ -196,8 +213,7 @@ try {
     assert.deepEqual(await titles(page), ["Milk", "Brown bread"]);
   });
 
-  const tab = await context.newPage();
-  watch(tab);
+  const tab = await openPage(context);
   await step("Bob signs up in another tab of the same browser and sees no task of hers", async () => {
     await tab.goto(APP_URL);
     await enter(tab, "Sign up", bob);
@@ -207,7 +223,7 @@ try {
   await step("what Alice's tab does after its token expired does not land with Bob", async () => {
     await page.clock.fastForward("15:00");
     await add(page, "Hers", "Add: failed 401: Another user signed in");
-    assert.deepEqual(apiStatuses(), []);
+    assert.deepEqual(await toApi(page), []);
     await click(tab, "Reload");
     assert.deepEqual(await titles(tab), []);
   });
@@ -216,8 +232,8 @@ try {
     const deletion = await context.request.post(`${APP_URL}/api/auth/delete-user`, { data: { password }, headers: { origin: APP_URL } });
     assert.equal(deletion.status(), 200);
     await add(tab, "From beyond", "Add: failed 403");
-    assert.deepEqual(apiStatuses(), [403]);
-    assert.equal(tokenCalls(), 0);
+    assert.deepEqual(await toApi(tab), [403]);
+    assert.equal(await forTokens(tab), 0);
     console.log(`    ${await tab.locator("#message").textContent()}`);
   });
 
@@ -229,14 +245,14 @@ try {
   await step("she signs out; the page asks to sign in before it calls the API", async () => {
     await click(page, "Sign out");
     await click(page, "Reload", "Reload: failed 401: Sign in again.");
-    assert.deepEqual(apiStatuses(), []);
+    assert.deepEqual(await toApi(page), []);
   });
 
   assert.deepEqual(problems, []);
   console.log("done");
 } catch (error) {
   console.log(`FAILED: ${error.stack}`);
-  for (const line of seen) console.log(`      ${line}`);
+  await printCalls();
   process.exitCode = 1;
 } finally {
   await browser.close();

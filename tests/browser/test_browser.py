@@ -4,13 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from dev.local_database import Urls
-from tests.better_auth.servers import FixtureError, api, better_auth, free_port
+from dev.postgres import free_port
+from tests.better_auth.fixtures import NewDatabase, NewLog
+from tests.better_auth.servers import FixtureError, api, better_auth
 
 HERE = Path(__file__).parent
 
@@ -23,7 +23,7 @@ def find_chromium() -> str:
     if path := os.environ.get("CHROMIUM") or shutil.which("chromium"):
         return path
     if os.geteuid() == 0 and shutil.which("apt-get"):
-        print("Installing Chromium (apt-get) ...", file=sys.stderr, flush=True)
+        sys.stderr.write("Installing Chromium (apt-get) ...\n")
         for arguments in (["update"], ["install", "--yes", "--no-install-recommends", "chromium"]):
             command = ["apt-get", "--quiet", *arguments]
             env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
@@ -36,8 +36,8 @@ def find_chromium() -> str:
 @pytest.mark.parametrize("way", ["hs256-hook", "hs256-route", "eddsa"])
 def test_people_work_with_their_tasks_in_a_browser(
     way: str,
-    migrated_database: Callable[[], Urls],
-    logs: Callable[[str], Path],
+    migrated_database: NewDatabase,
+    logs: NewLog,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     database, api_port = migrated_database(), free_port()
@@ -45,9 +45,9 @@ def test_people_work_with_their_tasks_in_a_browser(
         "PAGE": str(HERE / "page" / "main.ts"),
         "API_URL": f"http://127.0.0.1:{api_port}",
     }
-    with better_auth(way, database.admin, logs(way), **page) as auth:
+    with better_auth(way, database.admin, logs(way), page) as auth:
         settings = {**auth.environment_of_api(), "PROVISION_USERS": "false"}
-        with api(database.app, logs("api"), port=api_port, **settings) as url:
+        with api(database.app, logs("api"), settings, port=api_port) as url:
             driven = subprocess.run(
                 ["node", str(HERE / "drive.mjs")],
                 env={
@@ -64,6 +64,6 @@ def test_people_work_with_their_tasks_in_a_browser(
                 check=False,
             )
     with capsys.disabled():
-        print(f"\n{way}\n{driven.stdout}{driven.stderr}")
+        sys.stdout.write(f"\n{way}\n{driven.stdout}{driven.stderr}")
     assert driven.returncode == 0
     assert driven.stdout.endswith("done\n")
