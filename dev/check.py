@@ -9,8 +9,8 @@ BIN = Path(sys.executable).parent
 PYTHON = sys.executable
 CHECKS: dict[str, list[str]] = {
     "format": [str(BIN / "ruff"), "format", "--check", "--quiet"],
-    "lint": [str(BIN / "ruff"), "check", "--quiet"],
-    "types": [str(BIN / "ty"), "check", "--quiet"],
+    "lint": [str(BIN / "ruff"), "check", "--quiet", "--output-format", "concise"],
+    "types": [str(BIN / "ty"), "check", "--quiet", "--output-format", "concise"],
     "imports": [str(BIN / "lint-imports"), "--no-cache"],
     "sql": [PYTHON, "-m", "dev.compile_statements", "--check"],
     "openapi": [PYTHON, "-m", "dev.openapi", "--check"],

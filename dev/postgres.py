@@ -120,8 +120,8 @@ def _make_cluster(data: Path, *, durable: bool) -> None:
 
     password = data / "password"
     password.unlink(missing_ok=True)
-    with open(os.open(password, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(secrets.token_hex(16))
+    password.touch(mode=0o600, exist_ok=False)
+    password.write_text(secrets.token_hex(16))
     command = [
         *(_program("initdb"), "-D", unfinished, "-U", "postgres"),
         *("--auth=scram-sha-256", f"--pwfile={password}", "-E", "UTF8"),

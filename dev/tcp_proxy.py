@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import override
+from typing import cast, override
 
 HOST = "127.0.0.1"
 _ANSWER_SECONDS = 10
@@ -193,8 +193,7 @@ class _End(asyncio.Protocol):
         self.way = way
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.connection.opened(self.way, transport)
+        self.connection.opened(self.way, cast(asyncio.Transport, transport))
 
     def data_received(self, data: bytes) -> None:
         self.connection.received(self.way, data)

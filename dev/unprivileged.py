@@ -87,7 +87,8 @@ def _through_this_file(stop_signal: int, identity: str, env: str, *command: str)
 def _become(
     parent: int, stop_signal: int, identity: str, env: dict[str, str], command: list[str]
 ) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc = ctypes.CDLL(None)
+    libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
     if identity == NAMESPACE:
         _enter_namespace()
     elif identity != SELF:
@@ -105,7 +106,7 @@ def _become(
 
 
 def _reaches(path: str) -> bool:
-    return os.access(path, os.R_OK | os.X_OK | (os.W_OK if os.path.isdir(path) else 0))
+    return os.access(path, os.R_OK | os.X_OK | (os.W_OK if Path(path).is_dir() else 0))
 
 
 def _enter_namespace() -> None:

@@ -192,6 +192,7 @@ class RequestBoundary:
         log.begin_request(request_id)
         path, head = scope["path"], scope["method"] == "HEAD"
         scope = dict(scope, method="GET" if head else scope["method"])
+        scope["headers"] = _joined(scope["headers"])
         if len(path) > 1 and path.endswith("/"):
             # Served as if it were not there: a redirect would lose the Authorization header.
             scope["path"] = path[:-1]
@@ -214,6 +215,14 @@ class RequestBoundary:
             return await self.app(scope, receive, send_with_headers)
         finally:
             _log_request(scope, "HEAD" if head else scope["method"], status, began)
+
+
+def _joined(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Repeated headers as one list each (RFC 9110, section 5.3): gateways join them before us."""
+    joined: dict[bytes, bytes] = {}
+    for name, value in headers:
+        joined[name] = joined[name] + b", " + value if name in joined else value
+    return list(joined.items())
 
 
 def _request_id(scope: Scope) -> str:

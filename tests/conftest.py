@@ -108,9 +108,9 @@ type StartApi = Callable[..., TestClient]
 
 @pytest.fixture
 def start_api(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Generator[StartApi]:
-    """Start the whole API inside the test, with variables of its own: `start_api(DOCS_ENABLED="0")`.
+    """Start the whole API inside the test: `start_api(DOCS_ENABLED="0")`.
 
-    None takes a variable away.
+    A variable that is None is taken away.
     """
     with ExitStack() as stack:
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from dev import unprivileged
 from dev.postgres import PostgresError, running
 
 OTHER_PROCESS = """
@@ -25,8 +26,10 @@ with running(Path(sys.argv[1]), durable=sys.argv[2] == "durable") as server:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One data folder for the module: each test finds and leaves it stopped."""
-    return tmp_path_factory.mktemp("postgres") / "data"
+    """One data folder for the module: each test finds it made and stopped, and leaves it so."""
+    data = tmp_path_factory.mktemp("postgres") / "data"
+    with running(data, durable=False):
+        return data
 
 
 def start_elsewhere(data: Path, how: str) -> tuple[subprocess.Popen[str], int, str]:
@@ -64,6 +67,20 @@ def test_rows_survive_a_restart(data: Path) -> None:
     with running(data, durable=True) as server, psycopg.connect(server.url()) as connection:
         assert connection.execute("select count(*) from kept").fetchone() == (1000,)
         connection.execute("drop table kept")
+
+
+def test_the_server_runs_as_the_owner_of_its_data(data: Path) -> None:
+    owner = os.geteuid()
+    if owner == 0:
+        # What root made in a container and serves outside, or the other way round.
+        owner = unprivileged.NOBODY
+        for path in ((data / "cluster"), *(data / "cluster").rglob("*")):
+            os.chown(path, owner, owner)
+    with running(data, durable=True) as server, psycopg.connect(server.url()) as connection:
+        assert connection.execute("select 1").fetchone() == (1,)
+        process = ["ps", "-o", "uid=", "-p", str(server.pid)]
+        answer = subprocess.run(process, capture_output=True, text=True, check=True)
+        assert int(answer.stdout) == owner
 
 
 def test_the_password_is_for_the_owner_only_and_is_asked_for(data: Path) -> None:

@@ -1,6 +1,6 @@
-"""Each operation is one statement in one flight; repeats and conditions add what they must and no more."""
+"""Each operation is one statement; repeats and conditions add what they must."""
 
-from collections.abc import Generator
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -24,10 +24,10 @@ def task(api: TestClient) -> str:
 
 
 @pytest.fixture
-def statements(task: str, monkeypatch: pytest.MonkeyPatch) -> Generator[list[str]]:
+def statements(task: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is sent to PostgreSQL from here on, without the claims that travel in front."""
     sent: list[str] = []
-    execute = DeadlineConnection.execute
+    execute: Any = DeadlineConnection.execute
 
     def record(self: DeadlineConnection, query: str, *rest: object, **options: object) -> object:
         if "set_config" not in query:
@@ -35,7 +35,7 @@ def statements(task: str, monkeypatch: pytest.MonkeyPatch) -> Generator[list[str
         return execute(self, query, *rest, **options)
 
     monkeypatch.setattr(DeadlineConnection, "execute", record)
-    yield sent
+    return sent
 
 
 @pytest.mark.parametrize(
