@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 import httpx2
 import psycopg
@@ -113,6 +114,14 @@ def test_sign_out_ends_new_tokens_and_old_ones_live_on_until_they_expire(world: 
     assert carol.browser.get(carol.token_path).status_code == 401
     with world.client(carol, token) as hers:
         assert hers.get("/tasks").status_code == 200
+
+
+def test_session_of_better_auth_is_no_token(world: World, alice: Person) -> None:
+    session = alice.browser.get("/api/auth/get-session").raise_for_status().json()["session"]
+    cookie = alice.browser.cookies["better-auth.session_token"]
+    for secret in (session["token"], cookie, unquote(cookie)):
+        with world.client(alice, secret) as hers:
+            assert hers.get("/tasks").status_code == 401
 
 
 def test_expired_token_is_refused_as_expired(world: World, alice: Person) -> None:
