@@ -15,8 +15,7 @@ from dev.postgres import free_port
 from tests.better_auth.fixtures import Deploy, NewDatabase, NewLog
 from tests.better_auth.servers import SECRET, BetterAuth, Person, api, better_auth
 
-ASYMMETRIC = ["eddsa", "es256", "rs256"]
-WAYS = ["hs256-hook", "hs256-route", "eddsa-plain", *ASYMMETRIC]
+WAYS = ["hs256-hook", "hs256-route", "eddsa", "eddsa-plain", "es256", "rs256"]
 PASSWORD = "a-password-of-a-test"
 # The API asks for the key set at most once in 10 seconds, so a new key may be unknown that long.
 NEW_KEY_SECONDS = 15
@@ -242,14 +241,13 @@ def test_plain_jwt_plugin_against_an_api_set_to_hs256_is_named_in_the_log(
     assert token.split(".")[1] not in said
 
 
-@pytest.mark.parametrize("way", ASYMMETRIC)
 def test_rotated_key_is_picked_up_and_the_old_one_stays_valid(
-    way: str, migrated_database: NewDatabase, logs: NewLog
+    migrated_database: NewDatabase, logs: NewLog
 ) -> None:
     database = migrated_database()
     lives = {"TOKEN_LIFE": "4h", "ROTATION_SECONDS": "3600"}
     with (
-        better_auth(way, database.admin, logs(way), lives) as auth,
+        better_auth("eddsa", database.admin, logs("eddsa"), lives) as auth,
         api(database.app, logs("api"), auth.environment_of_api()) as url,
     ):
         auth.set_clock(-2 * 3600)

@@ -57,7 +57,9 @@ def test_log_says_of_each_refused_token_what_the_document_explains(
         ]
     assert statuses == [401] * len(tokens) + [200]
     lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
-    reasons = {line["request_id"]: re.findall(r"\w+Error", line.get("reason", "")) for line in lines}
+    reasons = {
+        line["request_id"]: re.findall(r"\w+Error", line.get("reason", "")) for line in lines
+    }
     said = [reasons[str(number)] for number in range(len(tokens))]
     assert [f"`{reason[0]}`" if reason else "no reason" for reason in said] == list(tokens)
     assert rows_of_table("`reason` in the API's log") == list(tokens)
