@@ -8,6 +8,7 @@ import logging
 import random
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import FastAPI
 from mangum import Mangum
@@ -56,7 +57,7 @@ def mangum_handler(app: FastAPI) -> LambdaHandler:
             return {"handled": False, "reason": "The event is no HTTP API request (payload 2.0)."}
         asyncio.set_event_loop(_runner.get_loop())
         try:
-            return adapter(event, context)
+            return adapter(_with_encoded_path(event) if runs_on_lambda() else event, context)
         except Exception as error:  # noqa: BLE001 - a worker that raises is a hung emulator
             log.log_failure("event not understood", error)
             return {
@@ -67,6 +68,16 @@ def mangum_handler(app: FastAPI) -> LambdaHandler:
             }
 
     return lambda_handler
+
+
+def _with_encoded_path(event: dict[str, Any]) -> dict[str, Any]:
+    """The event as Mangum expects it: API Gateway has decoded the path, and Mangum decodes again.
+
+    The emulator does not decode it, so this is for the real runtime alone.
+    """
+    http = event["requestContext"]["http"]
+    http = http | {"path": quote(http["path"])}
+    return event | {"requestContext": event["requestContext"] | {"http": http}}
 
 
 def _around_snapshot(before: Callable[[], None], after: Callable[[], None]) -> None:
