@@ -51,8 +51,9 @@ def _origins(value: str) -> list[str]:
 
 
 def _preview_origin(value: str) -> str:
-    # Vercel names previews project-hash-team.vercel.app. The hash is the only free part, and it has
-    # no hyphen: so no foreign team or project can make a name that fits.
+    # Vercel names previews project-hash-team.vercel.app. The hash is the only free part and has no
+    # hyphen, so no preview of another project or team fits. A stranger may still name a project so
+    # that its own address does: hence not in production.
     if not re.fullmatch(r"https://[a-z0-9][a-z0-9-]*-\*-[a-z0-9][a-z0-9-]*\.vercel\.app", value):
         raise ValueError("must look like https://project-*-team.vercel.app, with one star")
     return re.escape(value).replace(r"\*", "[a-z0-9]+")
@@ -79,6 +80,7 @@ class Settings(BaseModel):
     )
 
     VERCEL: str | None = None
+    VERCEL_ENV: str | None = None
     AWS_LAMBDA_RUNTIME_API: str | None = None
 
     DATABASE_URL: PostgresUrl | None = Field(default=None, repr=False)
@@ -129,6 +131,12 @@ class Settings(BaseModel):
         return values
 
     @model_validator(mode="after")
+    def refuse_previews_in_production(self) -> Self:
+        if self.CORS_PREVIEW_ORIGIN and self.VERCEL_ENV == "production":
+            raise ValueError("CORS_PREVIEW_ORIGIN is for previews: unset it in production")
+        return self
+
+    @model_validator(mode="after")
     def refuse_unsafe_secrets(self) -> Self:
         if self.platform == "local":
             return self
@@ -160,7 +168,7 @@ class Settings(BaseModel):
         if find_spec("cryptography") is None:
             raise ValueError(
                 f"JWT_ALGORITHM {self.JWT_ALGORITHM} needs the package cryptography: "
-                "install the extra named asymmetric"
+                "deploy it too (the extra named asymmetric)"
             )
         return self
 
