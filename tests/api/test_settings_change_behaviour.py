@@ -106,7 +106,7 @@ def test_a_missing_variable_stops_the_start_with_its_name(
 
 
 def test_where_the_platform_sends_requests_all_the_same_the_log_says_what_is_wrong(
-    start_api: StartApi, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    start_api: StartApi, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     start_api()
     monkeypatch.setenv("LOG_LEVEL", "LOUD")
@@ -117,7 +117,8 @@ def test_where_the_platform_sends_requests_all_the_same_the_log_says_what_is_wro
     forget_settings()
     assert answer.status_code == 500
     assert answer.json() == {"detail": "The server could not answer this request."}
-    assert '"faults":["LOG_LEVEL: Input should be' in capsys.readouterr().out
+    [notice] = [record for record in caplog.records if hasattr(record, "faults")]
+    assert "LOG_LEVEL: Input should be" in str(vars(notice)["faults"])
 
 
 def test_an_unmigrated_database_is_not_ready(start_api: StartApi, fresh_database: Database) -> None:

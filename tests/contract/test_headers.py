@@ -297,6 +297,7 @@ VARYING = {
     "date",
     "x-request-id",
     "x-vercel-id",
+    "apigw-requestid",
     "connection",
     "keep-alive",
     "transfer-encoding",
