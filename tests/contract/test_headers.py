@@ -296,6 +296,8 @@ def test_a_preflight_for_a_header_that_means_nothing_here_does_not_allow_it(user
 VARYING = {
     "date",
     "x-request-id",
+    "x-vercel-id",
+    "apigw-requestid",
     "connection",
     "keep-alive",
     "transfer-encoding",
