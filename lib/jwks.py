@@ -148,8 +148,8 @@ def read_keys(document: bytes | str, algorithm: str) -> Keys:
                 continue
     if not keys:
         held = [other for other in KEY_TYPES if any(_is_for(other, entry) for entry in entries)]
-        cure = f": set JWT_ALGORITHM={held[0]} if your issuer signs so" if held else ""
-        raise UnusableKeys(f"it has no key for {algorithm}{cure}")
+        cure = f"set JWT_ALGORITHM={held[0]}" if held else f"make your issuer sign with {algorithm}"
+        raise UnusableKeys(f"it has no key for {algorithm}: {cure}")
     return keys
 
 
