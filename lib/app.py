@@ -66,6 +66,7 @@ def create_app(
             HTTPException: answer_routing_error,
         },
     )
+    app.state.at_exit = at_exit
     # From the inside out: an unexpected error becomes an answer inside CORS, or the browser
     # would hide it from the frontend.
     app.add_middleware(UnexpectedErrors)

@@ -10,7 +10,7 @@ from aws_lambda_powertools import Logger
 from lib.settings import load_settings
 
 # Names of asyncio tasks say nothing: the request id does.
-logging.logAsyncioTasks = False  # ty: ignore[unresolved-attribute] - typeshed lacks it
+logging.logAsyncioTasks = False  # ty: ignore[missing-attribute]
 
 _logger: Logger | None = None
 

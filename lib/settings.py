@@ -5,6 +5,7 @@ secrets come from.
 import json
 import os
 import re
+import sys
 import time
 from collections.abc import Mapping
 from functools import cached_property
@@ -196,11 +197,7 @@ def _with_secrets_of_aws(environment: Mapping[str, str]) -> dict[str, str]:
             )
 
             try:
-                resolved[name] = (
-                    read_parameter(parameter, SECRET_LIFETIME)
-                    if parameter
-                    else read_secret(arn or "", SECRET_LIFETIME)
-                )
+                resolved[name] = read_parameter(parameter) if parameter else read_secret(arn or "")
             except SecretUnavailable as error:
                 raise SettingsError(f"{name}: {error}.") from error
     return resolved
@@ -212,6 +209,11 @@ _loaded: tuple[Settings, float] | None = None
 def runs_on_lambda() -> bool:
     """Whether the real Lambda runtime started this process."""
     return bool(os.environ.get("AWS_LAMBDA_RUNTIME_API"))
+
+
+def initializes_for_snapshot() -> bool:
+    """Whether what this process holds after its start is kept, and restored many times."""
+    return os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
 
 
 def load_settings() -> Settings:
@@ -238,6 +240,8 @@ def forget_settings() -> None:
     """Read the environment again at the next use: after a restore from a snapshot, and in tests."""
     global _loaded  # noqa: PLW0603
     _loaded = None
+    if "lib.aws_secrets" in sys.modules:
+        sys.modules["lib.aws_secrets"].forget()
 
 
 def require(settings: Settings, *names: str) -> None:

@@ -118,3 +118,20 @@ def test_an_unmigrated_database_is_not_ready(start_api: StartApi, fresh_database
     assert answer.status_code == 503
     assert answer.headers["retry-after"]
     assert api.get("/api/health").status_code == 200
+
+
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "of-the-deleted"}])
+def test_where_better_auth_keeps_its_users_no_row_is_made_for_a_deleted_one(
+    start_api: StartApi, fresh_database: Database, headers: dict[str, str]
+) -> None:
+    """The row would stand in the way of signing up again with the same address."""
+    fresh_database.query(
+        "CREATE TABLE session (id text, user_id text REFERENCES users (id) ON DELETE CASCADE)"
+    )
+    fresh_database.query("INSERT INTO users (id, name, email) VALUES ('eve', 'E', 'e@x.example')")
+    api, eve = start_api(DATABASE_URL=fresh_database.app_url), bearer("eve", email="e@x.example")
+    assert api.post("/api/eve/tasks", json={"title": "x"}, headers=eve).status_code == 201
+    fresh_database.query("DELETE FROM users WHERE id = 'eve'")
+    answer = api.post("/api/eve/tasks", json={"title": "x"}, headers=eve | headers)
+    assert answer.status_code == 403
+    assert fresh_database.query("SELECT count(*) FROM users") == [(0,)]
