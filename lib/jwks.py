@@ -59,7 +59,7 @@ async def verified_by_key_set(token: str, settings: Settings, decode: Decode) ->
         return decode(token, key, settings)
     except jwt.InvalidSignatureError:
         # The source may have put a new key under the old name.
-        return decode(token, await key_set.find(header["kid"], instead_of=key), settings)
+        return decode(token, await key_set.find(header.get("kid"), instead_of=key), settings)
 
 
 @lru_cache(maxsize=1)
@@ -84,9 +84,8 @@ class KeySet:
         self._question: Future[None] = Future()
         self._question.set_result(None)
 
-    async def find(self, kid: str | None, instead_of: jwt.PyJWK | None = None) -> jwt.PyJWK:
-        """The key of this id; it waits for the source only where the key is unknown or `instead_of`
-        (which it gives back where the source has no other).
+    async def find(self, kid: Any, instead_of: jwt.PyJWK | None = None) -> jwt.PyJWK:
+        """The key of this id, after a question to the source where it is unknown or `instead_of`.
 
         Raises UnknownKey, or KeysUnavailable where the last question was not answered.
         """
@@ -97,13 +96,12 @@ class KeySet:
             return key
         question = asyncio.wrap_future(self._ask())
         await asyncio.wait([question], timeout=self._asked + FETCH_BUDGET - time.time())
-        if (key := self._known(kid) or instead_of) is not None:
+        if (key := self._known(kid)) is not None:
             return key
         raise UnknownKey if self._answered == self._asked else KeysUnavailable
 
-    def _known(self, kid: str | None) -> jwt.PyJWK | None:
-        fresh = time.time() - self._answered < FORGET_AFTER
-        return self._keys.get(kid) if fresh and kid is not None else None
+    def _known(self, kid: Any) -> jwt.PyJWK | None:
+        return self._keys.get(kid) if time.time() - self._answered < FORGET_AFTER else None
 
     def _ask(self) -> Future[None]:
         """The last question, or a new one where that is answered and the cooldown is over."""
