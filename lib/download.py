@@ -30,7 +30,7 @@ def download(url: str, budget: float, most_bytes: int) -> bytes:
     else:
         connection = http.client.HTTPConnection(parts.netloc, timeout=budget)
     with closing(connection):
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        target = f"{parts.path}?{parts.query}" if parts.query else parts.path
         # Some firewalls refuse requests without a User-Agent.
         headers = {"Accept": "application/json", "User-Agent": "serverless-task-api"}
         connection.request("GET", target, headers=headers)

@@ -5,9 +5,8 @@ judged too, and a folder of its own.
 import socket
 import ssl
 import time
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from tests.auth.key_server import (
@@ -126,7 +125,7 @@ def a_certificate_is_verified(download: ModuleType, folder: Path) -> None:
             download.certifi.where = real
 
 
-DOWNLOADS: tuple[Callable[[ModuleType, Path], None], ...] = (
+DOWNLOADS: tuple[FunctionType, ...] = (
     a_body_has_a_size,
     only_200_is_an_answer,
     an_answer_has_a_deadline,

@@ -5,9 +5,9 @@ judges, so that a mutant can be judged too. Sources are functions here; test_jwk
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from threading import Event
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 import time_machine
 
@@ -16,8 +16,6 @@ from tests.auth.keys import jwk, key_set, private_key
 from tests.auth.tokens import NOW
 
 SOON = 0.25  # seconds; what counts as at once on a busy machine
-
-type Scenario = Callable[[ModuleType, time_machine.Traveller], Awaitable[None]]
 
 
 class Source:
@@ -265,7 +263,7 @@ async def longest_pause_of_the_loop(seconds: float) -> float:
     return longest
 
 
-SCENARIOS: tuple[Scenario, ...] = (
+SCENARIOS: tuple[FunctionType, ...] = (
     a_cold_start_asks_once,
     a_flood_of_unknown_kids_asks_once_a_cooldown,
     a_known_kid_never_waits,
@@ -281,7 +279,7 @@ SCENARIOS: tuple[Scenario, ...] = (
 )
 
 
-def play(scenario: Scenario, jwks: ModuleType) -> None:
+def play(scenario: FunctionType, jwks: ModuleType) -> None:
     """Run a scenario against this module. Raises what it finds wrong."""
     with time_machine.travel(NOW, tick=False) as clock:
         asyncio.run(asyncio.wait_for(scenario(jwks, clock), timeout=20))

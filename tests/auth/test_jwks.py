@@ -8,10 +8,10 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType
 
 import pytest
 import time_machine
@@ -32,7 +32,7 @@ from tests.auth.key_server import (
     write_certificate,
 )
 from tests.auth.keys import jwk, key_set, private_key, signing
-from tests.auth.scenarios import SCENARIOS, Scenario, play
+from tests.auth.scenarios import SCENARIOS, play
 from tests.auth.tokens import ALGORITHMS, KID, USER, Forge, key_set_of_table
 from tests.conftest import StartApi
 
@@ -68,7 +68,7 @@ def source() -> Iterator[KeyServer]:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
-def test_scenario(scenario: Scenario) -> None:
+def test_scenario(scenario: FunctionType) -> None:
     play(scenario, jwks)
 
 
@@ -292,7 +292,7 @@ def test_a_name_server_that_hangs_holds_nobody_up(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("check", DOWNLOADS, ids=lambda check: check.__name__)
-def test_download(check: Callable[[ModuleType, Path], None], tmp_path: Path) -> None:
+def test_download(check: FunctionType, tmp_path: Path) -> None:
     check(download, tmp_path)
 
 
