@@ -3,14 +3,17 @@
 import logging
 import sys
 import traceback
+from collections.abc import Mapping
 from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from lib.settings import load_settings
+from lib.settings import load_settings, runs_on_lambda
 
 # Names of asyncio tasks say nothing: the request id does.
 logging.logAsyncioTasks = False  # ty: ignore[unresolved-attribute] - typeshed lacks it
+
+SERVICE = "task-api"
 
 _logger: Logger | None = None
 
@@ -19,7 +22,7 @@ def _get_logger() -> Logger:
     global _logger  # noqa: PLW0603 - made at the first line, when the settings are known
     if _logger is None:
         _logger = Logger(
-            service="task-api",
+            service=SERVICE,
             level=load_settings().LOG_LEVEL,
             use_rfc3339=True,
             stream=sys.stdout,
@@ -62,3 +65,23 @@ def log_failure(message: str, error: BaseException) -> None:
         )
         seen = seen.__cause__ or seen.__context__
     _get_logger().error(message, causes=causes)
+
+
+def emit_metrics(metrics: Mapping[str, tuple[str, list[float]]], **properties: Any) -> None:
+    """Metrics of CloudWatch, as one log line in its embedded metric format; only on Lambda.
+
+    `metrics` gives a unit and values for each name; `properties` stand beside them in the line,
+    for queries of the log.
+    """
+    if not runs_on_lambda():
+        return
+    # Here and not above: of all functions only the smoke test has metrics of its own.
+    from aws_lambda_powertools.metrics import EphemeralMetrics  # noqa: PLC0415
+
+    emf = EphemeralMetrics(namespace=load_settings().POWERTOOLS_METRICS_NAMESPACE, service=SERVICE)
+    for name, (unit, values) in metrics.items():
+        for value in values:
+            emf.add_metric(name, unit, value)
+    for name, value in properties.items():
+        emf.add_metadata(name, value)
+    emf.flush_metrics()
