@@ -38,7 +38,7 @@ class Connection:
     """One keep-alive connection to a base URL; redirects are answers like any other."""
 
     def __init__(self, url: str, ca_bundle: str | None = None) -> None:
-        self._url = urlsplit(url)
+        self._base_url = url
         self._ca_bundle = ca_bundle
         self._http: http.client.HTTPConnection | None = None
 
@@ -48,6 +48,7 @@ class Connection:
         """Send one request and read its answer, in this many seconds. Raises NoAnswer."""
         if seconds <= 0:
             raise NoAnswer("no time was left for it")
+        prefix = urlsplit(self._base_url).path.rstrip("/")
         connection = self._http = self._http or self._open()
         connection.timeout = seconds
         results: SimpleQueue[Answer | Exception] = SimpleQueue()
@@ -59,7 +60,7 @@ class Connection:
                     connection.connect()
                 if given_up.is_set():
                     return  # or the request would have its effect when nobody looks any more
-                connection.request(method, self._url.path.rstrip("/") + path, body, headers)
+                connection.request(method, prefix + path, body, headers)
                 results.put(_read(connection.getresponse()))
             except Exception as error:  # noqa: BLE001 - raised again where somebody waits
                 results.put(error)
@@ -74,17 +75,19 @@ class Connection:
             result = TimeoutError()
         if isinstance(result, Answer):
             return result
-        self._drop()
+        self.close()
         raise NoAnswer(_reason(result, seconds)) from result
 
     def _open(self) -> http.client.HTTPConnection:
-        host, port = self._url.hostname or "", self._url.port
-        if self._url.scheme == "http":
+        url = urlsplit(self._base_url)
+        host, port = url.hostname or "", url.port
+        if url.scheme == "http":
             return http.client.HTTPConnection(host, port)
         context = ssl.create_default_context(cafile=self._ca_bundle or certifi.where())
         return http.client.HTTPSConnection(host, port, context=context)
 
-    def _drop(self) -> None:
+    def close(self) -> None:
+        """Close it; the next exchange opens another."""
         connection, self._http = self._http, None
         if connection and connection.sock:
             # Ends the thread that may still read: closing alone would not wake it.
