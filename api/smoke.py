@@ -47,9 +47,16 @@ async def get_smoke(request: Request) -> Response:
     report = await asyncio.wrap_future(run)
     headers = {}
     if not report.ok:
-        log.log_notice("smoke test failed", run=report.run, failed=report.failed)
+        _log_failure(report)
         headers["Retry-After"] = str(max(1, round(began + FRESH - time.time())))
     return JSONResponse(jsonable_encoder(report), 200 if report.ok else 503, headers)
+
+
+def _log_failure(report: SmokeReport) -> None:
+    failed = [asdict(step) for step in report.steps if step.result == "failed"]
+    log.log_notice(
+        "smoke test failed", detail=report.detail, run=report.run, url=report.url, steps=failed
+    )
 
 
 def _check_secret(authorization: str) -> None:
@@ -102,7 +109,7 @@ def run_on_schedule() -> dict[str, Any]:
             steps={step.name: step.milliseconds for step in report.steps},
         )
         if not report.ok:
-            log.log_notice("smoke test failed", **asdict(report))
+            _log_failure(report)
         return jsonable_encoder(report)
     except Exception as error:  # noqa: BLE001 - a missing metric is an alarm too; a raise is a retry
         log.log_failure("the smoke test could not run", error)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aws_lambda_powertools import Logger
+from aws_lambda_powertools.metrics import EphemeralMetrics
 
 from lib.settings import load_settings, runs_on_lambda
 
@@ -75,9 +76,6 @@ def emit_metrics(metrics: Mapping[str, tuple[str, list[float]]], **properties: A
     """
     if not runs_on_lambda():
         return
-    # Here and not above: of all functions only the smoke test has metrics of its own.
-    from aws_lambda_powertools.metrics import EphemeralMetrics  # noqa: PLC0415
-
     emf = EphemeralMetrics(namespace=load_settings().POWERTOOLS_METRICS_NAMESPACE, service=SERVICE)
     for name, (unit, values) in metrics.items():
         for value in values:
