@@ -4,7 +4,6 @@ fresh.
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 from fastapi.openapi.utils import get_openapi
@@ -13,9 +12,6 @@ from fastapi.routing import APIRoute
 from api import docs, health, smoke, tasks
 from lib.route import CallersRoute
 
-ROOT = Path(__file__).parent.parent
-# The first is what the docs function serves, the second what Vercel serves as a static file.
-COPIES = (docs.DOCUMENT, ROOT / "public" / "openapi.json")
 DESCRIPTION = """Tasks of a to-do application. Every task route wants a Better Auth token:
 `Authorization: Bearer <JWT>`, and its `{user_id}` is the token's subject.
 
@@ -81,11 +77,10 @@ def document() -> dict[str, Any]:
 def main() -> None:
     fresh = json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
     if "--check" in sys.argv:
-        if any(not copy.exists() or copy.read_text() != fresh for copy in COPIES):
+        if not docs.DOCUMENT.exists() or docs.DOCUMENT.read_text() != fresh:
             sys.exit("The OpenAPI document is out of date: run make openapi and commit it.")
         return
-    for copy in COPIES:
-        copy.write_text(fresh)
+    docs.DOCUMENT.write_text(fresh)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     _complete_environment(options.url, options.origin)
     try:
         settings = load_settings()
+        if not os.environ.get("CORS_ORIGINS") and not _is_this_machine(settings.SMOKE_BASE_URL):
+            # The default is for local use: nobody has said which origin a deployment allows.
+            settings = settings.model_copy(update={"CORS_ORIGINS": []})
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
@@ -81,8 +84,8 @@ def _fill(values: Mapping[str, str | None]) -> None:
     os.environ.update({k: v for k, v in values.items() if v and not os.environ.get(k)})
 
 
-def _is_this_machine(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
+def _is_this_machine(url: str | None) -> bool:
+    host = urlsplit(url or "").hostname or ""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:

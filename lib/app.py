@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lib import log
 from lib.errors import ApiError
-from lib.settings import load_settings, require
+from lib.settings import SettingsError, load_settings, require
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 SECURITY_HEADERS = {
@@ -66,11 +66,12 @@ def create_app(
             HTTPException: answer_routing_error,
         },
     )
+    app.state.needs, app.state.at_exit = tuple(needs), at_exit
     # From the inside out: an unexpected error becomes an answer inside CORS, or the browser
     # would hide it from the frontend.
     app.add_middleware(UnexpectedErrors)
     app.add_middleware(_cors)
-    app.add_middleware(RequestBoundary, needs=tuple(needs))
+    app.add_middleware(RequestBoundary, needs=app.state.needs)
     return app
 
 
@@ -146,7 +147,10 @@ class UnexpectedErrors:
 
 def _cors(app: ASGIApp) -> ASGIApp:
     # A function and not a class: the origins are read when the first request comes.
-    settings = load_settings()
+    try:
+        settings = load_settings()
+    except SettingsError:
+        return app  # RequestBoundary answers, and says why
     return Cors(
         app,
         allow_origins=settings.CORS_ORIGINS,
@@ -182,11 +186,21 @@ class RequestBoundary:
 
     def __init__(self, app: ASGIApp, needs: tuple[str, ...]) -> None:
         self.app = app
-        require(load_settings(), *needs)
+        self.fault: SettingsError | None = None
+        try:
+            require(load_settings(), *needs)
+        except SettingsError as fault:
+            self.fault = fault
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
+            if self.fault:
+                raise self.fault  # a server that listens to lifespan does not start
             return await self.app(scope, receive, send)
+        if self.fault:
+            # Vercel sends requests all the same: they are told, and the log says what to do.
+            log.log_notice("The settings cannot work.", faults=str(self.fault).splitlines())
+            return await json_error(500, ApiError.detail)(scope, receive, send)
         began = time.perf_counter()
         request_id = _request_id(scope)
         log.begin_request(request_id)

@@ -9,10 +9,10 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics
 
-from lib.settings import load_settings, runs_on_lambda
+from lib.settings import SettingsError, load_settings, runs_on_lambda
 
 # Names of asyncio tasks say nothing: the request id does.
-logging.logAsyncioTasks = False  # ty: ignore[unresolved-attribute] - typeshed lacks it
+logging.logAsyncioTasks = False  # ty: ignore[missing-attribute]
 
 SERVICE = "task-api"
 
@@ -22,9 +22,13 @@ _logger: Logger | None = None
 def _get_logger() -> Logger:
     global _logger  # noqa: PLW0603 - made at the first line, when the settings are known
     if _logger is None:
+        try:
+            level = load_settings().LOG_LEVEL
+        except SettingsError:
+            level = "INFO"  # somebody has to say what is wrong
         _logger = Logger(
             service=SERVICE,
-            level=load_settings().LOG_LEVEL,
+            level=level,
             use_rfc3339=True,
             stream=sys.stdout,
             location=None,

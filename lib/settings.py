@@ -5,6 +5,7 @@ secrets come from.
 import json
 import os
 import re
+import sys
 import time
 from collections.abc import Mapping
 from functools import cached_property
@@ -52,8 +53,9 @@ def _origins(value: str) -> list[str]:
 
 
 def _preview_origin(value: str) -> str:
-    # Vercel names previews project-hash-team.vercel.app. The hash is the only free part, and it has
-    # no hyphen: so no foreign team or project can make a name that fits.
+    # Vercel names previews project-hash-team.vercel.app. The hash is the only free part and has no
+    # hyphen, so no preview of another project or team fits. A stranger may still name a project so
+    # that its own address does: hence not in production.
     if not re.fullmatch(r"https://[a-z0-9][a-z0-9-]*-\*-[a-z0-9][a-z0-9-]*\.vercel\.app", value):
         raise ValueError("must look like https://project-*-team.vercel.app, with one star")
     return re.escape(value).replace(r"\*", "[a-z0-9]+")
@@ -80,6 +82,7 @@ class Settings(BaseModel):
     )
 
     VERCEL: str | None = None
+    VERCEL_ENV: str | None = None
     VERCEL_URL: str | None = None
     AWS_LAMBDA_RUNTIME_API: str | None = None
 
@@ -138,6 +141,12 @@ class Settings(BaseModel):
         return values
 
     @model_validator(mode="after")
+    def refuse_previews_in_production(self) -> Self:
+        if self.CORS_PREVIEW_ORIGIN and self.VERCEL_ENV == "production":
+            raise ValueError("CORS_PREVIEW_ORIGIN is for previews: unset it in production")
+        return self
+
+    @model_validator(mode="after")
     def refuse_unsafe_secrets(self) -> Self:
         if self.platform == "local":
             return self
@@ -169,7 +178,7 @@ class Settings(BaseModel):
         if find_spec("cryptography") is None:
             raise ValueError(
                 f"JWT_ALGORITHM {self.JWT_ALGORITHM} needs the package cryptography: "
-                "install the extra named asymmetric"
+                "deploy it too (the extra named asymmetric)"
             )
         return self
 
@@ -206,11 +215,7 @@ def _with_secrets_of_aws(environment: Mapping[str, str]) -> dict[str, str]:
             )
 
             try:
-                resolved[name] = (
-                    read_parameter(parameter, SECRET_LIFETIME)
-                    if parameter
-                    else read_secret(arn or "", SECRET_LIFETIME)
-                )
+                resolved[name] = read_parameter(parameter) if parameter else read_secret(arn or "")
             except SecretUnavailable as error:
                 raise SettingsError(f"{name}: {error}.") from error
     return resolved
@@ -222,6 +227,11 @@ _loaded: tuple[Settings, float] | None = None
 def runs_on_lambda() -> bool:
     """Whether the real Lambda runtime started this process."""
     return bool(os.environ.get("AWS_LAMBDA_RUNTIME_API"))
+
+
+def initializes_for_snapshot() -> bool:
+    """Whether what this process holds after its start is kept, and restored many times."""
+    return os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
 
 
 def load_settings() -> Settings:
@@ -248,6 +258,8 @@ def forget_settings() -> None:
     """Read the environment again at the next use: after a restore from a snapshot, and in tests."""
     global _loaded  # noqa: PLW0603
     _loaded = None
+    if "lib.aws_secrets" in sys.modules:
+        sys.modules["lib.aws_secrets"].forget()
 
 
 def require(settings: Settings, *names: str) -> None:

@@ -122,6 +122,13 @@ def test_what_cannot_begin_exits_with_2(
     assert sentence in output + errors
 
 
+def test_no_origin_is_guessed_for_a_deployment(call: Call) -> None:
+    _, output, _ = call("http://nowhere.invalid", CORS_ORIGINS="")
+    assert "\nNot tried (CORS_ORIGINS is not set): preflight, cross-origin." in output
+    _, output, _ = call("http://nowhere.invalid")
+    assert "(CORS_ORIGINS is not set)" not in output
+
+
 def test_defaults_are_those_of_make_dev_on_this_machine_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
