@@ -9,7 +9,7 @@ from typing import Any
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
-from api import docs, health, tasks
+from api import docs, health, smoke, tasks
 from lib.models import TaskQuery
 from lib.route import CallersRoute
 
@@ -35,7 +35,7 @@ def document() -> dict[str, Any]:
     """The OpenAPI document: operation ids are function names, one tag a group."""
     routes = [
         route
-        for group in (tasks, health, docs)
+        for group in (tasks, health, docs, smoke)
         for route in group.router.routes
         if isinstance(route, APIRoute)
     ]
@@ -58,6 +58,7 @@ def document() -> dict[str, Any]:
             {"name": "tasks", "description": "The tasks of one user"},
             {"name": "health", "description": "For load balancers and monitors"},
             {"name": "docs", "description": "This documentation"},
+            {"name": "smoke", "description": "The scheduled test of the deployment itself"},
         ],
     )
     spec["components"]["securitySchemes"] = {
@@ -66,7 +67,12 @@ def document() -> dict[str, Any]:
             "scheme": "bearer",
             "bearerFormat": "JWT",
             "description": "A token of Better Auth, as `authClient.token()` gives it.",
-        }
+        },
+        "cron": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "The deployment's CRON_SECRET, as the platform's scheduler sends it.",
+        },
     }
     # FastAPI declares its own form of a 422, which this API never answers.
     for unused in ("HTTPValidationError", "ValidationError"):
