@@ -135,17 +135,17 @@ def connect(parameters: Mapping[str, Any], deadline: float) -> DeadlineConnectio
 
 def _await_login(pgconn: pq.abc.PGconn, deadline: float, reached_by: float) -> str | None:
     """Says why there is no connection; None if there is one."""
-    while pgconn.status != pq.ConnStatus.BAD:
-        step = pgconn.connect_poll()
-        if step == pq.PollingStatus.OK:
-            return None
-        if step == pq.PollingStatus.FAILED:
-            break
+    # As if the first step had been taken, says libpq's manual.
+    step = pq.PollingStatus.WRITING
+    while pgconn.status != pq.ConnStatus.BAD and step != pq.PollingStatus.FAILED:
         reached = pgconn.status != pq.ConnStatus.STARTED
         left = (deadline if reached else min(deadline, reached_by)) - time.monotonic()
         events = select.POLLIN if step == pq.PollingStatus.READING else select.POLLOUT
         if left <= 0 or not _ready(pgconn.socket, events, left):
             return "the server does not answer" if reached else "the server cannot be reached"
+        step = pgconn.connect_poll()
+        if step == pq.PollingStatus.OK:
+            return None
     # In front of these words stand host and port.
     return " ".join(pgconn.get_error_message().rpartition(" failed: ")[2].split())
 

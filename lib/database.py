@@ -154,24 +154,27 @@ def _answers(connection: DeadlineConnection) -> bool:
     return True
 
 
-@lru_cache(maxsize=1)  # a new one when the URL changes: a rotated password
-def _pool(url: str, ca_bundle: str | None, in_production: bool) -> Pool:
-    parameters = connection_parameters(url, ca_bundle)
-    host = str(parameters.get("host", ""))
-    if in_production and is_neon(host) and "-pooler." not in host:
-        log_notice("DATABASE_URL is Neon's direct endpoint: use the one with -pooler in its host.")
-    return Pool(lambda deadline: connect(parameters, deadline))
-
-
-@lru_cache(maxsize=1)
-def _threads(size: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(size, thread_name_prefix="database")
+_pools: dict[tuple[str, str | None], Pool] = {}
 
 
 def pool_of(settings: Settings) -> Pool:
     """The pool of this process. Raises SettingsError without a DATABASE_URL."""
     require(settings, "DATABASE_URL")
-    return _pool(settings.DATABASE_URL or "", settings.SSL_CERT_FILE, settings.platform != "local")
+    target = settings.DATABASE_URL or "", settings.SSL_CERT_FILE
+    if target not in _pools:  # the first, or the password was rotated
+        parameters = connection_parameters(*target)
+        host = str(parameters.get("host", ""))
+        if settings.platform != "local" and is_neon(host) and "-pooler." not in host:
+            log_notice("DATABASE_URL is Neon's direct endpoint: use the host with -pooler.")
+        close()
+        _pools.clear()
+        _pools[target] = Pool(lambda deadline: connect(parameters, deadline))
+    return _pools[target]
+
+
+@lru_cache(maxsize=1)
+def _threads(size: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(size, thread_name_prefix="database")
 
 
 async def run[T](
@@ -231,5 +234,5 @@ def _with_repeats[T](attempt: Callable[[], T], started: float, writes: bool, har
 
 def close() -> None:
     """Close idle connections: at shutdown, and before a snapshot is taken."""
-    if (settings := load_settings()).DATABASE_URL:
-        pool_of(settings).close()
+    for pool in _pools.values():
+        pool.close()
