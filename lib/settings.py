@@ -25,6 +25,8 @@ SECRETS = (
     "BETTER_AUTH_SECRET",
     "BETTER_AUTH_SECRET_PREVIOUS",
     "CRON_SECRET",
+    "SMOKE_TOKEN",
+    "SMOKE_OTHER_TOKEN",
 )
 SECRET_LIFETIME = 300.0  # seconds; a rotated secret is in use everywhere after this long
 
@@ -81,6 +83,7 @@ class Settings(BaseModel):
 
     VERCEL: str | None = None
     VERCEL_ENV: str | None = None
+    VERCEL_URL: str | None = None
     AWS_LAMBDA_RUNTIME_API: str | None = None
 
     DATABASE_URL: PostgresUrl | None = Field(default=None, repr=False)
@@ -103,7 +106,14 @@ class Settings(BaseModel):
     PROVISION_USERS: bool = True
     DOCS_ENABLED: bool = True
     CRON_SECRET: Annotated[str, Field(min_length=16)] | None = Field(default=None, repr=False)
-    SMOKE_BASE_URL: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
+    SMOKE_BASE_URL: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$")] | None = (
+        None
+    )
+    SMOKE_TOKEN: str | None = Field(default=None, repr=False)
+    SMOKE_OTHER_TOKEN: str | None = Field(default=None, repr=False)
+    SMOKE_TOKEN_URL: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+(/\S*)?$")] | None = None
+    VERCEL_AUTOMATION_BYPASS_SECRET: str | None = Field(default=None, repr=False)
+    POWERTOOLS_METRICS_NAMESPACE: str = "task-api"
     LOG_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
 
     @property

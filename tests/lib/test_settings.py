@@ -114,7 +114,7 @@ def test_a_preview_pattern_admits_no_foreign_origin(origin: str, allowed: bool) 
 def test_the_example_environment_names_every_variable_and_works() -> None:
     text = EXAMPLE.read_text()
     named = set(re.findall(r"^#?([A-Z_]+)=", text, re.MULTILINE))
-    of_platforms = {"VERCEL", "VERCEL_ENV", "AWS_LAMBDA_RUNTIME_API"}
+    of_platforms = {"VERCEL", "VERCEL_ENV", "VERCEL_URL", "AWS_LAMBDA_RUNTIME_API"}
     assert named == set(Settings.model_fields) - of_platforms
     assert set(SECRETS) <= named
     active = dict(re.findall(r"^([A-Z_]+)=(.+)$", text, re.MULTILINE))
