@@ -3,9 +3,11 @@
 PyJWT does the cryptography and most checks; the rest follows RFC 8725 (JWT best current practices).
 """
 
+import base64
 import re
 import time
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import jwt
@@ -91,10 +93,17 @@ async def _verified_claims(token: str, settings: Settings) -> dict[str, Any]:
     *others, last = settings.shared_secrets
     for secret in others:
         try:
-            return _decode(token, secret, settings)
+            return _decode(token, _shared_key(secret), settings)
         except jwt.InvalidSignatureError:
             continue  # signed before the rotation, perhaps
-    return _decode(token, last, settings)
+    return _decode(token, _shared_key(last), settings)
+
+
+@cache
+def _shared_key(secret: str) -> jwt.PyJWK:
+    """A secret as a key, made once: for a text PyJWT asks each time whether it is a public key."""
+    encoded = base64.urlsafe_b64encode(secret.encode()).decode()
+    return jwt.PyJWK({"kty": "oct", "k": encoded, "alg": "HS256"})
 
 
 def _decode(token: str, key: Any, settings: Settings) -> dict[str, Any]:

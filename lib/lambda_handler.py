@@ -15,7 +15,13 @@ from mangum import Mangum
 
 from lib import log
 from lib.errors import ApiError
-from lib.settings import forget_settings, initializes_for_snapshot, runs_on_lambda
+from lib.settings import (
+    forget_settings,
+    initializes_for_snapshot,
+    load_settings,
+    require,
+    runs_on_lambda,
+)
 
 # One loop for the whole life of the process: Mangum asks for the current one at every event, and
 # any asyncio.run() elsewhere would have taken it away.
@@ -38,6 +44,7 @@ def mangum_handler(app: FastAPI) -> LambdaHandler:
     def prepare() -> None:
         # Settings that cannot work fail the deployment, not the first user; and what is built here
         # runs at the full speed of the init phase.
+        require(load_settings(), *app.state.needs)
         app.middleware_stack = app.build_middleware_stack()
 
     def forget() -> None:

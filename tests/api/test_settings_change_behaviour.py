@@ -2,8 +2,11 @@
 
 import jwt
 import pytest
+from starlette.testclient import TestClient
 
-from lib.settings import SettingsError
+from api.health import app as health_app
+from api.tasks import app as tasks_app
+from lib.settings import SettingsError, forget_settings
 from tests.conftest import SECRET, StartApi, bearer
 from tests.databases import Database
 
@@ -94,20 +97,28 @@ def test_previews_of_the_frontend_are_allowed_by_a_pattern(start_api: StartApi) 
 
 
 @pytest.mark.parametrize("name", ["DATABASE_URL", "BETTER_AUTH_SECRET"])
-def test_a_missing_variable_stops_the_start_with_its_name(start_api: StartApi, name: str) -> None:
-    api = start_api(**{name: None})
-    with pytest.raises(SettingsError, match=f"^{name} is not set.$"):
-        raise _start_error(api)
+def test_a_missing_variable_stops_the_start_with_its_name(
+    start_api: StartApi, environment: dict[str, str], name: str
+) -> None:
+    start_api(**{name: None})
+    with pytest.raises(SettingsError, match=f"^{name} is not set.$"), TestClient(tasks_app):
+        pass
 
 
-def _start_error(api: object) -> BaseException:
-    from api.tasks import app
-
-    try:
-        app.build_middleware_stack()
-    except SettingsError as error:
-        return error
-    raise AssertionError(f"{api} started")
+def test_where_the_platform_sends_requests_all_the_same_the_log_says_what_is_wrong(
+    start_api: StartApi, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    start_api()
+    monkeypatch.setenv("LOG_LEVEL", "LOUD")
+    forget_settings()
+    health_app.middleware_stack = None
+    answer = TestClient(health_app).get("/api/health")
+    monkeypatch.delenv("LOG_LEVEL")
+    forget_settings()
+    assert answer.status_code == 500
+    assert answer.json() == {"detail": "The server could not answer this request."}
+    [notice] = [record for record in caplog.records if hasattr(record, "faults")]
+    assert "LOG_LEVEL: Input should be" in str(vars(notice)["faults"])
 
 
 def test_an_unmigrated_database_is_not_ready(start_api: StartApi, fresh_database: Database) -> None:

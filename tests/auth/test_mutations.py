@@ -34,7 +34,11 @@ AUTH: dict[str, tuple[str, list[Change]]] = {
     "signature": ("signatures", [('"require": [', '"verify_signature": False, "require": [')]),
     "one algorithm": (
         "algorithms",
-        [("[settings.JWT_ALGORITHM],", '["HS256", "HS384", "HS512", "RS256"],')],
+        # The list and the key each say it: both are taken away.
+        [
+            ("[settings.JWT_ALGORITHM],", '["HS256", "HS384", "HS512", "RS256"],'),
+            ("_decode(token, _shared_key(last), settings)", "_decode(token, last, settings)"),
+        ],
     ),
     "exp is over": ("expiries", [('"require": [', '"verify_exp": False, "require": [')]),
     "nbf": ("other times", [('"require": [', '"verify_nbf": False, "require": [')]),

@@ -293,13 +293,18 @@ def test_a_preflight_for_a_header_that_means_nothing_here_does_not_allow_it(user
 
 # HEAD
 
+# What a server or a platform says about this one exchange.
 VARYING = {
-    "date",
-    "x-request-id",
+    "age",
+    "apigw-requestid",
     "connection",
+    "content-length",
+    "date",
     "keep-alive",
     "transfer-encoding",
-    "content-length",
+    "x-request-id",
+    "x-vercel-cache",
+    "x-vercel-id",
 }
 
 
