@@ -4,7 +4,7 @@ vercel-build: .venv/ready node_modules/.ready ## Build for Vercel, without an ac
 
 .PHONY: test-vercel
 test-vercel: .venv/ready node_modules/.ready ## Test that build under Vercel's own runtime
-	@$(PYTHON) -m pytest -q tests/vercel
+	@$(PYTHON) -m pytest -q -m verify tests/vercel
 	@$(PYTHON) -m pytest -q tests/contract --target vercel_runtime
 
 .PHONY: deploy-vercel

@@ -25,6 +25,8 @@ SECRETS = (
     "BETTER_AUTH_SECRET",
     "BETTER_AUTH_SECRET_PREVIOUS",
     "CRON_SECRET",
+    "SMOKE_TOKEN",
+    "SMOKE_OTHER_TOKEN",
 )
 SECRET_LIFETIME = 300.0  # seconds; a rotated secret is in use everywhere after this long
 
@@ -51,8 +53,9 @@ def _origins(value: str) -> list[str]:
 
 
 def _preview_origin(value: str) -> str:
-    # Vercel names previews project-hash-team.vercel.app. The hash is the only free part, and it has
-    # no hyphen: so no foreign team or project can make a name that fits.
+    # Vercel names previews project-hash-team.vercel.app. The hash is the only free part and has no
+    # hyphen, so no preview of another project or team fits. A stranger may still name a project so
+    # that its own address does: hence not in production.
     if not re.fullmatch(r"https://[a-z0-9][a-z0-9-]*-\*-[a-z0-9][a-z0-9-]*\.vercel\.app", value):
         raise ValueError("must look like https://project-*-team.vercel.app, with one star")
     return re.escape(value).replace(r"\*", "[a-z0-9]+")
@@ -79,6 +82,8 @@ class Settings(BaseModel):
     )
 
     VERCEL: str | None = None
+    VERCEL_ENV: str | None = None
+    VERCEL_URL: str | None = None
     AWS_LAMBDA_RUNTIME_API: str | None = None
 
     DATABASE_URL: PostgresUrl | None = Field(default=None, repr=False)
@@ -101,7 +106,14 @@ class Settings(BaseModel):
     PROVISION_USERS: bool = True
     DOCS_ENABLED: bool = True
     CRON_SECRET: Annotated[str, Field(min_length=16)] | None = Field(default=None, repr=False)
-    SMOKE_BASE_URL: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
+    SMOKE_BASE_URL: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$")] | None = (
+        None
+    )
+    SMOKE_TOKEN: str | None = Field(default=None, repr=False)
+    SMOKE_OTHER_TOKEN: str | None = Field(default=None, repr=False)
+    SMOKE_TOKEN_URL: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+(/\S*)?$")] | None = None
+    VERCEL_AUTOMATION_BYPASS_SECRET: str | None = Field(default=None, repr=False)
+    POWERTOOLS_METRICS_NAMESPACE: str = "task-api"
     LOG_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
 
     @property
@@ -127,6 +139,12 @@ class Settings(BaseModel):
         if not values.get("VERCEL") and not values.get("AWS_LAMBDA_RUNTIME_API"):
             return {"CORS_ORIGINS": "http://localhost:3000", **values}
         return values
+
+    @model_validator(mode="after")
+    def refuse_previews_in_production(self) -> Self:
+        if self.CORS_PREVIEW_ORIGIN and self.VERCEL_ENV == "production":
+            raise ValueError("CORS_PREVIEW_ORIGIN is for previews: unset it in production")
+        return self
 
     @model_validator(mode="after")
     def refuse_unsafe_secrets(self) -> Self:
@@ -160,7 +178,7 @@ class Settings(BaseModel):
         if find_spec("cryptography") is None:
             raise ValueError(
                 f"JWT_ALGORITHM {self.JWT_ALGORITHM} needs the package cryptography: "
-                "install the extra named asymmetric"
+                "deploy it too (the extra named asymmetric)"
             )
         return self
 

@@ -193,7 +193,7 @@ def read_result(result: object) -> HttpResponse:
         status = int(result["statusCode"])
         headers = [(str(name), str(value)) for name, value in (result.get("headers") or {}).items()]
         headers += [("set-cookie", cookie) for cookie in result.get("cookies") or []]
-        body = result.get("body") or ""
+        body = "" if result.get("body") is None else result["body"]
         encoded = (
             base64.b64decode(body, validate=True)
             if result.get("isBase64Encoded")

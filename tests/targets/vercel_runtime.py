@@ -104,12 +104,15 @@ class Deployment:
         self.names = set(vercel_build.function_names(built.output))
         self._starting = {name: threading.Lock() for name in self.names}
         self._sockets = Path(tempfile.mkdtemp(prefix="vercel-"))
+        self._stopping = False
         self._counter_lock = threading.Lock()
         self._request_count = 0
 
     def instance(self, name: str) -> Instance:
         """The running instance of a function ("api/tasks"); started if there is none."""
         with self._starting[name]:
+            if self._stopping:
+                raise RuntimeError("the deployment has ended")
             known = self.instances.get(name)
             if known is None or known.process.poll() is not None:
                 self.instances[name] = self._start(name)
@@ -122,9 +125,14 @@ class Deployment:
             return self._request_count
 
     def stop(self) -> None:
-        """End every instance."""
+        """End every instance, those that are just starting too."""
+        self._stopping = True
+        for starting in self._starting.values():
+            starting.acquire()
         with ThreadPoolExecutor() as pool:
             list(pool.map(Instance.stop, self.instances.values()))
+        for starting in self._starting.values():
+            starting.release()
         shutil.rmtree(self._sockets, ignore_errors=True)
 
     def _start(self, name: str) -> Instance:

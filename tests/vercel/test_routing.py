@@ -2,10 +2,13 @@
 
 import http.client
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import pytest
 
+from tests.targets import vercel_runtime
 from tests.targets.vercel_runtime import Deployment
 
 
@@ -108,6 +111,16 @@ def test_the_client_cannot_pose_as_the_platform(echo: Deployment) -> None:
     assert headers["x-vercel-id"].startswith("iad1::")
     assert headers["x-forwarded-for"] == "127.0.0.1"
     assert not [name for name in headers if name.startswith("x-vercel-internal-")]
+
+
+def test_no_instance_outlives_its_deployment(echo: Deployment) -> None:
+    with ThreadPoolExecutor(1) as one:
+        with vercel_runtime.deploy({}, echo.built) as deployment:
+            unanswered = one.submit(send, deployment, "/api/health")
+            time.sleep(0.05)  # now it starts
+        response, _ = unanswered.result()
+    assert response.status in {200, 500}
+    assert all(one.process.poll() is not None for one in deployment.instances.values())
 
 
 def test_static_files_and_answers_carry_the_security_headers(echo: Deployment) -> None:
