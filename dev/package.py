@@ -162,13 +162,15 @@ def _compile_bytecode(folder: Path) -> None:
 
 
 def _write_zip(folder: Path, output: Path) -> None:
-    with zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    unfinished = output.with_suffix(".unfinished")
+    with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for path in _files(folder):
             entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), (1980, 1, 1, 0, 0, 0))
             entry.create_system = 3
             entry.external_attr = (0o100755 if ".so" in path.suffixes else 0o100644) << 16
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, path.read_bytes(), compresslevel=9)
+    unfinished.replace(output)
 
 
 def _files(folder: Path) -> Iterator[Path]:
