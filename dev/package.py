@@ -31,7 +31,7 @@ PLATFORMS = {"arm64": "aarch64-manylinux_2_28", "x86_64": "x86_64-manylinux_2_28
 MACHINES = {"arm64": "aarch64", "x86_64": "x86_64"}
 
 # Metadata stays: SQLAlchemy reads psycopg's version there, OpenTelemetry its entry points.
-INSTALLER_FILES = {"RECORD", "INSTALLER", "REQUESTED", ".lock"}
+INSTALLER_FILES = {"RECORD", "INSTALLER", "REQUESTED"}
 SOURCES_OF_EXTENSIONS = {".c", ".h", ".pxd", ".pyi", ".pyx"}
 UNUSED_FOLDERS = {"bin", "tests", "__pycache__"}
 BUILD_ONLY = ("sqlalchemy/testing",)
@@ -127,10 +127,11 @@ def _remove_unused(folder: Path) -> None:
     for name in BUILD_ONLY:
         shutil.rmtree(folder / name)
     for path in sorted(folder.rglob("*"), reverse=True):
-        if path.is_dir() and path.name in UNUSED_FOLDERS:
+        hidden = path.name.startswith(".")
+        if path.is_dir() and (hidden or path.name in UNUSED_FOLDERS):
             shutil.rmtree(path)
         elif path.is_file() and (
-            path.name in INSTALLER_FILES or path.suffix in SOURCES_OF_EXTENSIONS
+            hidden or path.name in INSTALLER_FILES or path.suffix in SOURCES_OF_EXTENSIONS
         ):
             path.unlink()
 
