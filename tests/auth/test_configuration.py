@@ -206,10 +206,9 @@ def test_public_keys_without_cryptography_refuse_to_start(
         JWT_ALGORITHM=algorithm,
         JWKS_URL="https://app.example.com/api/auth/jwks",
     )
-    assert said == (
-        f"JWT_ALGORITHM {algorithm} needs the package cryptography:"
-        " install the extra named asymmetric."
-    )
+    assert said.startswith(f"JWT_ALGORITHM {algorithm} needs the package cryptography: ")
+    assert "the extra named asymmetric" in said
+    assert said.count(".") == 1
 
 
 # How a process ends
