@@ -14,12 +14,9 @@ type NewUser = Callable[[], User]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    for marker in (
-        "raw: hand-made bytes on a socket; makes no sense behind a front proxy",
-        "faithful: needs a front that leaves bytes, headers, origins and request ids alone",
-        "parallel: many requests at once; makes no sense where each starts a process",
-    ):
-        config.addinivalue_line("markers", marker)
+    config.addinivalue_line(
+        "markers", "raw: hand-made bytes on a socket; makes no sense behind a front proxy"
+    )
 
 
 @pytest.fixture(scope="session")

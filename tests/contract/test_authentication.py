@@ -349,7 +349,6 @@ def test_every_route_refuses_a_bad_token(user: User, route: str) -> None:
 # Several Authorization headers
 
 
-@pytest.mark.faithful
 def test_two_authorization_headers_are_refused(user: User, stranger: User) -> None:
     user.create()
     mine, theirs = f"Bearer {user.token}", f"Bearer {stranger.token}"

@@ -143,7 +143,6 @@ def test_junk_as_if_match_is_refused_and_changes_nothing(user: User, kind: str, 
     assert user.read(task) == task
 
 
-@pytest.mark.faithful
 def test_tags_in_several_headers_are_one_list(user: User) -> None:
     # Gateways join repeated headers: what a client means must not depend on them.
     task = user.create()
@@ -190,7 +189,6 @@ def test_the_tag_of_each_answer_is_the_key_to_the_next_change(user: User) -> Non
 # Many at once
 
 
-@pytest.mark.parallel
 def test_40_parallel_toggles_lose_none(user: User) -> None:
     task = user.create()
     answers = at_once(40, lambda _: user.complete(task))
@@ -204,14 +202,12 @@ def test_40_parallel_toggles_lose_none(user: User) -> None:
     assert [task["completed"] for task in inorder] == [True, False] * 20
 
 
-@pytest.mark.parallel
 def test_41_parallel_toggles_end_on_the_other_side(user: User) -> None:
     task = user.create()
     at_once(41, lambda _: user.complete(task))
     assert user.read(task)["completed"] is True
 
 
-@pytest.mark.parallel
 def test_parallel_changes_of_different_fields_all_stay(user: User) -> None:
     task = user.create()
     changes = [{"title": "changed"}, {"description": "changed"}, {"completed": True}]
@@ -222,7 +218,6 @@ def test_parallel_changes_of_different_fields_all_stay(user: User) -> None:
     assert changed["completed"] is True
 
 
-@pytest.mark.parallel
 def test_of_parallel_puts_with_the_same_tag_exactly_one_wins(user: User) -> None:
     task = user.create()
     tag = tag_of(user, task)
@@ -237,7 +232,6 @@ def test_of_parallel_puts_with_the_same_tag_exactly_one_wins(user: User) -> None
             assert_error(answer, 412)
 
 
-@pytest.mark.parallel
 def test_of_parallel_changes_of_every_kind_with_the_same_tag_exactly_one_wins(user: User) -> None:
     task = user.create()
     tag = tag_of(user, task)
@@ -247,7 +241,6 @@ def test_of_parallel_changes_of_every_kind_with_the_same_tag_exactly_one_wins(us
     assert {answer.status_code for answer in answers if not answer.is_success} <= {404, 412}
 
 
-@pytest.mark.parallel
 def test_a_counter_under_if_match_counts_exactly(user: User) -> None:
     task = user.create("0")
 
@@ -265,14 +258,12 @@ def test_a_counter_under_if_match_counts_exactly(user: User) -> None:
     assert user.read(task)["title"] == "8"
 
 
-@pytest.mark.parallel
 def test_of_parallel_deletes_exactly_one_succeeds(user: User) -> None:
     task = user.create()
     answers = at_once(10, lambda _: user.delete(task))
     assert Counter(answer.status_code for answer in answers) == {204: 1, 404: 9}
 
 
-@pytest.mark.parallel
 def test_a_delete_among_changes_is_final(user: User) -> None:
     task = user.create()
 

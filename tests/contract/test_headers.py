@@ -159,7 +159,6 @@ def test_every_answer_carries_the_clients_request_id(user: User, kind: str) -> N
 
 
 @every_kind
-@pytest.mark.faithful
 def test_every_answer_has_a_request_id_of_its_own_where_none_was_given(
     user: User, kind: str
 ) -> None:
@@ -219,7 +218,6 @@ def test_answers_speak_json_or_have_no_body(user: User, kind: str) -> None:
 
 
 @every_kind
-@pytest.mark.faithful
 def test_an_allowed_origin_may_read_every_answer(user: User, kind: str) -> None:
     headers = ask(user, kind, Origin=HOME).headers
     assert headers.get_list("Access-Control-Allow-Origin") == [HOME]
@@ -229,7 +227,6 @@ def test_an_allowed_origin_may_read_every_answer(user: User, kind: str) -> None:
 
 
 @every_kind
-@pytest.mark.faithful
 def test_a_foreign_origin_may_read_no_answer(user: User, kind: str) -> None:
     headers = ask(user, kind, Origin="https://evil.example").headers
     assert "Access-Control-Allow-Origin" not in headers
@@ -241,7 +238,6 @@ def test_without_an_origin_nothing_is_allowed_to_everybody(user: User, kind: str
 
 
 @pytest.mark.parametrize("origin", FOREIGN)
-@pytest.mark.faithful
 def test_only_the_exact_origin_is_allowed(user: User, origin: str) -> None:
     assert "Access-Control-Allow-Origin" not in ask(user, "list", Origin=origin).headers
     for answer in (preflight(user, origin), preflight(user, origin, "PUT", "authorization")):
@@ -250,7 +246,6 @@ def test_only_the_exact_origin_is_allowed(user: User, origin: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
-@pytest.mark.faithful
 def test_a_preflight_allows_what_the_api_understands(user: User, method: str) -> None:
     wants = "authorization, content-type, idempotency-key, if-match, if-none-match, x-request-id"
     answer = preflight(user, HOME, method, wants)
@@ -326,7 +321,6 @@ def assert_head_is_get_without_body(user: User, url: str, **headers: str) -> Non
 @pytest.mark.parametrize(
     "query", ["", "/", "?limit=1", "?limit=1&count=true", "?status=completed", "?q=x", "?limit=0"]
 )
-@pytest.mark.faithful
 def test_head_of_a_list_is_get_without_the_body(user: User, query: str) -> None:
     user.create("one")
     user.create("two")
@@ -337,7 +331,6 @@ def test_head_of_a_list_is_get_without_the_body(user: User, query: str) -> None:
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-@pytest.mark.faithful
 def test_head_of_a_task_is_get_without_the_body(user: User, slash: str) -> None:
     task = user.create()
     url = user.url_of(task) + slash
@@ -360,7 +353,6 @@ def test_head_of_anothers_list_is_403(user: User, stranger: User) -> None:
 @pytest.mark.parametrize(
     "path", ["/api/health", "/api/health/ready", "/api/openapi.json", "/api/docs"]
 )
-@pytest.mark.faithful
 def test_head_of_a_public_page_is_get_without_the_body(user: User, path: str) -> None:
     assert user.client.head(path).status_code == 200
     assert_head_is_get_without_body(user, path)

@@ -128,7 +128,6 @@ def test_a_late_repeat_of_a_toggle_does_not_bring_a_deleted_task_back(user: User
 # Both at once
 
 
-@pytest.mark.parallel
 def test_a_create_that_arrives_ten_times_at_once_happens_once(user: User) -> None:
     user.create("the row of the user is there already")
     key = new_key()
@@ -139,7 +138,6 @@ def test_a_create_that_arrives_ten_times_at_once_happens_once(user: User) -> Non
     assert user.titles().count("Buy milk") == 1
 
 
-@pytest.mark.parallel
 def test_the_very_first_create_of_a_user_may_arrive_ten_times_at_once(user: User) -> None:
     key = new_key()
     answers = at_once(10, lambda _: user.post({"title": "Buy milk"}, headers=key))
@@ -149,7 +147,6 @@ def test_the_very_first_create_of_a_user_may_arrive_ten_times_at_once(user: User
     assert user.list().json() == [answers[0].json()]
 
 
-@pytest.mark.parallel
 def test_a_toggle_that_arrives_ten_times_at_once_happens_once(user: User) -> None:
     task, key = user.create(), new_key()
     answers = at_once(10, lambda _: user.complete(task, headers=key))
@@ -160,7 +157,6 @@ def test_a_toggle_that_arrives_ten_times_at_once_happens_once(user: User) -> Non
     assert user.read(task) == answers[0].json()
 
 
-@pytest.mark.parallel
 def test_eleven_toggles_each_sent_twice_at_once_count_eleven(user: User) -> None:
     task = user.create()
     keys = [new_key() for _ in range(11)]
@@ -172,7 +168,6 @@ def test_eleven_toggles_each_sent_twice_at_once_count_eleven(user: User) -> None
     assert user.read(task)["completed"] is True
 
 
-@pytest.mark.parallel
 def test_of_different_creates_with_one_key_at_once_exactly_one_happens(user: User) -> None:
     key = new_key()
     answers = at_once(8, lambda number: user.post({"title": f"{number}"}, headers=key))
@@ -181,7 +176,6 @@ def test_of_different_creates_with_one_key_at_once_exactly_one_happens(user: Use
     assert user.list().json() == [winner.json()]
 
 
-@pytest.mark.parallel
 def test_one_key_for_two_tasks_at_once_completes_exactly_one(user: User) -> None:
     tasks, key = [user.create("one"), user.create("two")], new_key()
     answers = at_once(8, lambda number: user.complete(tasks[number % 2], headers=key))

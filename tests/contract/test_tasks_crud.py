@@ -213,7 +213,6 @@ def test_what_was_written_is_read_at_once(user: User) -> None:
         assert user.titles()[0] == f"changed {number}"
 
 
-@pytest.mark.parallel
 def test_the_first_tasks_of_a_new_user_may_arrive_all_at_once(user: User) -> None:
     answers = at_once(10, lambda number: user.post({"title": f"task {number}"}))
     assert [answer.status_code for answer in answers] == [201] * 10
