@@ -107,8 +107,9 @@ class Pool:
     @contextmanager
     def lend(self, started: float, *, probed: bool = False) -> Generator[DeadlineConnection]:
         """Lend a connection with a deadline; `probed`: surely alive. Raises NotConnected."""
-        if taken := self._take(probed):
-            connection, made = taken
+        idle = self._take(started + BUDGET, probed)
+        if idle:
+            connection, made = idle.connection, idle.made
             connection.deadline = started + BUDGET
         else:
             connection, made = self._connect(started + COLD_BUDGET), time.time()
@@ -124,20 +125,19 @@ class Pool:
             else:
                 self._idle.append(Idle(connection, made, time.time()))
 
-    def _take(self, probed: bool) -> tuple[DeadlineConnection, float] | None:
+    def _take(self, deadline: float, probed: bool) -> Idle | None:
         while self._idle:
             try:
                 idle = self._idle.pop()
             except IndexError:  # another thread was faster
                 return None
             now = time.time()
-            if (
-                now - idle.made < CONNECTION_LIFETIME
-                and not has_news(idle.connection)
-                and (not probed or now - idle.used < TRUSTED_IDLE or _answers(idle.connection))
-            ):
-                return idle.connection, idle.made
-            idle.connection.close()
+            if now - idle.made >= CONNECTION_LIFETIME or has_news(idle.connection):
+                idle.connection.close()
+            elif probed and now - idle.used >= TRUSTED_IDLE and not _answers(idle, deadline):
+                self.close()  # what was idle for even longer is no better
+            else:
+                return idle
         return None
 
     def close(self) -> None:
@@ -145,11 +145,12 @@ class Pool:
             self._idle.pop().connection.close()
 
 
-def _answers(connection: DeadlineConnection) -> bool:
-    connection.deadline = time.monotonic() + PROBE_TIME
+def _answers(idle: Idle, deadline: float) -> bool:
+    idle.connection.deadline = min(time.monotonic() + PROBE_TIME, deadline)
     try:
-        connection.execute("SELECT 1")
+        idle.connection.execute("SELECT 1")
     except psycopg.OperationalError:
+        idle.connection.close()
         return False
     return True
 

@@ -88,7 +88,7 @@ class Probe:
     def ask(
         self,
         name: str,
-        expected: int,
+        expected: int | str,
         method: str,
         path: str,
         headers: Mapping[str, str | None] | None = None,
@@ -97,22 +97,23 @@ class Probe:
         body: Mapping[str, Any] | None = None,
         check: Check = lambda _: None,
     ) -> Answer | None:
-        """A step of one request. Gives the answer if all is right with it."""
+        """A step of one request; `expected` is a status, or "2xx".
+
+        Gives the answer if all is right with it, but for the time that it took.
+        """
         failed = any(step.result == "failed" for step in self._steps.values())
         if failed and time.monotonic() >= self._until:
             return None  # what took the time is the failure, and not what came too late
         right: list[Answer] = []
 
-        def try_it() -> str:
+        def try_it() -> tuple[str, str]:
             if headers and None in headers.values():
                 raise Wrong("an answer before came without the header that this needs")
             began = time.monotonic()
             answer = self.send(method, path, headers, token=token, body=body)
             seconds, seen = time.monotonic() - began, str(answer.status)
-            if answer.status != expected:
+            if expected not in (answer.status, f"{answer.status // 100}xx"):
                 raise Wrong(_detail(answer), seen)
-            if seconds > self._limits.slow:
-                raise Wrong(f"slower than {self._limits.slow:g} s", seen)
             try:
                 check(answer)
             except Wrong as wrong:
@@ -120,19 +121,24 @@ class Probe:
             except (LookupError, TypeError, ValueError):
                 raise Wrong("the answer has another form than the contract says", seen) from None
             right.append(answer)
-            return ""
+            if seconds > self._limits.slow:
+                raise Wrong(f"slower than {self._limits.slow:g} s", seen)
+            return seen, ""
 
         self.step(name, str(expected), try_it)
         return right[0] if right else None
 
-    def step(self, name: str, expected: str, action: Callable[[], str]) -> None:
-        """Do and time one step; the action gives a note, or raises Wrong or NoAnswer."""
+    def step(self, name: str, expected: str, action: Callable[[], tuple[str, str]]) -> None:
+        """Do and time one step; the action gives what it saw and a note.
+
+        It raises Wrong or NoAnswer if the step failed.
+        """
         self._progress(name, None)
         self._now, began = name, time.monotonic()
         result, seen = "failed", "-"
         try:
-            note = action()
-            result, seen = "ok", expected
+            seen, note = action()
+            result = "ok"
         except Wrong as wrong:
             seen, note = wrong.seen, str(wrong)
         except NoAnswer as reason:

@@ -197,7 +197,7 @@ class KeyServer:
         target = head.split(b" ")[1].decode()
         self.requests[target] += 1
         self.heads[target] = head
-        self.behaviours[target](connected)
+        self.behaviours.get(target, sends(b"HTTP/1.1 404 Not Found\r\n\r\n"))(connected)
 
     def __enter__(self) -> "KeyServer":
         threading.Thread(target=self._server.serve_forever, daemon=True).start()

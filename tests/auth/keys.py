@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-SECRET = "tokens-of-the-table-secret-0123456789abcdef"
-PREVIOUS_SECRET = "tokens-of-the-table-previous-0123456789abcdef"
+# Long enough for HS512 too: only the algorithm is wrong with a token signed by that.
+SECRET = "tokens-of-the-table-secret-".ljust(72, "0")
+PREVIOUS_SECRET = "tokens-of-the-table-previous-".ljust(72, "1")
 
 type Sign = Callable[[bytes], bytes]
 type Jwk = dict[str, Any]

@@ -283,7 +283,7 @@ def test_a_name_server_that_hangs_holds_nobody_up(monkeypatch: pytest.MonkeyPatc
         began = time.monotonic()
         with pytest.raises(KeysUnavailable):
             await authenticate(f"Bearer {token()}", settings)
-        assert time.monotonic() - began < 0.2, "who comes later does not wait again"
+        assert time.monotonic() - began < 0.5, "who comes later does not wait again"
 
     asyncio.run(ask())
 
@@ -308,7 +308,7 @@ def test_a_handshake_that_drips_ends() -> None:
         began = time.monotonic()
         with pytest.raises(OSError, match="timed out"):
             download.download(f"https://127.0.0.1:{port}/jwks", 0.4, 1)
-        assert 0.3 < time.monotonic() - began < 1
+        assert 0.3 < time.monotonic() - began < 2
 
 
 def test_a_body_that_drips_over_tls_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,7 +329,7 @@ def test_a_body_that_drips_over_tls_ends(tmp_path: Path, monkeypatch: pytest.Mon
         began = time.monotonic()
         with pytest.raises(TimeoutError):
             download.download(f"https://127.0.0.1:{port}/jwks", 0.4, 2000)
-        assert 0.3 < time.monotonic() - began < 1
+        assert 0.3 < time.monotonic() - began < 2
 
 
 def test_the_largest_set_is_read() -> None:

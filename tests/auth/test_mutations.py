@@ -225,6 +225,10 @@ JWKS: dict[str, tuple[str, list[Change]]] = {
         "a_new_key_under_an_old_kid_is_found_by_one_question",
         [("key is not None and key is not instead_of", "key is not None")],
     ),
+    "no key instead of a key": (
+        "a_removed_key_dies_with_its_set",
+        [("key is not None and key is not instead_of", "key is not instead_of")],
+    ),
     "unknown is not unavailable": (
         "a_flood_of_unknown_kids_asks_once_a_cooldown",
         [("raise UnknownKey if self._answered == self._asked else", "raise")],

@@ -255,6 +255,8 @@ EXTRA = {
     "odd origin": b"Origin: \xff\r\n",
     "two origins": b"Origin: http://localhost:3000\r\nOrigin: https://evil.example\r\n",
     "odd tag": b"If-None-Match: \xff\r\n",
+    "control character as tag": b"If-None-Match: \x7f\r\n",
+    "control character as request id": b"X-Request-ID: a\x7f\r\n",
     "tag twice": b'If-None-Match: "a"\r\nIf-None-Match: "b"\r\n',
     "odd dates": b"If-Modified-Since: yesterday\r\nIf-Unmodified-Since: \xff\r\n",
     "odd expectations": b"Expect: miracles\r\n",

@@ -43,6 +43,10 @@ def _with_marks(case: Case) -> Any:
 def test_a_fault_is_answered_in_time_and_with_the_truth(
     case: Case, request: pytest.FixtureRequest, start_api: StartApi
 ) -> None:
+    check(case, request, start_api)
+
+
+def check(case: Case, request: pytest.FixtureRequest, start_api: StartApi) -> None:
     which = "lab_with_pooler" if case.pooled else "lab_without_pooler"
     lab: Lab = request.getfixturevalue(which)
     outcomes = Volley(lab, start_api(DATABASE_URL=lab.url, LOG_LEVEL="ERROR")).fly(case.fault)
@@ -52,3 +56,17 @@ def test_a_fault_is_answered_in_time_and_with_the_truth(
         assert outcome.seconds < budget + TOLERANCE, outcome
         assert outcome.retry_after == (outcome.status == 503)
         assert (outcome.lost, outcome.doubled, outcome.untrue) == (False,) * 3, outcome
+
+
+@pytest.mark.verify
+@pytest.mark.parametrize("name", ["accepts connections and never answers", "pooler paused"])
+def test_the_real_budgets_hold(
+    name: str,
+    request: pytest.FixtureRequest,
+    start_api: StartApi,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.undo()
+    assert (database.BUDGET, database.COLD_BUDGET) == (4, 8)
+    [case] = [case for case in CASES if case.name == name]
+    check(case, request, start_api)

@@ -3,6 +3,7 @@
 
 import asyncio
 import json
+import queue
 import socket
 import ssl
 import subprocess
@@ -11,7 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -169,30 +170,34 @@ def tls_front(certificate: Certificate, port: int) -> Generator[int]:
     context.load_cert_chain(certificate.chain, certificate.key)
     context.set_alpn_protocols(["postgresql"])
     context.num_tickets = 0  # as PostgreSQL does, or they are counted as an answer
-    loop = asyncio.new_event_loop()
+    ports: queue.SimpleQueue[int] = queue.SimpleQueue()
+    over = threading.Event()
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            writer.write(data)
-        writer.close()
+        try:
+            while data := await reader.read(65536):
+                writer.write(data)
+        except OSError:  # the client refused the certificate
+            pass
+        finally:
+            writer.close()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server_reader, server_writer = await asyncio.open_connection("127.0.0.1", port)
         await asyncio.gather(pump(reader, server_writer), pump(server_reader, writer))
 
-    server = loop.run_until_complete(asyncio.start_server(serve, "127.0.0.1", 0, ssl=context))
-    thread = threading.Thread(target=loop.run_forever)
+    async def main() -> None:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
+            ports.put(server.sockets[0].getsockname()[1])
+            await asyncio.to_thread(over.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=[main()])
     thread.start()
     try:
-        yield server.sockets[0].getsockname()[1]
+        yield ports.get(timeout=20)
     finally:
-        loop.call_soon_threadsafe(server.close)
-        loop.call_soon_threadsafe(loop.stop)
+        over.set()
         thread.join()
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-            loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
-        loop.close()
 
 
 def test_direct_tls_takes_four_round_trips_and_the_tcp_connection(
@@ -383,6 +388,21 @@ def test_a_first_write_after_a_freeze_finds_a_working_connection(
         assert time.monotonic() - started < database.PROBE_TIME + 0.5
         assert len(api.get(path, headers=headers).json()) == 1
         assert proxy.connections == 2
+
+
+def test_after_a_freeze_all_idle_connections_together_cost_one_probe(
+    pool: Pool, proxy: Proxy
+) -> None:
+    with time_machine.travel(1_800_000_000, tick=False) as clock:
+        with ExitStack() as stack:
+            for _ in range(4):
+                stack.enter_context(pool.lend(time.monotonic()))
+        proxy.now(Fault.SILENCE)
+        clock.shift(database.TRUSTED_IDLE + 1)
+        started = time.monotonic()
+        backend(pool, probed=True)
+        assert time.monotonic() - started < database.PROBE_TIME + 0.5
+        assert proxy.connections == 5
 
 
 @pytest.mark.parametrize("platform", ["vercel", "local"])

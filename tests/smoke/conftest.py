@@ -13,11 +13,14 @@ from api import smoke
 from dev.app import GROUPS, app
 from dev.certificate import Certificate
 from lib import database as database_module
+from lib.probe import Limits
 from lib.settings import Settings, forget_settings, read_settings
 from tests.conftest import SECRET
 from tests.databases import Database
 
 ORIGIN = "http://localhost:3000"
+# For tests that are not about time: machines of CI are slow, and emulators start slowly.
+PATIENT = Limits(step=30, slow=30, run=120, cleanup=30)
 
 type MakeSettings = Callable[..., Settings]
 type Serve = Callable[..., str]

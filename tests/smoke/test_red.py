@@ -16,7 +16,7 @@ import pytest
 from lib.probe import Limits, SmokeReport
 from lib.smoke import TITLE, run_smoke_test
 from tests.smoke.breaking_proxy import Breakage, Forward, Reply, Request, breaking
-from tests.smoke.conftest import Rows, Serve, settings_for
+from tests.smoke.conftest import PATIENT, Rows, Serve, settings_for
 
 MINE, OTHERS = "/api/smoke/tasks", "/api/smoke-other/tasks"
 JSON = {"content-type": "application/json"}
@@ -269,6 +269,13 @@ def preflights_are_not_known(request: Request, forward: Forward) -> Reply:
     return Reply(405, JSON, b"{}") if request.method == "OPTIONS" else forward(request)
 
 
+@breaks("preflight")
+def preflights_forget_a_method(request: Request, forward: Forward) -> Reply:
+    reply = forward(request)
+    methods = reply.headers.get("access-control-allow-methods", "").replace(", PATCH", "")
+    return replace(reply, headers=reply.headers | {"access-control-allow-methods": methods})
+
+
 @breaks("preflight", "cross-origin")
 def another_origin_is_allowed(request: Request, forward: Forward) -> Reply:
     reply = forward(request)
@@ -281,7 +288,7 @@ def test_a_broken_behaviour_is_a_red_report_that_names_it(
 ) -> None:
     failed, breakage = BREAKAGES[name]
     with breaking(base_url, breakage) as proxy:
-        report = run_smoke_test(settings_for(proxy.url))
+        report = run_smoke_test(settings_for(proxy.url), limits=PATIENT)
     assert_red(report, *failed)
     can_delete = name not in ("nothing can be deleted", "deletions are answered and not done")
     assert rows.count() == (0 if can_delete else 1)
@@ -295,11 +302,11 @@ def assert_red(report: SmokeReport, *failed: str) -> None:
 
 def test_what_could_not_be_deleted_is_deleted_by_the_next_run(base_url: str, rows: Rows) -> None:
     with breaking(base_url, BREAKAGES["nothing can be deleted"][1]) as proxy:
-        run_smoke_test(settings_for(proxy.url))
+        run_smoke_test(settings_for(proxy.url), limits=PATIENT)
     [title] = rows.titles()
     rows.clear()
     rows.add(title, minutes=3)
-    assert run_smoke_test(settings_for(base_url)).ok
+    assert run_smoke_test(settings_for(base_url), limits=PATIENT).ok
     assert rows.count() == 0
 
 
@@ -307,21 +314,21 @@ def test_what_could_not_be_deleted_is_deleted_by_the_next_run(base_url: str, row
 
 
 def test_a_server_that_is_down_fails_at_liveness(closed_url: str) -> None:
-    report = run_smoke_test(settings_for(closed_url))
+    report = run_smoke_test(settings_for(closed_url), limits=PATIENT)
     assert_red(report, "liveness")
     assert "the connection was refused" in report.detail
     assert [step.result for step in report.steps[2:]] == ["not tried"] * (len(report.steps) - 2)
 
 
 def test_a_host_that_does_not_exist_fails_at_liveness() -> None:
-    report = run_smoke_test(settings_for("http://nowhere.invalid"))
+    report = run_smoke_test(settings_for("http://nowhere.invalid"), limits=PATIENT)
     assert_red(report, "liveness")
     assert "the host name cannot be resolved" in report.detail
 
 
 def test_another_secret_fails_where_the_first_token_is_shown(base_url: str, rows: Rows) -> None:
     other = "another-secret-0123456789-0123456789-0123"
-    report = run_smoke_test(settings_for(base_url, BETTER_AUTH_SECRET=other))
+    report = run_smoke_test(settings_for(base_url, BETTER_AUTH_SECRET=other), limits=PATIENT)
     assert_red(report, "create", "foreign path", "bad body", "cleanup")
     assert "expected 201, seen 401: The token is invalid." in report.detail
 
@@ -329,7 +336,7 @@ def test_another_secret_fails_where_the_first_token_is_shown(base_url: str, rows
 def test_a_database_that_is_gone_fails_at_readiness(serve: Serve, closed_url: str) -> None:
     port = closed_url.rpartition(":")[2]
     url = serve(DATABASE_URL=f"postgresql://u:p@127.0.0.1:{port}/gone")
-    report = run_smoke_test(settings_for(url))
+    report = run_smoke_test(settings_for(url), limits=PATIENT)
     assert_red(report, "readiness", "create", "cleanup")
     assert "seen 503: The database did not answer in time" in report.detail
 
@@ -420,7 +427,7 @@ def test_an_answer_without_end_is_cut_off(base_url: str, rows: Rows) -> None:
         return replace(reply, body=b" " * 1_100_000) if of_step(request, "list") else reply
 
     with breaking(base_url, endless) as proxy:
-        report = run_smoke_test(settings_for(proxy.url))
+        report = run_smoke_test(settings_for(proxy.url), limits=PATIENT)
     assert_red(report, "list")
     assert "more than 1 MiB" in report.detail
     assert rows.count() == 0
