@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
 from api import docs, health, smoke, tasks
+from lib.models import TaskQuery
 from lib.route import CallersRoute
 
 DESCRIPTION = """Tasks of a to-do application. Every task route wants a Better Auth token:
@@ -27,6 +28,8 @@ USER_ID = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
 }
 
+QUERIES = {"list_tasks": TaskQuery}
+
 
 def document() -> dict[str, Any]:
     """The OpenAPI document: operation ids are function names, one tag a group."""
@@ -40,7 +43,10 @@ def document() -> dict[str, Any]:
         route.operation_id = route.name
         route.summary = route.description.removesuffix(".")
         if isinstance(route, CallersRoute):
-            route.openapi_extra = {"security": [{"bearer": []}], "parameters": [USER_ID]}
+            route.openapi_extra = {
+                "security": [{"bearer": []}],
+                "parameters": [USER_ID, *query_parameters(route.name)],
+            }
     spec = get_openapi(
         title="Task API",
         version="1.0.0",
@@ -72,6 +78,17 @@ def document() -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):
         spec["components"]["schemas"].pop(unused, None)
     return spec
+
+
+def query_parameters(operation: str) -> list[dict[str, Any]]:
+    """What the route reads by `read_query`, unseen by FastAPI."""
+    if operation not in QUERIES:
+        return []
+    fields = QUERIES[operation].model_json_schema()["properties"]
+    return [
+        {"name": name, "in": "query", "required": False, "schema": schema}
+        for name, schema in fields.items()
+    ]
 
 
 def main() -> None:

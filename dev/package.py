@@ -31,7 +31,7 @@ PLATFORMS = {"arm64": "aarch64-manylinux_2_28", "x86_64": "x86_64-manylinux_2_28
 MACHINES = {"arm64": "aarch64", "x86_64": "x86_64"}
 
 # Metadata stays: SQLAlchemy reads psycopg's version there, OpenTelemetry its entry points.
-INSTALLER_FILES = {"RECORD", "INSTALLER", "REQUESTED", ".lock"}
+INSTALLER_FILES = {"RECORD", "INSTALLER", "REQUESTED"}
 SOURCES_OF_EXTENSIONS = {".c", ".h", ".pxd", ".pyi", ".pyx"}
 UNUSED_FOLDERS = {"bin", "tests", "__pycache__"}
 BUILD_ONLY = ("sqlalchemy/testing",)
@@ -127,10 +127,11 @@ def _remove_unused(folder: Path) -> None:
     for name in BUILD_ONLY:
         shutil.rmtree(folder / name)
     for path in sorted(folder.rglob("*"), reverse=True):
-        if path.is_dir() and path.name in UNUSED_FOLDERS:
+        hidden = path.name.startswith(".")
+        if path.is_dir() and (hidden or path.name in UNUSED_FOLDERS):
             shutil.rmtree(path)
         elif path.is_file() and (
-            path.name in INSTALLER_FILES or path.suffix in SOURCES_OF_EXTENSIONS
+            hidden or path.name in INSTALLER_FILES or path.suffix in SOURCES_OF_EXTENSIONS
         ):
             path.unlink()
 
@@ -161,13 +162,15 @@ def _compile_bytecode(folder: Path) -> None:
 
 
 def _write_zip(folder: Path, output: Path) -> None:
-    with zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    unfinished = output.with_suffix(".unfinished")
+    with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for path in _files(folder):
             entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), (1980, 1, 1, 0, 0, 0))
             entry.create_system = 3
             entry.external_attr = (0o100755 if ".so" in path.suffixes else 0o100644) << 16
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, path.read_bytes(), compresslevel=9)
+    unfinished.replace(output)
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -7,8 +7,12 @@ import time
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal"]
 # Each a module of tests/targets. Hand-made bytes would test their stand-in for the gateway.
 TARGETS = ("offline", "lambda_runtime", "vercel_runtime")
+# The emulator cannot pass everything: what, and why, is listed beside it, and must fail.
+DEVIATING = {"offline": ["-p", "tests.targets.deviations"]}
 STAGES = {
-    f"contract on {name}": ["tests/contract", "--target", name, "-m", "not raw"] for name in TARGETS
+    f"contract on {name}": [*f"tests/contract --target {name} -m".split(), "not raw", *known]
+    for name in TARGETS
+    for known in [DEVIATING.get(name, [])]
 }
 # The last, so that its closing line is the last as well.
 STAGES |= {"real components": ["-m", "verify"]}

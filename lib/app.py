@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
@@ -23,12 +23,13 @@ from lib.errors import ApiError
 from lib.settings import SettingsError, load_settings, require
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-SECURITY_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Strict-Transport-Security": "max-age=63072000",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Cache-Control": "no-store",
-}
+# On every answer that does not set them itself; as raw as ASGI wants them.
+SECURITY_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"strict-transport-security", b"max-age=63072000"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cache-control", b"no-store"),
+)
 EXPOSED_HEADERS = (
     "ETag", "Link", "Location", "X-Total-Count", "X-Request-ID", "Retry-After"
 )  # fmt: skip
@@ -217,10 +218,11 @@ class RequestBoundary:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = request_id
-                for name, value in SECURITY_HEADERS.items():
-                    headers.setdefault(name, value)
+                headers = list(message["headers"])
+                present = {name for name, _ in headers}
+                headers += (header for header in SECURITY_HEADERS if header[0] not in present)
+                headers.append((b"x-request-id", request_id.encode()))
+                message = dict(message, headers=headers)
             elif head:
                 message = dict(message, body=b"")
             await send(message)

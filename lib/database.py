@@ -1,75 +1,54 @@
-"""The way to PostgreSQL: pooled connections, one flight an operation, deadlines, safe repeats;
+"""The way to PostgreSQL: pooled connections, one flight an operation, a time budget, safe repeats;
 knows nothing of tasks or HTTP.
 """
 
 import asyncio
-import ipaddress
 import math
-import queue
 import random
-import select
-import socket
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, LiteralString
-from urllib.parse import parse_qsl, urlencode, urlsplit
 
-import certifi
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from lib.connection import (
+    DeadlineConnection,
+    NotConnected,
+    connect,
+    connection_parameters,
+    has_news,
+    is_neon,
+)
 from lib.errors import DatabaseUnavailable
+from lib.log import log_notice
 from lib.settings import Settings, load_settings, require
 
-# Seconds. The first is for a request that finds a connection, the second for one that has to make
-# it: a suspended Neon database needs a few to wake. Both lie below every platform's own timeout.
+# Seconds for everything a request does here: of one that finds a connection, and of one that has to
+# make it, since a suspended Neon database needs a few to wake. Both lie below every platform's own.
 BUDGET = 4.0
-CONNECT_BUDGET = 8.0
+COLD_BUDGET = 8.0
+# PostgreSQL gives up this much earlier than we do, so that we hear that nothing was changed.
+ANSWER_TIME = 0.25
+LOCK_TIMEOUT = 1.5
 # Neon's pooler and most firewalls drop a client that was silent for five minutes.
 CONNECTION_LIFETIME = 240.0
+# Beyond this idle time a connection may have died unseen: the network forgot it, or it ended while
+# the sandbox was frozen. What may be repeated finds out by failing; what may not asks first.
+TRUSTED_IDLE = 15.0
+PROBE_TIME = 1.0
 # Connections of one process: a Lambda sandbox serves one request at a time, a Vercel instance many.
 POOL_SIZE = {"lambda": 1, "vercel": 8, "local": 8}
 
-# Rolled back by the server, whose connection lives on: serialization failure, deadlock, lock
-# timeout; and the same for good: statement timeout (our own deadline), read-only database.
-ROLLED_BACK_REPEATABLE = {"40001", "40P01", "55P03"}
-ROLLED_BACK = ROLLED_BACK_REPEATABLE | {"57014", "25006"}
-
-# What other drivers understand in a URL, and libpq refuses.
-FOREIGN_URL_PARAMETERS = {"pgbouncer", "connection_limit", "pool_timeout", "schema"}
+# Rolled back, and worth another try: serialization failure, deadlock, lock timeout.
+PASSING = {"40001", "40P01", "55P03"}
 
 type Statement = tuple[LiteralString, Mapping[str, Any]]
 type Rows = list[tuple[Any, ...]]
-
-
-class NotConnected(psycopg.OperationalError):
-    """No connection could be had: certainly nothing was sent."""
-
-
-class DeadlineConnection(psycopg.Connection[tuple[Any, ...]]):
-    """A connection none of whose waits outlasts `deadline`, a moment of the monotonic clock.
-
-    The timeouts of psycopg and PostgreSQL leave one fault out, a peer that acknowledges packets and
-    never answers. All waiting of a synchronous connection passes through this one method.
-    """
-
-    deadline = math.inf
-
-    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        if self.deadline != math.inf:
-            left = max(0.0, self.deadline - time.monotonic())
-            timeout = left if timeout is None else min(left, timeout)
-        try:
-            return super().wait(gen, interval, timeout)
-        except psycopg.OperationalError:
-            if time.monotonic() >= self.deadline:
-                self.pgconn.finish()  # an answer may still come: this connection is of no use
-            raise
 
 
 class Session:
@@ -88,16 +67,29 @@ class Session:
         psycopg.Error.
         """
         connection = self._connection
-        left = max(1, int(1000 * (connection.deadline - time.monotonic())))
+        left = connection.deadline - ANSWER_TIME - time.monotonic()
         with connection.pipeline():
             connection.execute(
                 "SELECT set_config('app.user_id', %s, true),"
-                " set_config('statement_timeout', %s, true)",
-                (self._owner or "", str(left)),
+                " set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true)",
+                (self._owner or "", _milliseconds(left), _milliseconds(min(left, LOCK_TIMEOUT))),
             )
             cursors = [connection.execute(text, values) for text, values in statements]
         # Behind the block: inside it, each fetch would wait for a flight of its own.
         return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(max(1, int(1000 * seconds)))  # 0 would mean for ever
+
+
+@dataclass(slots=True)
+class Idle:
+    """Moments of the wall clock: the monotonic one may stand still while a sandbox is frozen."""
+
+    connection: DeadlineConnection
+    made: float
+    used: float
 
 
 class Pool:
@@ -110,13 +102,20 @@ class Pool:
 
     def __init__(self, connect: Callable[[float], DeadlineConnection]) -> None:
         self._connect = connect
-        self._idle: deque[tuple[DeadlineConnection, float]] = deque()
+        self._idle: deque[Idle] = deque()
 
     @contextmanager
-    def lend(self, started: float) -> Generator[DeadlineConnection]:
-        """Lend a connection with a deadline. Raises NotConnected."""
-        connection, made = self._take() or (self._connect(started + CONNECT_BUDGET), time.time())
-        connection.deadline = max(started + BUDGET, time.monotonic() + BUDGET / 2)
+    def lend(self, started: float, *, probed: bool = False) -> Generator[DeadlineConnection]:
+        """Lend a connection with a deadline; `probed`: surely alive. Raises NotConnected."""
+        idle = self._take(started + BUDGET, probed)
+        if idle:
+            connection, made = idle.connection, idle.made
+            connection.deadline = started + BUDGET
+        else:
+            connection, made = self._connect(started + COLD_BUDGET), time.time()
+            # However long it took to make, it leaves time to use it.
+            fair = max(started + BUDGET, time.monotonic() + BUDGET / 2)
+            connection.deadline = min(fair, started + COLD_BUDGET)
         try:
             yield connection
         finally:
@@ -124,130 +123,59 @@ class Pool:
             if connection.closed or connection.pgconn.transaction_status:
                 connection.close()
             else:
-                self._idle.append((connection, made))
+                self._idle.append(Idle(connection, made, time.time()))
 
-    def _take(self) -> tuple[DeadlineConnection, float] | None:
+    def _take(self, deadline: float, probed: bool) -> Idle | None:
         while self._idle:
             try:
-                connection, made = self._idle.pop()
+                idle = self._idle.pop()
             except IndexError:  # another thread was faster
                 return None
-            # The wall clock goes on while a sandbox is frozen, the monotonic one may not.
-            if time.time() - made < CONNECTION_LIFETIME and not _has_news(connection):
-                return connection, made
-            connection.close()
+            now = time.time()
+            if now - idle.made >= CONNECTION_LIFETIME or has_news(idle.connection):
+                idle.connection.close()
+            elif probed and now - idle.used >= TRUSTED_IDLE and not _answers(idle, deadline):
+                self.close()  # what was idle for even longer is no better
+            else:
+                return idle
         return None
 
     def close(self) -> None:
         while self._idle:
-            self._idle.pop()[0].close()
+            self._idle.pop().connection.close()
 
 
-def _has_news(connection: DeadlineConnection) -> bool:
-    """Whether an idle connection is readable: then the server has said goodbye or hung up."""
-    return connection.closed or bool(select.select([connection.pgconn.socket], [], [], 0)[0])
-
-
-def connection_parameters(url: str, ca_bundle: str | None = None) -> dict[str, Any]:
-    """What libpq is told for a database URL, completed for a pooled Neon endpoint.
-
-    Hosts other than this machine are spoken to with verified TLS, unless the URL says
-    `sslmode=disable`; Neon's also save a round trip by direct TLS and tie the login to the
-    certificate. Nothing is added that PgBouncer refuses at start-up.
-    """
-    parts = urlsplit(url)
-    query = [(k, v) for k, v in parse_qsl(parts.query) if k not in FOREIGN_URL_PARAMETERS]
-    given = conninfo_to_dict(parts._replace(query=urlencode(query)).geturl())
-    host = str(given.get("host", ""))
-    completed: dict[str, Any] = {
-        "application_name": "task-api",
-        "gssencmode": "disable",
-        "keepalives_idle": 30,
-        "keepalives_interval": 10,
-        "keepalives_count": 3,
-        "tcp_user_timeout": int(1000 * BUDGET),
-    } | given
-    if _is_this_machine(host) or given.get("sslmode") == "disable":
-        return completed
-    completed |= {"sslmode": "verify-full"}
-    # psycopg's own OpenSSL knows no system directory: the bundle must be named.
-    completed.setdefault("sslrootcert", ca_bundle or certifi.where())
-    if host.endswith(".neon.tech"):
-        completed |= {"sslnegotiation": "direct", "channel_binding": "require"}
-    return completed
-
-
-def _is_this_machine(host: str) -> bool:
-    if host in ("", "localhost") or host.startswith("/"):
-        return True
+def _answers(idle: Idle, deadline: float) -> bool:
+    idle.connection.deadline = min(time.monotonic() + PROBE_TIME, deadline)
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
+        idle.connection.execute("SELECT 1")
+    except psycopg.OperationalError:
+        idle.connection.close()
         return False
+    return True
 
 
-def connect(parameters: Mapping[str, Any], deadline: float) -> DeadlineConnection:
-    """A new connection in autocommit mode. Raises NotConnected, at the deadline at the latest."""
-    failure: Exception | None = None
-    for address in _resolve(str(parameters.get("host", "")), deadline):
-        left = deadline - time.monotonic()
-        if left <= 0:
-            break
-        try:
-            return DeadlineConnection.connect(
-                make_conninfo("", **parameters, **address, connect_timeout=math.ceil(left)),
-                autocommit=True,
-                # A prepared statement may meet another server connection behind the pooler, and a
-                # changed table after a migration.
-                prepare_threshold=None,
-            )
-        except psycopg.OperationalError as error:
-            failure = error
-    raise NotConnected("no connection") from failure
-
-
-def _resolve(host: str, deadline: float) -> list[dict[str, str]]:
-    """The addresses of a host, as connection parameters. Raises NotConnected.
-
-    libpq and psycopg would wait for a dead resolver beyond every timeout; a thread that nobody
-    waits for longer than the deadline does not.
-    """
-    if not host or host.startswith("/") or _is_this_machine(host):
-        return [{}]
-    found: queue.SimpleQueue[list[str] | OSError] = queue.SimpleQueue()
-
-    def look_up() -> None:
-        try:
-            infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-            found.put([str(info[4][0]) for info in infos])
-        except OSError as error:
-            found.put(error)
-
-    threading.Thread(target=look_up, daemon=True).start()
-    try:
-        addresses = found.get(timeout=max(0.0, deadline - time.monotonic()))
-    except queue.Empty:
-        raise NotConnected("the name of the database host was not resolved in time") from None
-    if isinstance(addresses, OSError):
-        raise NotConnected("the name of the database host cannot be resolved") from addresses
-    return [{"hostaddr": address} for address in dict.fromkeys(addresses)]
-
-
-@lru_cache(maxsize=1)  # a new one when the URL changes: a rotated password
-def _pool(url: str, ca_bundle: str | None) -> Pool:
-    parameters = connection_parameters(url, ca_bundle)
-    return Pool(lambda deadline: connect(parameters, deadline))
-
-
-@lru_cache(maxsize=1)
-def _threads(size: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(size, thread_name_prefix="database")
+_pools: dict[tuple[str, str | None], Pool] = {}
 
 
 def pool_of(settings: Settings) -> Pool:
     """The pool of this process. Raises SettingsError without a DATABASE_URL."""
     require(settings, "DATABASE_URL")
-    return _pool(settings.DATABASE_URL or "", settings.SSL_CERT_FILE)
+    target = settings.DATABASE_URL or "", settings.SSL_CERT_FILE
+    if target not in _pools:  # the first, or the password was rotated
+        parameters = connection_parameters(*target)
+        host = str(parameters.get("host", ""))
+        if settings.platform != "local" and is_neon(host) and "-pooler." not in host:
+            log_notice("DATABASE_URL is Neon's direct endpoint: use the host with -pooler.")
+        close()
+        _pools.clear()
+        _pools[target] = Pool(lambda deadline: connect(parameters, deadline))
+    return _pools[target]
+
+
+@lru_cache(maxsize=1)
+def _threads(size: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(size, thread_name_prefix="database")
 
 
 async def run[T](
@@ -264,9 +192,14 @@ async def run[T](
     """
     settings = load_settings()
     pool, started = pool_of(settings), time.monotonic()
+    harmless = repeatable or not writes
 
     def attempts() -> T:
-        return _with_repeats(pool, started, owner, work, arguments, writes, repeatable)
+        def attempt() -> T:
+            with pool.lend(started, probed=not harmless) as connection:
+                return work(Session(connection, owner), *arguments)
+
+        return _with_repeats(attempt, started, writes, harmless)
 
     if settings.platform == "lambda":
         # One request at a time: nobody else waits for this loop, and a thread costs more than
@@ -276,36 +209,31 @@ async def run[T](
     return await asyncio.get_running_loop().run_in_executor(threads, attempts)
 
 
-def _with_repeats[T](
-    pool: Pool,
-    started: float,
-    owner: str | None,
-    work: Callable[..., T],
-    arguments: tuple[Any, ...],
-    writes: bool,
-    repeatable: bool,
-) -> T:
+def _with_repeats[T](attempt: Callable[[], T], started: float, writes: bool, harmless: bool) -> T:
+    """Repeat what certainly did not happen and may pass, or what is harmless to do twice."""
+    unknown = False
     for pause in (0.0, 0.08, 0.16, None):
         try:
             if time.monotonic() - started >= BUDGET:  # spent in the queue for a thread
-                raise NotConnected("no time left")
-            with pool.lend(started) as connection:
-                return work(Session(connection, owner), *arguments)
+                raise NotConnected("no thread was free in time")
+            return attempt()
         except (psycopg.OperationalError, psycopg.InternalError) as error:
-            certain = isinstance(error, NotConnected) or error.sqlstate in ROLLED_BACK
-            again = (
-                isinstance(error, NotConnected)
-                or error.sqlstate in ROLLED_BACK_REPEATABLE
-                or (not certain and (repeatable or not writes))
-            )
+            unsent = isinstance(error, NotConnected)
+            # An error of the server, after which the connection lives on, has rolled back.
+            undone = error.diag.severity_nonlocalized == "ERROR"
+            # Of any attempt, not of the last: an earlier one may have been applied.
+            unknown |= writes and not (unsent or undone)
+            again = unsent or (error.sqlstate in PASSING if undone else harmless)
             out_of_time = time.monotonic() - started + 0.3 >= BUDGET
             if pause is None or out_of_time or not again:
-                raise DatabaseUnavailable(outcome_unknown=writes and not certain) from error
+                unavailable = DatabaseUnavailable(outcome_unknown=unknown)
+                unavailable.reason = f"no connection: {error}" if unsent else None
+                raise unavailable from error
             time.sleep(pause * (0.5 + random.random()))  # noqa: S311 - jitter
     raise AssertionError("the last pause is None")
 
 
 def close() -> None:
     """Close idle connections: at shutdown, and before a snapshot is taken."""
-    if (settings := load_settings()).DATABASE_URL:
-        pool_of(settings).close()
+    for pool in _pools.values():
+        pool.close()

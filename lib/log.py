@@ -4,6 +4,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -16,6 +17,7 @@ logging.logAsyncioTasks = False  # ty: ignore[missing-attribute]
 
 SERVICE = "task-api"
 
+_request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 _logger: Logger | None = None
 
 
@@ -38,19 +40,18 @@ def _get_logger() -> Logger:
 
 def begin_request(request_id: str) -> None:
     """Put a request id on every line of this request; other requests of the process keep theirs."""
-    logger = _get_logger()
-    logger.thread_safe_clear_keys()
-    logger.thread_safe_append_keys(request_id=request_id)
+    # Not by Powertools' own context keys: they cost as much as the line itself.
+    _request_id.set(request_id)
 
 
 def log_request(**fields: Any) -> None:
     """The one line of an answered request."""
-    _get_logger().info("request", **fields)
+    _get_logger().info("request", request_id=_request_id.get(), **fields)
 
 
 def log_notice(message: str, **fields: Any) -> None:
     """Something that an operator should look at."""
-    _get_logger().warning(message, **fields)
+    _get_logger().warning(message, request_id=_request_id.get(), **fields)
 
 
 def log_failure(message: str, error: BaseException) -> None:
@@ -69,7 +70,7 @@ def log_failure(message: str, error: BaseException) -> None:
             }
         )
         seen = seen.__cause__ or seen.__context__
-    _get_logger().error(message, causes=causes)
+    _get_logger().error(message, request_id=_request_id.get(), causes=causes)
 
 
 def emit_metrics(metrics: Mapping[str, tuple[str, list[float]]], **properties: Any) -> None:

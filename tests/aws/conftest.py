@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.aws.artifact import lambda_runtime, unpacked_artifact
+from dev import package
+from dev.package import Artifact
+from tests.aws.artifact import ROOT, lambda_runtime, one_at_a_time, unpacked_artifact
 from tests.aws.sandbox import Function, Sandbox, running_sandbox
 from tests.aws.stack import read_functions
 from tests.contract.caller import claims_of, mint
@@ -23,6 +25,13 @@ type ReadEvent = Callable[..., Event]
 def event_names(pattern: str = "*") -> list[str]:
     """The events whose names match, without their endings."""
     return sorted(path.stem for path in EVENTS.glob(f"{pattern}.json"))
+
+
+@pytest.fixture(scope="session")
+def artifact() -> Artifact:
+    """The zip for arm64, where serverless.yml looks for it."""
+    with one_at_a_time("package"):
+        return package.build("arm64", ROOT / "build" / "lambda.zip")
 
 
 @pytest.fixture

@@ -168,4 +168,5 @@ def lambda_environment(function: Function, content: Path) -> dict[str, str]:
         "AWS_LAMBDA_LOG_FORMAT": "JSON",
         "AWS_LAMBDA_LOG_LEVEL": "INFO",
         "AWS_REGION": "eu-central-1",
+        "AWS_DEFAULT_REGION": "eu-central-1",
     }

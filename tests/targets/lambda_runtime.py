@@ -10,6 +10,13 @@ from tests.aws.stack import read_functions, read_routes
 # Lambda would start as many as there are requests; three keep races real on a small machine.
 SANDBOXES_PER_FUNCTION = 3
 
+DEVIATIONS = {
+    r"test_an_odd_idempotency_key_creates_nothing\[.*nIdempotency-Key.*": (
+        "the gateway joins headers of one name by a comma, and `a,` is a fine key"
+    )
+}
+NOT_RUN: dict[str, str] = {}
+
 
 @contextmanager
 def serve(environment: Mapping[str, str]) -> Generator[str]:

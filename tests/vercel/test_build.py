@@ -12,7 +12,7 @@ import pytest
 from dev import vercel_build
 from tests.vercel.conftest import MakeTree
 
-FUNCTIONS = ["api/docs", "api/health", "api/tasks"]
+FUNCTIONS = ["api/docs", "api/health", "api/smoke", "api/tasks"]
 UNCHECKED_HASH = 1  # The flags of a .pyc that Python runs without looking at its source.
 
 

@@ -1,0 +1,9 @@
+# The database: measurements and faults.
+
+.PHONY: roundtrips
+roundtrips: .venv/ready ## Count the round trips of every request
+	@$(PYTHON) -m dev.roundtrips
+
+.PHONY: faults
+faults: .venv/ready ## Break the database in every way, with the real time budgets
+	@$(PYTHON) -m tests.faults
