@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -139,6 +140,8 @@ class UnexpectedErrors:
 
         try:
             await self.app(scope, receive, send_and_note)
+        except ClientDisconnect:
+            pass  # nobody is left to be answered, and nothing is wrong here
         except Exception as error:
             if scope["type"] != "http" or started:
                 raise
@@ -212,7 +215,7 @@ class RequestBoundary:
             # Served as if it were not there: a redirect would lose the Authorization header.
             scope["path"] = path[:-1]
             scope["raw_path"] = (scope.get("raw_path") or b"").removesuffix(b"/") or None
-        status = 500
+        status = 499  # unless an answer starts: the client went away before
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status

@@ -150,6 +150,8 @@ class Settings(BaseModel):
     def refuse_unsafe_secrets(self) -> Self:
         if self.platform == "local":
             return self
+        if self.JWKS_URL and self.JWKS_URL.startswith("http:"):
+            raise ValueError("JWKS_URL must be https: who is on the way could hand out keys")
         for name in ("BETTER_AUTH_SECRET", "BETTER_AUTH_SECRET_PREVIOUS"):
             secret = getattr(self, name)
             if secret == EXAMPLE_SECRET:

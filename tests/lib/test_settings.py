@@ -47,6 +47,10 @@ def test_every_form_of_a_postgres_url_is_accepted(scheme: str) -> None:
         ({"PROVISION_USERS": "perhaps"}, "PROVISION_USERS: "),
         ({"CRON_SECRET": "short"}, "CRON_SECRET: "),
         ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL: "),
+        (
+            ON_LAMBDA | {"JWT_ALGORITHM": "EdDSA", "JWKS_URL": "http://a.example/jwks"},
+            "JWKS_URL must be https",
+        ),
         (ON_LAMBDA | {"BETTER_AUTH_SECRET": "short"}, "BETTER_AUTH_SECRET must have at least 32"),
         (ON_LAMBDA | {"BETTER_AUTH_SECRET": EXAMPLE_SECRET}, "BETTER_AUTH_SECRET is the example"),
         ({"VERCEL": "1", "BETTER_AUTH_SECRET": EXAMPLE_SECRET}, "is the example secret"),
