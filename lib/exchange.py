@@ -71,10 +71,14 @@ class Connection:
         try:
             result = results.get(timeout=seconds)
         except Empty:
-            given_up.set()
             result = TimeoutError()
+        except KeyboardInterrupt:
+            given_up.set()
+            self.close()
+            raise
         if isinstance(result, Answer):
             return result
+        given_up.set()
         self.close()
         raise NoAnswer(_reason(result, seconds)) from result
 

@@ -3,8 +3,11 @@
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +16,7 @@ from dev import smoke
 from lib.settings import forget_settings
 from lib.smoke import STEPS
 from tests.conftest import SECRET
+from tests.smoke.breaking_proxy import Forward, Reply, Request, breaking
 from tests.smoke.conftest import ORIGIN, Rows
 
 COMMAND = [sys.executable, "-m", "dev.smoke"]
@@ -102,6 +106,31 @@ def test_a_terminal_sees_each_step_while_it_runs(
     os.close(controller)
     assert job.returncode == 0
     assert b"toggle ...\r\x1b[Ktoggle  " in shown
+
+
+def test_an_interrupted_run_cleans_up(
+    base_url: str, rows: Rows, environment_of_command: dict[str, str]
+) -> None:
+    stored = threading.Event()
+
+    def hang_when_stored(request: Request, forward: Forward) -> Reply:
+        reply = forward(request)
+        if request.headers["x-request-id"].endswith("-create"):
+            stored.set()
+            time.sleep(3)
+        return reply
+
+    with (
+        breaking(base_url, hang_when_stored) as proxy,
+        subprocess.Popen(
+            [*COMMAND, proxy.url], env=environment_of_command, stdout=subprocess.DEVNULL
+        ) as job,
+    ):
+        assert stored.wait(60)
+        assert rows.count() == 1
+        job.send_signal(signal.SIGINT)
+        assert job.wait(60) == 130
+    assert rows.count() == 0
 
 
 @pytest.mark.parametrize(

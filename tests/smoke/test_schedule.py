@@ -94,6 +94,7 @@ def test_a_failure_is_a_metric_and_a_log_line_and_no_exception(
     written = lines(capsys)
     assert metrics(written)["SmokeSuccess"] == [0.0]
     assert metrics(written)["failed"] == ["liveness"]
+    assert list(metrics(written)["steps"]) == ["setup", "liveness"]
     [warning] = [record for record in caplog.records if record.levelname == "WARNING"]
     assert vars(warning)["detail"] == report["detail"]
     assert [step["name"] for step in vars(warning)["steps"]] == ["liveness"]
