@@ -241,7 +241,42 @@ def test_no_log_is_kept_for_ever(template: Template, production: Template) -> No
         assert function["LoggingConfig"]["LogFormat"] == "JSON"
 
 
+# The schedule
+
+
+def test_the_schedule_runs_the_smoke_test_and_never_twice(template: Template) -> None:
+    [schedule] = resources(template, "AWS::Scheduler::Schedule").values()
+    assert schedule["ScheduleExpression"] == "rate(5 minutes)"
+    target = schedule["Target"]
+    assert target["Arn"] == {"Fn::GetAtt": ["SmokeLambdaFunction", "Arn"]}
+    # EventBridge would try 185 times otherwise, and Lambda twice more.
+    assert target["RetryPolicy"]["MaximumRetryAttempts"] == 0
+    [of_lambda] = resources(template, "AWS::Lambda::EventInvokeConfig").values()
+    assert of_lambda["MaximumRetryAttempts"] == 0
+
+
+def test_the_schedule_may_start_the_smoke_test_and_nothing_else(template: Template) -> None:
+    [schedule] = resources(template, "AWS::Scheduler::Schedule").values()
+    role = template["Resources"][schedule["Target"]["RoleArn"]["Fn::GetAtt"][0]]["Properties"]
+    [trust] = role["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Principal"] == {"Service": "scheduler.amazonaws.com"}
+    [policy] = role["Policies"]
+    [statement] = policy["PolicyDocument"]["Statement"]
+    assert statement["Action"] == ["lambda:InvokeFunction"]
+    assert statement["Resource"] == schedule["Target"]["Arn"]
+
+
 # Alarms
+
+
+def test_the_smoke_alarm_hears_what_the_smoke_test_says(template: Template) -> None:
+    alarm = resources(template, "AWS::CloudWatch::Alarm")["SmokeAlarm"]
+    told = resources(template, "AWS::Lambda::Function")["SmokeLambdaFunction"]
+    variables = told["Environment"]["Variables"]
+    assert alarm["Namespace"] == variables["POWERTOOLS_METRICS_NAMESPACE"]
+    service = {"Name": "service", "Value": variables["POWERTOOLS_SERVICE_NAME"]}
+    assert alarm["Dimensions"] == [service]
+    assert alarm["TreatMissingData"] == "breaching", "a test that runs no more is no success"
 
 
 def test_alarms_watch_this_api_and_somebody_hears_them(template: Template) -> None:
