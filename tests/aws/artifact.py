@@ -34,6 +34,22 @@ def unpacked_artifact() -> Path:
     return content
 
 
+def arm64_artifact() -> Path:
+    """The zip that would be deployed, where serverless.yml looks for it; built when it is stale."""
+    zipped, stamp = ROOT / "build" / "lambda.zip", CACHE / "arm64-built-of"
+    name = fingerprint(*package_sources())
+    with one_at_a_time("arm64"):
+        built = f"{name} {digest(zipped)}" if zipped.exists() else ""
+        if not stamp.exists() or stamp.read_text() != built:
+            package.build("arm64", zipped)
+            stamp.write_text(f"{name} {digest(zipped)}")
+    return zipped
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def lambda_runtime() -> Path:
     """A folder with what Lambda itself adds to sys.path: its runtime client and boto3."""
     return installed(Path(__file__).with_name("runtime-requirements.txt"))
@@ -71,10 +87,10 @@ def package_sources() -> Iterator[Path]:
 
 
 def fingerprint(*paths: Path) -> str:
-    digest = hashlib.sha256()
+    hashed = hashlib.sha256()
     for path in paths:
-        digest.update(os.fsencode(path.relative_to(ROOT)) + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
+        hashed.update(os.fsencode(path.relative_to(ROOT)) + b"\0" + path.read_bytes())
+    return hashed.hexdigest()[:16]
 
 
 @contextmanager

@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from dev import package
-from dev.package import Artifact
-from tests.aws.artifact import ROOT, lambda_runtime, one_at_a_time, unpacked_artifact
+from tests.aws.artifact import arm64_artifact, lambda_runtime, unpacked_artifact
 from tests.aws.sandbox import Function, Sandbox, running_sandbox
 from tests.aws.stack import read_functions
 from tests.contract.caller import claims_of, mint
@@ -28,10 +26,9 @@ def event_names(pattern: str = "*") -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def artifact() -> Artifact:
+def artifact() -> Path:
     """The zip for arm64, where serverless.yml looks for it."""
-    with one_at_a_time("package"):
-        return package.build("arm64", ROOT / "build" / "lambda.zip")
+    return arm64_artifact()
 
 
 @pytest.fixture

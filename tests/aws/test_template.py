@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from dev.package import Artifact
 from lib.settings import SECRETS, Settings
 from tests.aws.artifact import ROOT
 
@@ -29,20 +28,22 @@ type Synthesize = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
-def synthesize(tmp_path_factory: pytest.TempPathFactory, artifact: Artifact) -> Synthesize:
+def synthesize(tmp_path_factory: pytest.TempPathFactory, artifact: Path) -> Synthesize:
     """Makes the template of a stage, with parameters; gives its path."""
-    assert artifact.path == ROOT / "build" / "lambda.zip", "serverless.yml names it"
+    assert artifact == ROOT / "build" / "lambda.zip", "serverless.yml names it"
 
     @cache
     def make(stage: str, *parameters: str) -> Path:
         folder = tmp_path_factory.mktemp(stage)
         options = [option for parameter in parameters for option in ("--param", parameter)]
-        subprocess.run(
+        done = subprocess.run(
             [SERVERLESS, "package", "--stage", stage, "--package", folder, *options],
             cwd=ROOT,
-            check=True,
+            check=False,
             capture_output=True,
+            text=True,
         )
+        assert done.returncode == 0, done.stdout + done.stderr
         return folder / TEMPLATE
 
     return make
