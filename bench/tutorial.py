@@ -4,6 +4,7 @@ One Session per request from a dependency, `def` routes, HTTPBearer, commit and 
 write. Kinder than many: no lifespan (`Mangum(app)` alone runs one at every event), no create_all,
 no middleware.
 """
+# ruff: noqa: FAST003 - the dependency takes the user_id of the path
 
 import os
 from collections.abc import Iterator
@@ -34,10 +35,14 @@ class Task(TaskBase, table=True):
     id: int | None = Field(default=None, primary_key=True)
     user_id: str = Field(index=True)
     created_at: datetime | None = Field(
-        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()}
+        default=None,
+        sa_type=DateTime(timezone=True),
+        sa_column_kwargs={"server_default": func.now()},
     )
     updated_at: datetime | None = Field(
-        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()}
+        default=None,
+        sa_type=DateTime(timezone=True),
+        sa_column_kwargs={"server_default": func.now()},
     )
 
 
