@@ -24,8 +24,9 @@ class Partner:
 DATABASE = ("psycopg[binary]", "pyjwt")
 
 FLOOR = Partner(
-    "floor", "floor: plain handler", "floor", DATABASE, ("bench/floor.py",), "floor:app"
-)
+    "floor", "floor: plain handler", "floor", DATABASE,
+    ("bench/floor.py", "bench/floor_server.py"), "floor_server:app",
+)  # fmt: skip
 OURS = Partner("ours", "**this API**", "api.tasks", (), ("api", "lib"), "api.tasks:app")
 POWERTOOLS = Partner(
     "powertools", "Powertools resolver", "powertools_resolver",

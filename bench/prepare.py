@@ -59,10 +59,10 @@ def valgrind_version() -> str | None:
         return None
     if not shutil.which("valgrind") and os.geteuid() == 0 and shutil.which("apt-get"):
         print("Installing valgrind with apt-get, to count instructions ...", flush=True)
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": False}
-        if subprocess.run(["apt-get", "install", "-qq", "valgrind"], **quiet).returncode:
-            subprocess.run(["apt-get", "update", "-qq"], **quiet)
-            subprocess.run(["apt-get", "install", "-qq", "valgrind"], **quiet)
+        for words in (["install", "-y", "valgrind"], ["update"], ["install", "-y", "valgrind"]):
+            subprocess.run(["apt-get", "-qq", *words], capture_output=True, check=False)
+            if shutil.which("valgrind"):
+                break
     if not shutil.which("valgrind"):
         print("Going on without instructions: install valgrind to have them counted.")
         return None

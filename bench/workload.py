@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,8 +160,8 @@ def token(user: str) -> str:
     return jwt.encode(claims, SECRET, algorithm="HS256")
 
 
-def environment(urls: Urls, *, ours: bool) -> Mapping[str, str]:
-    """What a function of the deployment would find set."""
+def environment(urls: Urls, *, ours: bool) -> dict[str, str]:
+    """What a function of the deployment would find set, besides the platform's own variables."""
     return {
         "DATABASE_URL": urls.app if ours else urls.admin,
         "BETTER_AUTH_SECRET": SECRET,
