@@ -85,7 +85,7 @@ def _only(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _fetch(statement: str, *values: object) -> list[dict[str, Any]]:
-    global _connection  # noqa: PLW0603 - what stays of an event in Lambda is global
+    global _connection
     if _connection is None:
         _connection = psycopg.connect(
             os.environ["DATABASE_URL"],

@@ -4,7 +4,6 @@ One Session per request from a dependency, `def` routes, HTTPBearer, commit and 
 write. Kinder than many: no lifespan (`Mangum(app)` alone runs one at every event), no create_all,
 no middleware.
 """
-# ruff: noqa: FAST003 - the dependency takes the user_id of the path
 
 import os
 from collections.abc import Iterator

@@ -20,7 +20,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
-    with open(file) as events_file:  # noqa: PTH123 - pathlib is not every partner's
+    with open(file) as events_file:
         events = json.load(events_file)
     handler = import_module(module).lambda_handler
     {"cold": cold, "warm": warm, "count": count}[mode](handler, events, answers, *rest)
@@ -67,7 +67,7 @@ def count(handler, events, answers, *wanted):
 
 def peak_memory() -> float:
     """In MB. Of this program only: what the parent held before it started us does not count."""
-    with open("/proc/self/status") as status:  # noqa: PTH123
+    with open("/proc/self/status") as status:
         [line] = [line for line in status if line.startswith("VmHWM")]
     return int(line.split()[1]) / 1024
 
@@ -82,8 +82,8 @@ def valgrind_requests():
     Valgrind recognises a sequence of instructions that does nothing (valgrind.h, x86-64), with the
     address of the request in rax; so start-up and warming run at several times the speed.
     """
-    import ctypes  # noqa: PLC0415
-    import mmap  # noqa: PLC0415
+    import ctypes
+    import mmap
 
     code = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
     code.write(bytes.fromhex("4889f831d248c1c70348c1c70d48c1c73d48c1c7334887db4889d0c3"))

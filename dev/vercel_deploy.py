@@ -32,8 +32,10 @@ def main() -> int:
         print("Nothing was deployed: see the message of the Vercel command above.", file=sys.stderr)
         return deployed.returncode
     url = deployed.stdout.strip().splitlines()[-1]
-    print(f"{url}\nTest it: make smoke URL={url}")
-    return 0
+    print(f"{url}\nTesting it ...", flush=True)
+    return subprocess.run(
+        [sys.executable, "-m", "dev.smoke", url], cwd=ROOT, check=False
+    ).returncode
 
 
 if __name__ == "__main__":
