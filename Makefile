@@ -28,6 +28,13 @@ migrate: .venv/ready ## Bring DATABASE_URL_UNPOOLED to the newest revision
 test: .venv/ready ## Run the tests that need only Python packages
 	@$(PYTHON) -m pytest -q -n 2 --dist worksteal
 
+.PHONY: verify
+verify: test verify-rest ## Run every test, also those with real components of every platform
+
+.PHONY: verify-rest
+verify-rest: .venv/ready node_modules/.ready
+	@$(PYTHON) -m dev.verify
+
 .PHONY: check
 check: .venv/ready ## Check format, lint, types, imports and generated files
 	@$(PYTHON) -m dev.check

@@ -6,7 +6,7 @@ from hashlib import sha256
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Request, Response
 
 from lib import database, store
 from lib.app import create_app
@@ -24,7 +24,7 @@ from lib.models import (
     TaskUpdate,
     ValidationErrorResponse,
 )
-from lib.route import CallersRoute, CurrentCaller
+from lib.route import CallersRoute, CurrentCaller, read_query
 from lib.settings import load_settings
 from lib.store import Account, Once, StoredTask
 
@@ -69,10 +69,9 @@ router = APIRouter(
 
 
 @router.get("", response_model=list[Task])
-async def list_tasks(
-    request: Request, caller: CurrentCaller, query: Annotated[TaskQuery, Query()]
-) -> Response:
+async def list_tasks(request: Request, caller: CurrentCaller) -> Response:
     """List your tasks, newest first unless you ask for another order."""
+    query = read_query(request, TaskQuery)
     if query.cursor is not None and query.limit is None:
         raise InvalidInput("a cursor needs a limit", location=("query", "limit"), kind="missing")
     of_list = json.dumps([caller.id, query.status, query.sort, query.order, query.q])

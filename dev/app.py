@@ -5,9 +5,9 @@ of its own.
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api import docs, health, tasks
+from api import docs, health, smoke, tasks
 
-GROUPS = (tasks, docs, health)
+GROUPS = (tasks, docs, health, smoke)
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -12,23 +12,25 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lib import log
 from lib.errors import ApiError
-from lib.settings import load_settings, require
+from lib.settings import SettingsError, load_settings, require
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-SECURITY_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Strict-Transport-Security": "max-age=63072000",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Cache-Control": "no-store",
-}
+# On every answer that does not set them itself; as raw as ASGI wants them.
+SECURITY_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"strict-transport-security", b"max-age=63072000"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cache-control", b"no-store"),
+)
 EXPOSED_HEADERS = (
     "ETag", "Link", "Location", "X-Total-Count", "X-Request-ID", "Retry-After"
 )  # fmt: skip
@@ -66,11 +68,12 @@ def create_app(
             HTTPException: answer_routing_error,
         },
     )
+    app.state.needs, app.state.at_exit = tuple(needs), at_exit
     # From the inside out: an unexpected error becomes an answer inside CORS, or the browser
     # would hide it from the frontend.
     app.add_middleware(UnexpectedErrors)
     app.add_middleware(_cors)
-    app.add_middleware(RequestBoundary, needs=tuple(needs))
+    app.add_middleware(RequestBoundary, needs=app.state.needs)
     return app
 
 
@@ -137,6 +140,8 @@ class UnexpectedErrors:
 
         try:
             await self.app(scope, receive, send_and_note)
+        except ClientDisconnect:
+            pass  # nobody is left to be answered, and nothing is wrong here
         except Exception as error:
             if scope["type"] != "http" or started:
                 raise
@@ -146,7 +151,10 @@ class UnexpectedErrors:
 
 def _cors(app: ASGIApp) -> ASGIApp:
     # A function and not a class: the origins are read when the first request comes.
-    settings = load_settings()
+    try:
+        settings = load_settings()
+    except SettingsError:
+        return app  # RequestBoundary answers, and says why
     return Cors(
         app,
         allow_origins=settings.CORS_ORIGINS,
@@ -182,11 +190,21 @@ class RequestBoundary:
 
     def __init__(self, app: ASGIApp, needs: tuple[str, ...]) -> None:
         self.app = app
-        require(load_settings(), *needs)
+        self.fault: SettingsError | None = None
+        try:
+            require(load_settings(), *needs)
+        except SettingsError as fault:
+            self.fault = fault
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
+            if self.fault:
+                raise self.fault  # a server that listens to lifespan does not start
             return await self.app(scope, receive, send)
+        if self.fault:
+            # Vercel sends requests all the same: they are told, and the log says what to do.
+            log.log_notice("The settings cannot work.", faults=str(self.fault).splitlines())
+            return await json_error(500, ApiError.detail)(scope, receive, send)
         began = time.perf_counter()
         request_id = _request_id(scope)
         log.begin_request(request_id)
@@ -197,16 +215,17 @@ class RequestBoundary:
             # Served as if it were not there: a redirect would lose the Authorization header.
             scope["path"] = path[:-1]
             scope["raw_path"] = (scope.get("raw_path") or b"").removesuffix(b"/") or None
-        status = 500
+        status = 499  # unless an answer starts: the client went away before
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = request_id
-                for name, value in SECURITY_HEADERS.items():
-                    headers.setdefault(name, value)
+                headers = list(message["headers"])
+                present = {name for name, _ in headers}
+                headers += (header for header in SECURITY_HEADERS if header[0] not in present)
+                headers.append((b"x-request-id", request_id.encode()))
+                message = dict(message, headers=headers)
             elif head:
                 message = dict(message, body=b"")
             await send(message)

@@ -3,10 +3,11 @@
 PyJWT does the cryptography and most checks; the rest follows RFC 8725 (JWT best current practices).
 """
 
-import math
+import base64
 import re
 import time
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import jwt
@@ -20,10 +21,19 @@ LAST_MOMENT = 253402300799  # the end of the year 9999, which catches millisecon
 
 # A JWT of another purpose says so in `typ`: Better Auth's session cache shares the signing key.
 TYPES = {"jwt", "at+jwt"}
+# Where the keys of each algorithm come from, as the log puts it.
+KEY_SETTINGS = {
+    "HS256": "BETTER_AUTH_SECRET",
+    **dict.fromkeys(("EdDSA", "ES256", "RS256"), "JWKS_URL=<frontend>/api/auth/jwks"),
+}
 
 _SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 # 1 to 255 characters, no blank at either end, no control character, no half of a surrogate pair.
-_SUBJECT = re.compile(r"(?!\s)[^\x00-\x1f\x7f\ud800-\udfff]{1,255}(?<!\s)")
+_SUBJECT = re.compile(r"(?!\s)[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,255}(?<!\s)")
+
+
+class UntrustedToken(jwt.InvalidTokenError):
+    """A check of our own failed; the text says which, and may be logged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +53,7 @@ async def authenticate(authorization: str | None, settings: Settings) -> Caller:
     """
     token = _bearer_token(authorization)
     try:
-        claims = await _verified_claims(token, settings)
-        return _caller(claims, settings)
+        return _caller(await _verified_claims(token, settings), settings)
     except jwt.ExpiredSignatureError as error:
         raise Unauthenticated("The token has expired.", error="invalid_token") from error
     except (
@@ -58,7 +67,7 @@ async def authenticate(authorization: str | None, settings: Settings) -> Caller:
         # PyJWT promises its own errors only; odd tokens bring out others (UnicodeEncodeError and
         # OverflowError are a ValueError and an ArithmeticError of the standard library).
         raise Unauthenticated(
-            "The token is invalid.", error="invalid_token", reason=_reason(error, settings)
+            "The token is invalid.", error="invalid_token", reason=_reason(error, token, settings)
         ) from error
 
 
@@ -84,10 +93,17 @@ async def _verified_claims(token: str, settings: Settings) -> dict[str, Any]:
     *others, last = settings.shared_secrets
     for secret in others:
         try:
-            return _decode(token, secret, settings)
+            return _decode(token, _shared_key(secret), settings)
         except jwt.InvalidSignatureError:
             continue  # signed before the rotation, perhaps
-    return _decode(token, last, settings)
+    return _decode(token, _shared_key(last), settings)
+
+
+@cache
+def _shared_key(secret: str) -> jwt.PyJWK:
+    """A secret as a key, made once: for a text PyJWT asks each time whether it is a public key."""
+    encoded = base64.urlsafe_b64encode(secret.encode()).decode()
+    return jwt.PyJWK({"kty": "oct", "k": encoded, "alg": "HS256"})
 
 
 def _decode(token: str, key: Any, settings: Settings) -> dict[str, Any]:
@@ -102,26 +118,26 @@ def _decode(token: str, key: Any, settings: Settings) -> dict[str, Any]:
             "require": ["exp", "sub"],
             # Better Auth always sets an audience; it is compared when ours is configured.
             "verify_aud": settings.JWT_AUDIENCE is not None,
-            "verify_iss": settings.JWT_ISSUER is not None,
-            "enforce_minimum_key_length": settings.platform != "local",
+            # RSA keys; the settings refuse short secrets wherever they would do harm.
+            "enforce_minimum_key_length": settings.JWT_ALGORITHM != "HS256",
         },
     )
     if str(decoded["header"].get("typ", "JWT")).lower() not in TYPES:
-        raise jwt.InvalidTokenError("typ is of another purpose")
+        raise UntrustedToken("typ is of another purpose")
     return decoded["payload"]
 
 
 def _caller(claims: dict[str, Any], settings: Settings) -> Caller:
     expiry, subject = claims["exp"], claims["sub"]
     # PyJWT would convert: "1e3" and true are no moments.
-    if type(expiry) not in (int, float) or not math.isfinite(expiry) or expiry > LAST_MOMENT:
-        raise jwt.InvalidTokenError("exp is no moment")
+    if type(expiry) not in (int, float) or expiry > LAST_MOMENT:
+        raise UntrustedToken("exp is no moment")
     if settings.JWT_MAX_LIFETIME is not None:
         issued = claims.get("iat", time.time())
         if type(issued) not in (int, float) or expiry - issued > settings.JWT_MAX_LIFETIME:
-            raise jwt.InvalidTokenError("lives longer than JWT_MAX_LIFETIME")
+            raise UntrustedToken("it lives longer than JWT_MAX_LIFETIME")
     if not _SUBJECT.fullmatch(subject):
-        raise jwt.InvalidTokenError("sub is no user id")
+        raise UntrustedToken("sub is no user id")
     return Caller(
         id=subject,
         name=_text(claims.get("name"), subject),
@@ -136,12 +152,18 @@ def _text(claim: object, otherwise: str) -> str:
     return str(claim) if usable else otherwise
 
 
-def _reason(error: Exception, settings: Settings) -> str:
-    """What the log says: never the token, and the cure where the configuration is at fault."""
-    if isinstance(error, jwt.InvalidAlgorithmError) and settings.JWT_ALGORITHM == "HS256":
-        return (
-            "InvalidAlgorithmError: the token is not signed with HS256; Better Auth's jwt plugin"
-            " signs with EdDSA unless told otherwise: set JWT_ALGORITHM=EdDSA and"
-            " JWKS_URL=<frontend>/api/auth/jwks"
-        )
-    return type(error).__name__
+def _reason(error: Exception, token: str, settings: Settings) -> str:
+    """What the log says: nothing that quotes the token, and the cure for settings at fault."""
+    name = type(error).__name__
+    if isinstance(error, UntrustedToken):
+        return f"{name}: {error}"
+    if isinstance(error, jwt.MissingRequiredClaimError):
+        return f"{name}: {error.claim}"
+    if isinstance(error, jwt.InvalidAlgorithmError):
+        theirs = jwt.get_unverified_header(token).get("alg")
+        if isinstance(theirs, str) and (keys := KEY_SETTINGS.get(theirs)):
+            return (
+                f"{name}: the token says {theirs}, JWT_ALGORITHM is {settings.JWT_ALGORITHM}: if"
+                f" your frontend signs so, set JWT_ALGORITHM={theirs} and {keys}"
+            )
+    return name

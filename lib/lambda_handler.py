@@ -5,15 +5,23 @@ is no HTTP request.
 import asyncio
 import json
 import logging
+import random
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import FastAPI
 from mangum import Mangum
 
 from lib import log
 from lib.errors import ApiError
-from lib.settings import runs_on_lambda
+from lib.settings import (
+    forget_settings,
+    initializes_for_snapshot,
+    load_settings,
+    require,
+    runs_on_lambda,
+)
 
 # One loop for the whole life of the process: Mangum asks for the current one at every event, and
 # any asyncio.run() elsewhere would have taken it away.
@@ -32,10 +40,23 @@ def mangum_handler(app: FastAPI) -> LambdaHandler:
     """
     asyncio.set_event_loop(_runner.get_loop())
     adapter = Mangum(app, lifespan="off")
-    if runs_on_lambda():
+
+    def prepare() -> None:
         # Settings that cannot work fail the deployment, not the first user; and what is built here
         # runs at the full speed of the init phase.
+        require(load_settings(), *app.state.needs)
         app.middleware_stack = app.build_middleware_stack()
+
+    def forget() -> None:
+        if app.state.at_exit:
+            app.state.at_exit()
+        forget_settings()
+        app.middleware_stack = None
+
+    if initializes_for_snapshot():
+        _around_snapshot(forget, prepare)
+    elif runs_on_lambda():
+        prepare()
 
     def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         if not isinstance(event, dict) or "http" not in (event.get("requestContext") or {}):
@@ -43,7 +64,7 @@ def mangum_handler(app: FastAPI) -> LambdaHandler:
             return {"handled": False, "reason": "The event is no HTTP API request (payload 2.0)."}
         asyncio.set_event_loop(_runner.get_loop())
         try:
-            return adapter(event, context)
+            return adapter(_with_encoded_path(event) if runs_on_lambda() else event, context)
         except Exception as error:  # noqa: BLE001 - a worker that raises is a hung emulator
             log.log_failure("event not understood", error)
             return {
@@ -54,3 +75,27 @@ def mangum_handler(app: FastAPI) -> LambdaHandler:
             }
 
     return lambda_handler
+
+
+def _with_encoded_path(event: dict[str, Any]) -> dict[str, Any]:
+    """The event as Mangum expects it: API Gateway has decoded the path, and Mangum decodes again.
+
+    The emulator does not decode it, so this is for the real runtime alone.
+    """
+    http = event["requestContext"]["http"]
+    http = http | {"path": quote(http["path"])}
+    return event | {"requestContext": event["requestContext"] | {"http": http}}
+
+
+def _around_snapshot(before: Callable[[], None], after: Callable[[], None]) -> None:
+    """SnapStart: nothing secret or connected goes into the snapshot, all is fresh behind it."""
+    # Part of the Lambda runtime, and of nothing else.
+    from snapshot_restore_py import (  # noqa: PLC0415  # ty: ignore[import-not-found]
+        register_after_restore,
+        register_before_snapshot,
+    )
+
+    register_before_snapshot(before)
+    register_after_restore(after)
+    # Every restored sandbox would draw the same "random" pauses.
+    register_after_restore(random.seed)

@@ -5,7 +5,9 @@ from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import BaseModel, ValidationError
 
 from lib.auth import Caller, authenticate
 from lib.errors import BodyTooLarge, InvalidInput, NotJson, NotYourPath
@@ -98,3 +100,16 @@ async def _caller_of(request: Request) -> Caller:
 
 # Async although it waits for nothing: FastAPI would run a plain function in a thread.
 CurrentCaller = Annotated[Caller, Depends(_caller_of)]
+
+
+def read_query[Q: BaseModel](request: Request, shape: type[Q]) -> Q:
+    """The query parameters as a model; of a repeated one, the last. Raises RequestValidationError.
+
+    `Annotated[Q, Query()]` does the same and costs a fifth of all instructions of a warm request:
+    FastAPI looks at every field's annotation each time.
+    """
+    try:
+        return shape.model_validate(dict(request.query_params))
+    except ValidationError as error:
+        errors = [{**fault, "loc": ("query", *fault["loc"])} for fault in error.errors()]
+        raise RequestValidationError(errors) from error

@@ -5,6 +5,7 @@ secrets come from.
 import json
 import os
 import re
+import sys
 import time
 from collections.abc import Mapping
 from functools import cached_property
@@ -24,6 +25,8 @@ SECRETS = (
     "BETTER_AUTH_SECRET",
     "BETTER_AUTH_SECRET_PREVIOUS",
     "CRON_SECRET",
+    "SMOKE_TOKEN",
+    "SMOKE_OTHER_TOKEN",
 )
 SECRET_LIFETIME = 300.0  # seconds; a rotated secret is in use everywhere after this long
 
@@ -50,8 +53,9 @@ def _origins(value: str) -> list[str]:
 
 
 def _preview_origin(value: str) -> str:
-    # Vercel names previews project-hash-team.vercel.app. The hash is the only free part, and it has
-    # no hyphen: so no foreign team or project can make a name that fits.
+    # Vercel names previews project-hash-team.vercel.app. The hash is the only free part and has no
+    # hyphen, so no preview of another project or team fits. A stranger may still name a project so
+    # that its own address does: hence not in production.
     if not re.fullmatch(r"https://[a-z0-9][a-z0-9-]*-\*-[a-z0-9][a-z0-9-]*\.vercel\.app", value):
         raise ValueError("must look like https://project-*-team.vercel.app, with one star")
     return re.escape(value).replace(r"\*", "[a-z0-9]+")
@@ -78,6 +82,8 @@ class Settings(BaseModel):
     )
 
     VERCEL: str | None = None
+    VERCEL_ENV: str | None = None
+    VERCEL_URL: str | None = None
     AWS_LAMBDA_RUNTIME_API: str | None = None
 
     DATABASE_URL: PostgresUrl | None = Field(default=None, repr=False)
@@ -100,7 +106,14 @@ class Settings(BaseModel):
     PROVISION_USERS: bool = True
     DOCS_ENABLED: bool = True
     CRON_SECRET: Annotated[str, Field(min_length=16)] | None = Field(default=None, repr=False)
-    SMOKE_BASE_URL: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
+    SMOKE_BASE_URL: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$")] | None = (
+        None
+    )
+    SMOKE_TOKEN: str | None = Field(default=None, repr=False)
+    SMOKE_OTHER_TOKEN: str | None = Field(default=None, repr=False)
+    SMOKE_TOKEN_URL: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+(/\S*)?$")] | None = None
+    VERCEL_AUTOMATION_BYPASS_SECRET: str | None = Field(default=None, repr=False)
+    POWERTOOLS_METRICS_NAMESPACE: str = "task-api"
     LOG_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
 
     @property
@@ -128,9 +141,17 @@ class Settings(BaseModel):
         return values
 
     @model_validator(mode="after")
+    def refuse_previews_in_production(self) -> Self:
+        if self.CORS_PREVIEW_ORIGIN and self.VERCEL_ENV == "production":
+            raise ValueError("CORS_PREVIEW_ORIGIN is for previews: unset it in production")
+        return self
+
+    @model_validator(mode="after")
     def refuse_unsafe_secrets(self) -> Self:
         if self.platform == "local":
             return self
+        if self.JWKS_URL and self.JWKS_URL.startswith("http:"):
+            raise ValueError("JWKS_URL must be https: who is on the way could hand out keys")
         for name in ("BETTER_AUTH_SECRET", "BETTER_AUTH_SECRET_PREVIOUS"):
             secret = getattr(self, name)
             if secret == EXAMPLE_SECRET:
@@ -159,7 +180,7 @@ class Settings(BaseModel):
         if find_spec("cryptography") is None:
             raise ValueError(
                 f"JWT_ALGORITHM {self.JWT_ALGORITHM} needs the package cryptography: "
-                "install the extra named asymmetric"
+                "deploy it too (the extra named asymmetric)"
             )
         return self
 
@@ -196,11 +217,7 @@ def _with_secrets_of_aws(environment: Mapping[str, str]) -> dict[str, str]:
             )
 
             try:
-                resolved[name] = (
-                    read_parameter(parameter, SECRET_LIFETIME)
-                    if parameter
-                    else read_secret(arn or "", SECRET_LIFETIME)
-                )
+                resolved[name] = read_parameter(parameter) if parameter else read_secret(arn or "")
             except SecretUnavailable as error:
                 raise SettingsError(f"{name}: {error}.") from error
     return resolved
@@ -212,6 +229,11 @@ _loaded: tuple[Settings, float] | None = None
 def runs_on_lambda() -> bool:
     """Whether the real Lambda runtime started this process."""
     return bool(os.environ.get("AWS_LAMBDA_RUNTIME_API"))
+
+
+def initializes_for_snapshot() -> bool:
+    """Whether what this process holds after its start is kept, and restored many times."""
+    return os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
 
 
 def load_settings() -> Settings:
@@ -238,6 +260,8 @@ def forget_settings() -> None:
     """Read the environment again at the next use: after a restore from a snapshot, and in tests."""
     global _loaded  # noqa: PLW0603
     _loaded = None
+    if "lib.aws_secrets" in sys.modules:
+        sys.modules["lib.aws_secrets"].forget()
 
 
 def require(settings: Settings, *names: str) -> None:

@@ -122,7 +122,10 @@ FROM task, LATERAL (SELECT task.id AS id, task.user_id AS user_id, task.title AS
 
 CREATE_WITH_ACCOUNT = """
 WITH account AS
-(INSERT INTO users (id, name, email, "emailVerified") VALUES (%(owner)s::VARCHAR, %(name)s::VARCHAR, %(email)s::VARCHAR, CAST(%(email_verified)s AS BOOLEAN)) ON CONFLICT DO NOTHING),
+(INSERT INTO users (id, name, email, "emailVerified") SELECT %(owner)s::VARCHAR AS id, %(name)s::VARCHAR AS name, %(email)s::VARCHAR AS email, CAST(%(email_verified)s AS BOOLEAN) AS "emailVerified"
+WHERE NOT (EXISTS (SELECT *
+FROM pg_constraint
+WHERE pg_constraint.contype = 'f' AND pg_constraint.confrelid = 'users'::regclass AND (pg_constraint.conrelid NOT IN ('tasks'::regclass, 'idempotency_keys'::regclass)))) ON CONFLICT DO NOTHING),
 task AS
 (INSERT INTO tasks (user_id, title, description, completed) VALUES (%(owner)s::VARCHAR, %(title)s::VARCHAR, %(description)s::VARCHAR, CAST(%(completed)s AS BOOLEAN)) RETURNING tasks.id, tasks.user_id, tasks.title, tasks.description, tasks.completed, tasks.created_at, tasks.updated_at, tasks.version)
 SELECT CAST(row_to_json(answer) AS TEXT) AS row_to_json_1, task.id, task.version
@@ -163,7 +166,10 @@ CREATE_ONCE_WITH_ACCOUNT = """
 WITH sweep AS
 (DELETE FROM idempotency_keys WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key != %(key)s::VARCHAR AND idempotency_keys.created_at < now() - CAST('24 hours' AS INTERVAL)),
 account AS
-(INSERT INTO users (id, name, email, "emailVerified") VALUES (%(owner)s::VARCHAR, %(name)s::VARCHAR, %(email)s::VARCHAR, CAST(%(email_verified)s AS BOOLEAN)) ON CONFLICT DO NOTHING),
+(INSERT INTO users (id, name, email, "emailVerified") SELECT %(owner)s::VARCHAR AS id, %(name)s::VARCHAR AS name, %(email)s::VARCHAR AS email, CAST(%(email_verified)s AS BOOLEAN) AS "emailVerified"
+WHERE NOT (EXISTS (SELECT *
+FROM pg_constraint
+WHERE pg_constraint.contype = 'f' AND pg_constraint.confrelid = 'users'::regclass AND (pg_constraint.conrelid NOT IN ('tasks'::regclass, 'idempotency_keys'::regclass)))) ON CONFLICT DO NOTHING),
 "new" AS
 (SELECT nextval(pg_get_serial_sequence('tasks', 'id')) AS id, %(owner)s::VARCHAR AS user_id, %(title)s::VARCHAR AS title, %(description)s::VARCHAR AS description, CAST(%(completed)s AS BOOLEAN) AS completed, now() AS created_at, now() AS updated_at, CAST(1 AS BIGINT) AS version),
 record AS

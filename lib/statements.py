@@ -14,9 +14,11 @@ from sqlalchemy import (
     Select,
     Update,
     bindparam,
+    column,
     exists,
     literal_column,
     select,
+    table,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, array_agg
 from sqlalchemy.dialects.postgresql import insert as insert_or
@@ -45,8 +47,9 @@ from lib.tables import SQLModel
 NONE, ONE = literal_column("0", Integer), literal_column("1", Integer)
 
 tasks, keys, users = (
-    SQLModel.metadata.tables[table] for table in ("tasks", "idempotency_keys", "users")
+    SQLModel.metadata.tables[name] for name in ("tasks", "idempotency_keys", "users")
 )
+constraints = table("pg_constraint", column("contype"), column("confrelid"), column("conrelid"))
 
 owner = bindparam("owner", type_=Text)
 task_id = bindparam("task_id", type_=BigInteger)
@@ -182,15 +185,26 @@ EXISTS = select(exists().where(mine))
 
 
 def _with_account[S: (Select, Insert)](statement: S) -> S:
-    """The same statement, making the user's row if there is none (PROVISION_USERS)."""
+    """The same statement, making the user's row if there is none (PROVISION_USERS).
+
+    Not where Better Auth's own tables refer to `users`: there every user who signed up has a row,
+    and one made for a deleted user whose token lives on would block their address for good.
+    """
     account = {
         "id": owner,
         "name": bindparam("name", type_=Text),
         "email": bindparam("email", type_=Text),
         "emailVerified": cast(bindparam("email_verified"), Boolean),
     }
+    tables = [literal_column(f"'{table.name}'::regclass") for table in (users, tasks, keys)]
+    shared = exists().where(
+        constraints.c.contype == literal_column("'f'"),
+        constraints.c.confrelid == tables[0],
+        constraints.c.conrelid.not_in(tables[1:]),
+    )
+    made = select(*(value.label(name) for name, value in account.items())).where(not_(shared))
     return statement.add_cte(
-        insert_or(users).values(account).on_conflict_do_nothing().cte("account")
+        insert_or(users).from_select(list(account), made).on_conflict_do_nothing().cte("account")
     )
 
 

@@ -23,6 +23,10 @@ from lib import database as database_module
 from lib.settings import Settings, forget_settings
 from tests.databases import Cluster, Database, running_cluster
 
+HERE = Path(__file__).parent
+# Real components from npm and Debian: the emulator, the builder, Better Auth, a browser, PgBouncer.
+FOLDERS_OF_VERIFY = {"aws", "better_auth", "browser", "vercel"}
+FILES_OF_VERIFY = {"test_pgbouncer.py"}
 CLUSTER = pytest.StashKey[Cluster]()
 SECRET = "contract-suite-secret-0123456789abcdef"
 
@@ -45,6 +49,13 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     config.add_cleanup(stack.close)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="task-api-tests-")))
     config.stash[CLUSTER] = stack.enter_context(running_cluster(folder / "postgres"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        place = item.path.relative_to(HERE)
+        if place.parts[0] in FOLDERS_OF_VERIFY or place.name in FILES_OF_VERIFY:
+            item.add_marker(pytest.mark.verify)
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist, which may be off

@@ -2,8 +2,11 @@
 
 import jwt
 import pytest
+from starlette.testclient import TestClient
 
-from lib.settings import SettingsError
+from api.health import app as health_app
+from api.tasks import app as tasks_app
+from lib.settings import SettingsError, forget_settings
 from tests.conftest import SECRET, StartApi, bearer
 from tests.databases import Database
 
@@ -94,20 +97,28 @@ def test_previews_of_the_frontend_are_allowed_by_a_pattern(start_api: StartApi) 
 
 
 @pytest.mark.parametrize("name", ["DATABASE_URL", "BETTER_AUTH_SECRET"])
-def test_a_missing_variable_stops_the_start_with_its_name(start_api: StartApi, name: str) -> None:
-    api = start_api(**{name: None})
-    with pytest.raises(SettingsError, match=f"^{name} is not set.$"):
-        raise _start_error(api)
+def test_a_missing_variable_stops_the_start_with_its_name(
+    start_api: StartApi, environment: dict[str, str], name: str
+) -> None:
+    start_api(**{name: None})
+    with pytest.raises(SettingsError, match=f"^{name} is not set.$"), TestClient(tasks_app):
+        pass
 
 
-def _start_error(api: object) -> BaseException:
-    from api.tasks import app
-
-    try:
-        app.build_middleware_stack()
-    except SettingsError as error:
-        return error
-    raise AssertionError(f"{api} started")
+def test_where_the_platform_sends_requests_all_the_same_the_log_says_what_is_wrong(
+    start_api: StartApi, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    start_api()
+    monkeypatch.setenv("LOG_LEVEL", "LOUD")
+    forget_settings()
+    health_app.middleware_stack = None
+    answer = TestClient(health_app).get("/api/health")
+    monkeypatch.delenv("LOG_LEVEL")
+    forget_settings()
+    assert answer.status_code == 500
+    assert answer.json() == {"detail": "The server could not answer this request."}
+    [notice] = [record for record in caplog.records if hasattr(record, "faults")]
+    assert "LOG_LEVEL: Input should be" in str(vars(notice)["faults"])
 
 
 def test_an_unmigrated_database_is_not_ready(start_api: StartApi, fresh_database: Database) -> None:
@@ -118,3 +129,20 @@ def test_an_unmigrated_database_is_not_ready(start_api: StartApi, fresh_database
     assert answer.status_code == 503
     assert answer.headers["retry-after"]
     assert api.get("/api/health").status_code == 200
+
+
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "of-the-deleted"}])
+def test_where_better_auth_keeps_its_users_no_row_is_made_for_a_deleted_one(
+    start_api: StartApi, fresh_database: Database, headers: dict[str, str]
+) -> None:
+    """The row would stand in the way of signing up again with the same address."""
+    fresh_database.query(
+        "CREATE TABLE session (id text, user_id text REFERENCES users (id) ON DELETE CASCADE)"
+    )
+    fresh_database.query("INSERT INTO users (id, name, email) VALUES ('eve', 'E', 'e@x.example')")
+    api, eve = start_api(DATABASE_URL=fresh_database.app_url), bearer("eve", email="e@x.example")
+    assert api.post("/api/eve/tasks", json={"title": "x"}, headers=eve).status_code == 201
+    fresh_database.query("DELETE FROM users WHERE id = 'eve'")
+    answer = api.post("/api/eve/tasks", json={"title": "x"}, headers=eve | headers)
+    assert answer.status_code == 403
+    assert fresh_database.query("SELECT count(*) FROM users") == [(0,)]

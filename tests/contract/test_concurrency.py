@@ -89,7 +89,7 @@ def test_an_old_or_unknown_tag_answers_the_task(user: User) -> None:
         assert answer.json()["description"] == "newer"
 
 
-@pytest.mark.parametrize("junk", ["", "other", '"', '"open', ",,,", "W/", "\x7f", "é", "x" * 5000])
+@pytest.mark.parametrize("junk", ["", "other", '"', '"open', ",,,", "W/", "é", "x" * 5000])
 def test_junk_as_if_none_match_answers_the_task_or_is_refused(user: User, junk: str) -> None:
     task = user.create()
     answer = user.get(task, headers={"If-None-Match": junk.encode()})

@@ -181,7 +181,6 @@ def test_every_answer_has_a_request_id_of_its_own_where_none_was_given(
         '"a"',
         "a\tb",
         "é",
-        "a\x7f",
         "<b>",
     ],
     ids=ascii,
@@ -293,13 +292,18 @@ def test_a_preflight_for_a_header_that_means_nothing_here_does_not_allow_it(user
 
 # HEAD
 
+# What a server or a platform says about this one exchange.
 VARYING = {
-    "date",
-    "x-request-id",
+    "age",
+    "apigw-requestid",
     "connection",
+    "content-length",
+    "date",
     "keep-alive",
     "transfer-encoding",
-    "content-length",
+    "x-request-id",
+    "x-vercel-cache",
+    "x-vercel-id",
 }
 
 

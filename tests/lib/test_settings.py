@@ -36,9 +36,21 @@ def test_every_form_of_a_postgres_url_is_accepted(scheme: str) -> None:
         ({"CORS_ORIGINS": "https://a.example/path"}, "CORS_ORIGINS: holds"),
         ({"CORS_PREVIEW_ORIGIN": "https://*.vercel.app"}, "CORS_PREVIEW_ORIGIN: must look like"),
         ({"CORS_PREVIEW_ORIGIN": "https://a-*.vercel.app"}, "CORS_PREVIEW_ORIGIN: must look like"),
+        (
+            {
+                "VERCEL": "1",
+                "VERCEL_ENV": "production",
+                "CORS_PREVIEW_ORIGIN": "https://a-*-b.vercel.app",
+            },
+            "CORS_PREVIEW_ORIGIN is for previews: unset it in production.",
+        ),
         ({"PROVISION_USERS": "perhaps"}, "PROVISION_USERS: "),
         ({"CRON_SECRET": "short"}, "CRON_SECRET: "),
         ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL: "),
+        (
+            ON_LAMBDA | {"JWT_ALGORITHM": "EdDSA", "JWKS_URL": "http://a.example/jwks"},
+            "JWKS_URL must be https",
+        ),
         (ON_LAMBDA | {"BETTER_AUTH_SECRET": "short"}, "BETTER_AUTH_SECRET must have at least 32"),
         (ON_LAMBDA | {"BETTER_AUTH_SECRET": EXAMPLE_SECRET}, "BETTER_AUTH_SECRET is the example"),
         ({"VERCEL": "1", "BETTER_AUTH_SECRET": EXAMPLE_SECRET}, "is the example secret"),
@@ -106,7 +118,7 @@ def test_a_preview_pattern_admits_no_foreign_origin(origin: str, allowed: bool) 
 def test_the_example_environment_names_every_variable_and_works() -> None:
     text = EXAMPLE.read_text()
     named = set(re.findall(r"^#?([A-Z_]+)=", text, re.MULTILINE))
-    of_platforms = {"VERCEL", "AWS_LAMBDA_RUNTIME_API"}
+    of_platforms = {"VERCEL", "VERCEL_ENV", "VERCEL_URL", "AWS_LAMBDA_RUNTIME_API"}
     assert named == set(Settings.model_fields) - of_platforms
     assert set(SECRETS) <= named
     active = dict(re.findall(r"^([A-Z_]+)=(.+)$", text, re.MULTILINE))

@@ -1,0 +1,81 @@
+"""`make bench`: ours beside the floor and the field, in one run, on one database.
+
+BENCH=quick takes two minutes and writes nothing; a full run renews bench/RESULTS.md and
+bench/results.svg.
+"""
+
+import json
+import os
+import platform
+import sys
+import tempfile
+from pathlib import Path
+
+from bench import measure, report, workload
+from bench.partners import PARTNERS
+from bench.prepare import CACHE, CannotPrepare, prepare, sizes, valgrind_version
+from bench.processes import Unfair
+from dev.postgres import PostgresError
+
+FOLDER = Path(__file__).parent
+
+
+def main() -> None:
+    quick = os.environ.get("BENCH") == "quick"
+    try:
+        figures, valgrind = run(measure.QUICK if quick else measure.FULL)
+    except (CannotPrepare, Unfair, PostgresError) as error:
+        sys.exit(str(error))
+    markdown = report.markdown(figures, machine(valgrind), quick=quick)
+    print(f"\n{markdown}\n")
+    if not quick:
+        (FOLDER / "RESULTS.md").write_text(markdown)
+        (FOLDER / "results.svg").write_text(report.picture(figures))
+        (CACHE / "figures.json").write_text(
+            json.dumps([[*key, value] for key, value in figures.items()])
+        )
+        print("Written: bench/RESULTS.md and bench/results.svg")
+    print(report.summary(figures))
+
+
+def run(effort: measure.Effort) -> tuple[measure.Figures, str | None]:
+    """All measurements. Raises CannotPrepare, Unfair or PostgresError."""
+    progress = measure.started_at()
+    progress("preparing")
+    prepare(PARTNERS)
+    valgrind = valgrind_version()
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        progress("starting PostgreSQL and filling it")
+        with workload.database(Path(folder) / "postgres", effort.sizes) as urls:
+            events = Path(folder) / "events.json"
+            events.write_text(json.dumps(workload.events(urls.admin, effort.sizes)))
+            bench = measure.Bench(urls, events, effort, progress)
+            for partner in PARTNERS if effort is measure.FULL else ():
+                whole, zipped = sizes(partner)
+                bench.note("size", partner, whole)
+                bench.note("zipped", partner, zipped)
+            measure.measure_warm(bench)
+            measure.measure_cold_starts(bench)
+            measure.measure_servers(bench)
+            if valgrind:
+                measure.count_instructions(bench)
+    progress("done")
+    return bench.figures, valgrind
+
+
+def machine(valgrind: str | None) -> str:
+    """What the figures were made on, without naming it."""
+    return ", ".join(
+        filter(
+            None,
+            [
+                f"Python {platform.python_version()}",
+                f"{os.cpu_count()} processors, {platform.machine()}",
+                valgrind,
+            ],
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""`make smoke URL=https://...`: the smoke test of a deployment as a table, and as an exit code.
+
+0: everything went well; 1: a step failed; 2: the test could not begin, which says nothing about the
+deployment.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from ipaddress import ip_address
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+from lib.probe import SmokeReport, SmokeStep
+from lib.settings import EXAMPLE_SECRET, SettingsError, load_settings
+from lib.smoke import run_smoke_test
+
+ENV_FILE = Path(__file__).parent.parent / ".env"
+LOCAL_URL = "http://127.0.0.1:8000"  # of make dev
+COLUMNS = "{:15} {:>8} {:>8} {:>8}   {}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the test. Gives the exit code."""
+    options = _options(arguments)
+    _complete_environment(options.url, options.origin)
+    try:
+        settings = load_settings()
+        if not os.environ.get("CORS_ORIGINS") and not _is_this_machine(settings.SMOKE_BASE_URL):
+            # The default is for local use: nobody has said which origin a deployment allows.
+            settings = settings.model_copy(update={"CORS_ORIGINS": []})
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    # In a terminal progress is shown also beside JSON, which is for a file or a pipe.
+    shown = None if options.json and not sys.stderr.isatty() else sys.stdout
+    table = Table(sys.stderr if options.json else sys.stdout) if shown else None
+    if table:
+        table.begin(settings.SMOKE_BASE_URL or "")
+    report = run_smoke_test(settings, progress=table.show if table else None)
+    if table:
+        table.end(report)
+    if options.json:
+        print(json.dumps(asdict(report), indent=2, default=str))
+    if report.failed == ["setup"]:
+        return 2
+    return 0 if report.ok else 1
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="make smoke", description="Test a deployment end to end.", allow_abbrev=False
+    )
+    parser.add_argument(
+        "url", nargs="?", help=f"its base URL (default: SMOKE_BASE_URL, else {LOCAL_URL})"
+    )
+    parser.add_argument(
+        "--origin", help="a frontend's origin that must be allowed (default: from CORS_ORIGINS)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    return parser.parse_args(arguments)
+
+
+def _complete_environment(url: str | None, origin: str | None) -> None:
+    """What the command line and .env say, where the environment does not."""
+    if ENV_FILE.exists():
+        from dotenv import dotenv_values  # noqa: PLC0415 - not installed where CI only probes
+
+        _fill(dotenv_values(ENV_FILE))
+    if url:
+        os.environ["SMOKE_BASE_URL"] = url.rstrip("/")
+    if origin:
+        os.environ["CORS_ORIGINS"] = origin
+    _fill({"SMOKE_BASE_URL": LOCAL_URL})
+    if _is_this_machine(os.environ["SMOKE_BASE_URL"]):
+        _fill({"BETTER_AUTH_SECRET": EXAMPLE_SECRET})
+
+
+def _fill(values: Mapping[str, str | None]) -> None:
+    os.environ.update({k: v for k, v in values.items() if v and not os.environ.get(k)})
+
+
+def _is_this_machine(url: str | None) -> bool:
+    host = urlsplit(url or "").hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Table:
+    """The steps as they come: rewritten in place in a terminal, one plain line each elsewhere."""
+
+    def __init__(self, output: IO[str]) -> None:
+        self._output = output
+        self._live = output.isatty()
+
+    def begin(self, url: str) -> None:
+        self._print(f"Smoke test of {url}\n")
+        self._print(COLUMNS.format("step", "expected", "seen", "ms", "").rstrip())
+
+    def show(self, name: str, step: SmokeStep | None) -> None:
+        if step:
+            start = "\r\x1b[K" if self._live else ""
+            self._print(start + _row(step))
+        elif self._live:
+            self._print(f"{name} ...", end="")
+
+    def end(self, report: SmokeReport) -> None:
+        untried: dict[str, list[str]] = {}
+        for step in report.steps:
+            if step.result == "not tried":
+                untried.setdefault(step.note, []).append(step.name)
+        for reason, names in untried.items():
+            because = f" ({reason})" if reason else ""
+            self._print(f"\nNot tried{because}: {', '.join(names)}.")
+        seconds = report.milliseconds / 1000
+        self._print(f"\n{'OK' if report.ok else 'FAILED'} in {seconds:.1f} s. {report.detail}")
+        if not report.ok:
+            self._print(f"The log lines of this run have the request id smoke-{report.run}-<step>.")
+
+    def _print(self, text: str, end: str = "\n") -> None:
+        print(text, end=end, file=self._output, flush=True)
+
+
+def _row(step: SmokeStep) -> str:
+    remark = step.note if step.result == "ok" else f"FAILED: {step.note}"
+    milliseconds = f"{step.milliseconds:.1f}"
+    return COLUMNS.format(step.name, step.expected, step.seen, milliseconds, remark).rstrip()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
