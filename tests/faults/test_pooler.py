@@ -158,6 +158,7 @@ def test_a_statement_is_cancelled_through_the_pooler(
 def test_a_wrong_bundle_is_503_with_its_reason_in_the_log(
     start_api: StartApi, url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "task-api")  # whatever level this process began with
     wrong = write_certificate(tmp_path).ca
     parts = url.partition("sslrootcert=")
     api = start_api(DATABASE_URL=f"{parts[0]}sslrootcert={wrong}")
