@@ -22,6 +22,7 @@ import pytest
 import time_machine
 from psycopg import errors as sql_errors
 from psycopg.conninfo import conninfo_to_dict
+from starlette.testclient import TestClient
 
 from dev import roundtrips, tcp_proxy
 from dev.certificate import Certificate, write_certificate
@@ -277,11 +278,17 @@ def test_a_name_that_does_not_exist_is_no_connection() -> None:
         connect(parameters, time.monotonic() + 2)
 
 
+def listen_to_the_log(api: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    api.get("/api/health")  # makes the logger, with the level that it would get back afterwards
+    caplog.set_level("INFO", "task-api")
+    caplog.clear()
+
+
 def test_why_there_is_no_connection_is_in_the_log_and_nowhere_else(
     start_api: StartApi, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "task-api")  # whatever level this process began with
     api = start_api(DATABASE_URL=database.app_url.replace(":local@", ":Wr0ng@"))
+    listen_to_the_log(api, caplog)
     answer = api.get("/api/health/ready")
     assert answer.status_code == 503
     assert "password" not in answer.text
