@@ -112,10 +112,11 @@ class Pool:
             connection, made = idle.connection, idle.made
             connection.deadline = started + BUDGET
         else:
-            connection, made = self._connect(started + COLD_BUDGET), time.time()
-            # However long it took to make, it leaves time to use it.
-            fair = max(started + BUDGET, time.monotonic() + BUDGET / 2)
-            connection.deadline = min(fair, started + COLD_BUDGET)
+            before, made = time.monotonic(), time.time()
+            connection = self._connect(started + COLD_BUDGET)
+            # What making it took does not count, up to the longer budget.
+            longer = started + BUDGET + time.monotonic() - before
+            connection.deadline = min(longer, started + COLD_BUDGET)
         try:
             yield connection
         finally:

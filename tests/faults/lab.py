@@ -129,8 +129,10 @@ def laboratory(cluster: Cluster, pooler_folder: Path | None = None) -> Generator
         if pooler_folder:
             lab.start_pooler()
 
+        beneath = socket.getaddrinfo  # of this machine, or of another laboratory
+
         def getaddrinfo(host: Any, *rest: Any, **options: Any) -> Any:
-            return lab.resolve() if host == lab.host else real_getaddrinfo(host, *rest, **options)
+            return lab.resolve() if host == lab.host else beneath(host, *rest, **options)
 
         stack.enter_context(patch.object(socket, "getaddrinfo", getaddrinfo))
         yield lab

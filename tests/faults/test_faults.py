@@ -49,7 +49,7 @@ def test_a_fault_is_answered_in_time_and_with_the_truth(
 def check(case: Case, request: pytest.FixtureRequest, start_api: StartApi) -> None:
     which = "lab_with_pooler" if case.pooled else "lab_without_pooler"
     lab: Lab = request.getfixturevalue(which)
-    outcomes = Volley(lab, start_api(DATABASE_URL=lab.url, LOG_LEVEL="ERROR")).fly(case.fault)
+    outcomes = Volley(lab, start_api(DATABASE_URL=lab.url)).fly(case.fault)
     budget = database.COLD_BUDGET if case.cold else database.BUDGET
     for outcome in outcomes:
         assert outcome.said == case.expected(outcome.name), outcome

@@ -20,6 +20,7 @@ from lib.connection import NotConnected, connect, connection_parameters
 from lib.database import Pool, Session
 from tests.conftest import StartApi, bearer
 from tests.databases import Cluster, Database
+from tests.lib.test_database import listen_to_the_log
 
 pytestmark = pytest.mark.verify
 
@@ -161,6 +162,7 @@ def test_a_wrong_bundle_is_503_with_its_reason_in_the_log(
     wrong = write_certificate(tmp_path).ca
     parts = url.partition("sslrootcert=")
     api = start_api(DATABASE_URL=f"{parts[0]}sslrootcert={wrong}")
+    listen_to_the_log(api, caplog)
     answer = api.get("/api/alice/tasks", headers=bearer("alice"))
     assert answer.status_code == 503
     assert "retry-after" in answer.headers

@@ -126,7 +126,7 @@ class Traffic:
 
 @pytest.fixture
 def traffic(start_api: StartApi, populated: Database) -> Iterator[Traffic]:
-    traffic = Traffic(start_api(DATABASE_URL=populated.app_url, LOG_LEVEL="ERROR"))
+    traffic = Traffic(start_api(DATABASE_URL=populated.app_url))
     users = [f"user-{uuid.uuid4().hex}" for _ in range(4)]
     with ThreadPoolExecutor(len(users)) as threads:
         working = [threads.submit(traffic.of_one_user, user) for user in users]

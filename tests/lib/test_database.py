@@ -22,6 +22,7 @@ import pytest
 import time_machine
 from psycopg import errors as sql_errors
 from psycopg.conninfo import conninfo_to_dict
+from starlette.testclient import TestClient
 
 from dev import roundtrips, tcp_proxy
 from dev.certificate import Certificate, write_certificate
@@ -277,10 +278,17 @@ def test_a_name_that_does_not_exist_is_no_connection() -> None:
         connect(parameters, time.monotonic() + 2)
 
 
+def listen_to_the_log(api: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    api.get("/api/health")  # makes the logger, with the level that it would get back afterwards
+    caplog.set_level("INFO", "task-api")
+    caplog.clear()
+
+
 def test_why_there_is_no_connection_is_in_the_log_and_nowhere_else(
     start_api: StartApi, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     api = start_api(DATABASE_URL=database.app_url.replace(":local@", ":Wr0ng@"))
+    listen_to_the_log(api, caplog)
     answer = api.get("/api/health/ready")
     assert answer.status_code == 503
     assert "password" not in answer.text
@@ -606,6 +614,18 @@ def test_who_waited_in_vain_for_a_thread_is_told_that_nothing_was_changed(
     nothing = DatabaseUnavailable(outcome_unknown=False).detail
     assert [refusal.detail for refusal in refusals] == [nothing] * size
     assert written == []
+
+
+def test_waking_a_database_does_not_take_the_time_of_the_statement(
+    start_api: StartApi, proxied_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUDGET", 0.9)
+    monkeypatch.setattr(database, "COLD_BUDGET", 4.0)
+    api, headers = start_api(DATABASE_URL=proxied_url), bearer("early")
+    proxy.delay(0.2)  # each way, so the three round trips of the login are longer than the budget
+    started = time.monotonic()
+    assert api.post("/api/early/tasks", json={"title": "Up"}, headers=headers).status_code == 201
+    assert 4 * 0.4 <= time.monotonic() - started < 4.0
 
 
 def test_on_lambda_one_connection_serves_in_the_loop_itself(
