@@ -13,3 +13,17 @@ offline: .venv/ready node_modules/.ready ## Serve the Lambda functions under ser
 .PHONY: package
 package: .venv/ready ## Build the zip for AWS Lambda: build/lambda.zip
 	@$(PYTHON) -m dev.package $(if $(ARCH),--arch $(ARCH)) $(if $(EXTRA),--extra $(EXTRA))
+
+.PHONY: deploy-aws
+deploy-aws: .venv/ready node_modules/.ready ## Deploy to AWS: make deploy-aws STAGE=prod (docs/aws.md)
+	@STAGE="$(STAGE)" $(PYTHON) -m dev.deploy_aws
+
+.PHONY: test-aws
+test-aws: .venv/ready node_modules/.ready ## Test the zip in Lambda's own runtime, and the stack's template
+	@$(PYTHON) -m pytest -q -n 2 -m verify tests/aws
+	@$(PYTHON) -m pytest -q -n 2 tests/contract --target lambda_runtime -p tests.targets.deviations
+	@$(PYTHON) -m pytest -q -n 2 tests/contract --target offline -p tests.targets.deviations
+
+.PHONY: figures-aws
+figures-aws: .venv/ready node_modules/.ready ## Measure the zip and the start of each function
+	@$(PYTHON) -m tests.aws.figures

@@ -86,7 +86,12 @@ def _wait_until_listening(process: subprocess.Popen[bytes], port: int) -> None:
 def serve(port: int) -> None:
     """Serve until a signal comes. Raises CannotEmulate, PostgresError or SettingsError."""
     _check_free(port)
-    environment = {"BETTER_AUTH_SECRET": EXAMPLE_SECRET, **os.environ}
+    # The schedule of serverless.yml runs here too, and tests this emulator.
+    environment = {
+        "BETTER_AUTH_SECRET": EXAMPLE_SECRET,
+        "SMOKE_BASE_URL": f"http://127.0.0.1:{port}",
+        **os.environ,
+    }
     with ExitStack() as stack:
         if not environment.get("DATABASE_URL"):
             print("Starting PostgreSQL ...", flush=True)

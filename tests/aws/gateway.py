@@ -70,9 +70,9 @@ class Route:
         return parameters if len(parts) == len(self.segments) else None
 
     def rank(self) -> tuple[object, ...]:
-        """Sorts the most specific first: exact, then variables, then greedy ones, then $default."""
+        """Sorts the most specific first: full matches, then greedy ones, then $default."""
         kinds = [2 if part.endswith("+}") else int(part.startswith("{")) for part in self.segments]
-        return (self.key == "$default", kinds, -len(kinds), self.method == "ANY")
+        return (self.key == "$default", 2 in kinds, kinds, -len(kinds), self.method == "ANY")
 
 
 @dataclass(frozen=True)

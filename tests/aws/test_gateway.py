@@ -8,6 +8,7 @@ from urllib.parse import quote, unquote
 
 import pytest
 
+from lib.smoke import OTHER_USER, USER
 from tests.aws.conftest import EVENTS, event_names
 from tests.aws.gateway import (
     FunctionFailed,
@@ -28,7 +29,9 @@ from tests.aws.stack import read_routes
         ("/api/ada/tasks/", "tasks"),
         ("/api/ada/tasks/1", "tasks"),
         ("/api/ada/tasks/1/complete", "tasks"),
-        ("/api/health/tasks", "health"),
+        ("/api/smoke", "smoke"),
+        ("/api/smoke/tasks", "tasks"),
+        ("/api/smoke/tasks/1", "tasks"),
         ("/api/health", "health"),
         ("/api/health/", "health"),
         ("/api/health/ready", "health"),
@@ -148,3 +151,11 @@ def test_a_function_that_fails_is_a_500_of_the_gateways_own() -> None:
 )
 def test_what_the_gateway_refuses_reaches_no_function(request_: HttpRequest, status: int) -> None:
     assert answer(request_, [Route("GET /somewhere", "f")], {}).status == status
+
+
+@pytest.mark.parametrize("user", ["ada", USER, OTHER_USER])
+def test_a_task_belongs_to_one_greedy_route(user: str) -> None:
+    """AWS does not say which of two it would take."""
+    path = f"/api/{user}/tasks/1"
+    taking = [route for route in read_routes() if route.match("PUT", path) is not None]
+    assert [route.function for route in taking if route.key != "$default"] == ["tasks"]
