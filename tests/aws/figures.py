@@ -1,7 +1,7 @@
 """`make figures-aws`: what the zip costs when a function starts, with its bytecode and without.
 
-Times are of the runtime client's process under AWS's emulator on this machine: compare them with one
-another, not with AWS. CPU time is steadier than time on the clock where others use the machine too.
+Times are of the runtime client's process under AWS's emulator on this machine: compare them with
+one another, not with AWS. CPU time is steadier than the clock where others use the machine too.
 """
 
 import json

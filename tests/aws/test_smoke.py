@@ -28,10 +28,11 @@ def test_a_schedule_measures_the_stack(
         variables = {"SMOKE_BASE_URL": url, "POWERTOOLS_METRICS_NAMESPACE": "task-api/prod"}
         with running_sandbox(function, environment | variables) as sandbox:
             # A cold machine may be slow: what is tested is that each step works.
-            reports = [sandbox.invoke(schedule["input"]) for _ in range(2)]
+            reports: list[Any] = [sandbox.invoke(schedule["input"]) for _ in range(2)]
             assert reports[-1]["ok"], reports[-1]["detail"]
             assert metrics(sandbox.output())["SmokeSuccess"] == [1.0]
     with running_sandbox(function, environment | variables) as sandbox:
-        assert sandbox.invoke(schedule["input"])["failed"] == ["liveness"]
+        report: Any = sandbox.invoke(schedule["input"])
+        assert report["failed"] == ["liveness"]
         assert metrics(sandbox.output())["SmokeSuccess"] == [0.0]
     assert fresh_database.query("SELECT count(*) FROM tasks") == [(0,)]

@@ -1,4 +1,4 @@
-"""The smoke test as Vercel's cron calls it: the built function probes the deployment it is part of."""
+"""The smoke test as Vercel's cron calls it: the built function tries its own deployment."""
 
 import httpx2
 import pytest
