@@ -21,9 +21,9 @@ ROOT = Path(__file__).parents[2]
 # `botocore` itself, where it is installed, how old it is.
 FORBIDDEN_EVERYWHERE = {
     "alembic", "aws_lambda_powertools.event_handler", "aws_lambda_powertools.utilities.parameters",
-    "bench", "boto3", "botocore.session", "cryptography", "dev", "dotenv", "email_validator", "httpx",
-    "httpx2", "lib.aws_secrets", "lib.jwks", "lib.statements", "lib.tables", "migrations", "moto",
-    "requests", "sqlalchemy", "sqlmodel", "tests", "uvicorn", "watchfiles",
+    "bench", "boto3", "botocore.session", "cryptography", "dev", "dotenv", "email_validator",
+    "httpx", "httpx2", "lib.aws_secrets", "lib.jwks", "lib.statements", "lib.tables", "migrations",
+    "moto", "requests", "sqlalchemy", "sqlmodel", "tests", "uvicorn", "watchfiles",
 }  # fmt: skip
 DATABASE = {"lib.connection", "lib.database", "lib.sql", "lib.store", "psycopg"}
 TOKENS = {"jwt", "lib.auth", "lib.route"}
