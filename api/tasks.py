@@ -75,15 +75,15 @@ async def list_tasks(request: Request, caller: CurrentCaller) -> Response:
     if query.cursor is not None and query.limit is None:
         raise InvalidInput("a cursor needs a limit", location=("query", "limit"), kind="missing")
     of_list = json.dumps([caller.id, query.status, query.sort, query.order, query.q])
-    key = load_settings().cursor_key
-    after = None if query.cursor is None else read_cursor(query.cursor, of_list, key)
+    keys = load_settings().cursor_keys
+    after = None if query.cursor is None else read_cursor(query.cursor, of_list, keys)
     tasks = await database.run(caller.id, store.list_tasks, caller.id, query, after)
     headers = {}
     if tasks.total is not None:
         headers["X-Total-Count"] = str(tasks.total)
     if tasks.last:
         kept = [item for item in request.query_params.multi_items() if item[0] != "cursor"]
-        following = urlencode([*kept, ("cursor", make_cursor(tasks.last, of_list, key))])
+        following = urlencode([*kept, ("cursor", make_cursor(tasks.last, of_list, keys[0]))])
         headers["Link"] = f'<{_path(caller)}?{following}>; rel="next"'
     return Response(tasks.json, media_type="application/json", headers=headers)
 
