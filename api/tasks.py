@@ -32,7 +32,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"model": ErrorResponse, "description": "No token, or one that is expired or invalid"},
     403: {
         "model": ErrorResponse,
-        "description": "The path or the account is not the token's user's",
+        "description": "The path is another user's, or the user has no account",
     },
     422: {"model": ValidationErrorResponse, "description": "The input is wrong"},
     500: {"model": ErrorResponse, "description": "A fault of this API"},
@@ -61,7 +61,7 @@ IdempotencyKey = Annotated[
     str | None,
     Header(
         pattern=r"^[!-~]{1,255}$",
-        description="One for each thing to do: sent again within 24 hours, it gives the first answer.",
+        description="One for each thing to do: for 24 hours it gives the first answer again.",
     ),
 ]
 
@@ -74,7 +74,7 @@ router = APIRouter(
 )
 
 
-@router.get("", response_model=list[Task], response_description="The tasks, or one page")
+@router.get("", response_model=list[Task], response_description="The tasks")
 async def list_tasks(request: Request, caller: CurrentCaller) -> Response:
     """List your tasks.
 

@@ -57,6 +57,8 @@ EXAMPLES = {
     ("*", "401"): {"detail": "The token has expired."},
     ("get_smoke", "401"): {"detail": "The cron secret is needed to run the smoke test."},
     ("*", "403"): {"detail": errors.NotYourPath.detail},
+    ("get_docs", "404"): {"detail": docs.Hidden.detail},
+    ("get_openapi", "404"): {"detail": docs.Hidden.detail},
     ("*", "404"): {"detail": errors.TaskNotFound.detail},
     ("*", "412"): {"detail": errors.TaskChanged.detail},
     ("*", "413"): {"detail": errors.BodyTooLarge.detail},
@@ -141,7 +143,7 @@ def tidy(operation: dict[str, Any]) -> None:
             response["headers"] = {name: header(text) for name, text in headers.items()}
         json_content = response.get("content", {}).get("application/json")
         example = EXAMPLES.get((operation["operationId"], status)) or EXAMPLES.get(("*", status))
-        if json_content and example and "example" not in json_content:
+        if json_content and example and "ErrorResponse" in str(json_content["schema"]):
             json_content["example"] = example
         operation["responses"][status] = operation["responses"].pop(status)
 
