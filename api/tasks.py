@@ -22,27 +22,16 @@ from lib.models import (
     TaskId,
     TaskQuery,
     TaskUpdate,
-    ValidationErrorResponse,
 )
-from lib.route import CallersRoute, CurrentCaller, read_query
+from lib.route import CALLERS_ERRORS, WITH_BODY, CallersRoute, CurrentCaller, read_query
 from lib.settings import load_settings
 from lib.store import Account, Once, StoredTask
 
-ERRORS: dict[int | str, dict[str, Any]] = {
-    401: {"model": ErrorResponse, "description": "No token, or one that is expired or invalid"},
-    403: {"model": ErrorResponse, "description": "Not the path of the token's user"},
-    422: {"model": ValidationErrorResponse, "description": "The input is wrong"},
-    503: {"model": ErrorResponse, "description": "Try again after Retry-After seconds"},
-}
 NOT_FOUND: dict[int | str, dict[str, Any]] = {
     404: {"model": ErrorResponse, "description": "There is no such task"}
 }
 CONDITIONAL = NOT_FOUND | {
     412: {"model": ErrorResponse, "description": "The task has changed since it was read"}
-}
-WITH_BODY: dict[int | str, dict[str, Any]] = {
-    413: {"model": ErrorResponse, "description": "The body is larger than 64 KiB"},
-    415: {"model": ErrorResponse, "description": "The body is declared as something but JSON"},
 }
 
 IfMatch = Annotated[
@@ -63,7 +52,7 @@ router = APIRouter(
     prefix="/api/{user_id}/tasks",
     tags=["tasks"],
     route_class=CallersRoute,
-    responses=ERRORS,
+    responses=CALLERS_ERRORS,
     strict_content_type=False,
 )
 
