@@ -22,31 +22,16 @@ from lib.models import (
     TaskId,
     TaskQuery,
     TaskUpdate,
-    ValidationErrorResponse,
 )
-from lib.route import CallersRoute, CurrentCaller, read_query
+from lib.route import CALLERS_ERRORS, WITH_BODY, CallersRoute, CurrentCaller, read_query
 from lib.settings import load_settings
 from lib.store import Account, Once, StoredTask
 
-ERRORS: dict[int | str, dict[str, Any]] = {
-    401: {"model": ErrorResponse, "description": "No token, or one that is expired or invalid"},
-    403: {
-        "model": ErrorResponse,
-        "description": "The path is another user's, or the user has no account",
-    },
-    422: {"model": ValidationErrorResponse, "description": "The input is wrong"},
-    500: {"model": ErrorResponse, "description": "A fault of this API"},
-    503: {"model": ErrorResponse, "description": "Try again after `Retry-After` seconds"},
-}
 NOT_FOUND: dict[int | str, dict[str, Any]] = {
     404: {"model": ErrorResponse, "description": "There is no such task"}
 }
 CONDITIONAL = NOT_FOUND | {
     412: {"model": ErrorResponse, "description": "The task has changed since it was read"}
-}
-WITH_BODY: dict[int | str, dict[str, Any]] = {
-    413: {"model": ErrorResponse, "description": "The body is larger than 64 KiB"},
-    415: {"model": ErrorResponse, "description": "The body is not declared as JSON"},
 }
 
 IfMatch = Annotated[
@@ -69,7 +54,7 @@ router = APIRouter(
     prefix="/api/{user_id}/tasks",
     tags=["tasks"],
     route_class=CallersRoute,
-    responses=ERRORS,
+    responses=CALLERS_ERRORS,
     strict_content_type=False,
 )
 

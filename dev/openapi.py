@@ -9,7 +9,8 @@ from typing import Any
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
-from api import docs, health, smoke, tasks
+from api import docs
+from dev.app import GROUPS
 from lib import errors
 from lib.models import Task, TaskQuery
 from lib.route import CallersRoute
@@ -79,10 +80,7 @@ EXAMPLES = {
 def document() -> dict[str, Any]:
     """The OpenAPI document: operation ids are function names, one tag a group."""
     routes = [
-        route
-        for group in (tasks, health, docs, smoke)
-        for route in group.router.routes
-        if isinstance(route, APIRoute)
+        route for group in GROUPS for route in group.router.routes if isinstance(route, APIRoute)
     ]
     for route in routes:
         route.operation_id = route.name
