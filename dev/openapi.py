@@ -30,6 +30,45 @@ USER_ID = {
 
 QUERIES = {"list_tasks": TaskQuery}
 
+# Response headers that clients may count on, by operation and status.
+ETAG = {"ETag": "Its version, for If-Match and If-None-Match."}
+CHALLENGE = {"WWW-Authenticate": "The scheme, and what is wrong with the token (RFC 6750)."}
+RETRY = {"Retry-After": "Seconds to wait before trying again."}
+HEADERS: dict[tuple[str, str], dict[str, str]] = {
+    ("create_task", "201"): ETAG | {"Location": "The path of the new task."},
+    ("get_task", "200"): ETAG,
+    ("get_task", "304"): ETAG,
+    ("update_task", "200"): ETAG,
+    ("complete_task", "200"): ETAG,
+}
+EVERYWHERE = {"401": CHALLENGE, "503": RETRY}
+# Only some answers carry these.
+OPTIONAL = {
+    "Link": 'Where the next page is, rel="next".',
+    "X-Total-Count": "How many tasks match.",
+}
+
+# What can be done with the task of an answer, and where its path and headers come from.
+OF_TASK = {"user_id": "$response.body#/user_id", "task_id": "$response.body#/id"}
+OF_FIRST = {"user_id": "$request.path.user_id", "task_id": "$response.body#/0/id"}
+AS_READ = {"header.If-Match": "$response.header.ETag"}
+LINKS: dict[tuple[str, str], dict[str, dict[str, str]]] = {
+    ("list_tasks", "200"): {"get_task": OF_FIRST, "update_task": OF_FIRST},
+    ("create_task", "201"): {
+        "get_task": OF_TASK,
+        "update_task": OF_TASK | AS_READ,
+        "complete_task": OF_TASK,
+        "delete_task": OF_TASK,
+    },
+    ("get_task", "200"): {
+        "update_task": OF_TASK | AS_READ,
+        "complete_task": OF_TASK | AS_READ,
+        "delete_task": OF_TASK | AS_READ,
+    },
+    ("update_task", "200"): {"get_task": OF_TASK, "delete_task": OF_TASK | AS_READ},
+    ("complete_task", "200"): {"get_task": OF_TASK, "complete_task": OF_TASK},
+}
+
 
 def document() -> dict[str, Any]:
     """The OpenAPI document: operation ids are function names, one tag a group."""
@@ -74,10 +113,29 @@ def document() -> dict[str, Any]:
             "description": "The deployment's CRON_SECRET, as the platform's scheduler sends it.",
         },
     }
+    for methods in spec["paths"].values():
+        for operation in methods.values():
+            for status, answer in operation["responses"].items():
+                add_headers_and_links(operation["operationId"], status, answer)
     # FastAPI declares its own form of a 422, which this API never answers.
     for unused in ("HTTPValidationError", "ValidationError"):
         spec["components"]["schemas"].pop(unused, None)
     return spec
+
+
+def add_headers_and_links(operation: str, status: str, answer: dict[str, Any]) -> None:
+    """What FastAPI cannot know of an answer, since the routes make it themselves."""
+    certain = HEADERS.get((operation, status), {}) | EVERYWHERE.get(status, {})
+    possible = OPTIONAL if (operation, status) == ("list_tasks", "200") else {}
+    headers = {
+        name: {"description": text, "required": name in certain, "schema": {"type": "string"}}
+        for name, text in (certain | possible).items()
+    }
+    links = {
+        name: {"operationId": name, "parameters": parameters}
+        for name, parameters in LINKS.get((operation, status), {}).items()
+    }
+    answer |= {name: part for name, part in (("headers", headers), ("links", links)) if part}
 
 
 def query_parameters(operation: str) -> list[dict[str, Any]]:
