@@ -34,12 +34,15 @@ NAMES = {
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     """One fault a route; everything else is as it should be."""
     if scope["type"] != "http":
-        return await sound(scope, receive, send)
+        await sound(scope, receive, send)
+        return
     path, method = scope["path"], scope["method"]
     if method == "GET" and b"q=" in scope["query_string"]:
-        return await _answer(send, 500, b'{"detail": "Planted."}')
+        await _answer(send, 500, b'{"detail": "Planted."}')
+        return
     if path == "/api/health/ready":
-        return await _answer(send, 200, b'{"status": "splendid"}')
+        await _answer(send, 200, b'{"status": "splendid"}')
+        return
     if method == "PATCH":
         scope = _with_token(scope)
 

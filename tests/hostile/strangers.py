@@ -48,10 +48,12 @@ TASK_ROUTES = {
     "get": ("GET", "", None),
     "head": ("HEAD", "", None),
     "update": ("PUT", "", b'{"title": "taken over"}'),
-    "delete": ("DELETE", "", None),
     "toggle": ("PATCH", "/complete", None),
     "set": ("PATCH", "/complete", b'{"completed": true}'),
+    "delete": ("DELETE", "", None),
 }
+# What the other user sent under the key that is tried again.
+THEIR_TASK = {"title": "unseen title", "description": "unseen text"}
 LIST_ROUTES = {
     "list": ("GET", "", None),
     "create": ("POST", "", b'{"title": "slipped in"}'),
@@ -59,7 +61,7 @@ LIST_ROUTES = {
 
 
 def token(sub: object, secret: str = SECRET, **claims: object) -> str:
-    return jwt.encode({"sub": sub, "exp": int(time.time()) + 300, **claims}, secret)  # ty: ignore
+    return jwt.encode({"sub": sub, "exp": int(time.time()) + 300, **claims}, secret)
 
 
 def encoded(text: str) -> str:
@@ -208,7 +210,9 @@ CREDENTIALS: dict[str, Trick] = {
     ],
     "sub with NUL": lambda names, _: [("Authorization", f"Bearer {token(names.user + chr(0))}")],
     "sub with a blank": lambda names, _: [("Authorization", f"Bearer {token(names.user + ' ')}")],
-    "sub in upper case": lambda names, _: [("Authorization", f"Bearer {token(names.user.upper())}")],
+    "sub in upper case": lambda names, _: [
+        ("Authorization", f"Bearer {token(names.user.upper())}")
+    ],
     "Basic": lambda names, _: [("Authorization", f"Basic {_base64(names.user + ':x')}")],
     "cookie": lambda names, mine: [("Cookie", f"token={token(mine)}; user={names.user}")],
 }
@@ -258,13 +262,18 @@ def attempts() -> Iterator[Attempt]:
                 yield _on_own_path(f"{route}, body {name}", method, rest, None, members=members)
     everywhere = {
         **LIST_ROUTES,
-        **{name: (method, f"/TASK{rest}", body) for name, (method, rest, body) in TASK_ROUTES.items()},
+        **{
+            name: (method, f"/TASK{rest}", body)
+            for name, (method, rest, body) in TASK_ROUTES.items()
+        },
     }
     for route, (method, rest, body) in everywhere.items():
         for form, user in USER_FORMS.items():
             yield _on_their_path(f"{route}, their path {form}", method, rest, body, user=user)
         for trick, headers in TRICKS.items():
-            yield _on_their_path(f"{route}, their path, {trick}", method, rest, body, headers=headers)
+            yield _on_their_path(
+                f"{route}, their path, {trick}", method, rest, body, headers=headers
+            )
         for name, credentials in CREDENTIALS.items():
             yield _on_their_path(
                 f"{route}, their path, token {name}", method, rest, body, credentials=credentials
@@ -277,7 +286,9 @@ def _on_own_list() -> Iterator[Attempt]:
         for trick, headers in TRICKS.items():
             yield _own(f"{route}, {trick}", method, lambda _: "", body, headers=headers)
         for name, query in QUERIES.items():
-            yield _own(f"{route}, query {name}", method, lambda names, q=query: f"?{q(names)}", body)
+            yield _own(
+                f"{route}, query {name}", method, lambda names, q=query: f"?{q(names)}", body
+            )
     for name, members in BODIES.items():
         yield Attempt(
             f"create, body {name}",
@@ -290,7 +301,7 @@ def _on_own_list() -> Iterator[Attempt]:
             f"create, body {name}, their key",
             lambda names, mine, members=members: Request(
                 "POST", f"/api/{mine}/tasks", [_bearer(mine), JSON, ("Idempotency-Key", names.key)],
-                json.dumps({"title": "unseen", **members(names)}).encode(),
+                json.dumps(THEIR_TASK | members(names)).encode(),
             ),
         )  # fmt: skip
     for order in CURSOR_LISTS:

@@ -62,7 +62,7 @@ def test_no_generated_request_gets_a_5xx_or_breaks_the_document(
 ) -> None:
     with serving("dev.app:app", environment) as url:
         report, output = attack(url, tmp_path, environment, examples=80)
-    print(f"seed {SEED}: {report['test_cases']}")
+    sys.stdout.write(f"seed {SEED}: {report['test_cases']}\n")
     assert report["failures"] == [], output
     assert report["errors"] == [], output
     assert report["complete"]

@@ -1,13 +1,13 @@
-"""Requests byte by byte on one connection: any path, any header, as often as wanted; knows no API."""
+"""Requests byte by byte on one kept connection, with any path and any headers; knows no API."""
 
 import http.client
 import socket
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-type Headers = Iterable[tuple[str, str]]
+type Headers = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,9 @@ class Wire:
             # A server may close in the middle of what it refuses to read.
             with suppress(BrokenPipeError, ConnectionResetError):
                 connection.sendall(request)
-            response = http.client.HTTPResponse(connection, method=request[:4].decode("latin-1").strip())
+            response = http.client.HTTPResponse(
+                connection, method=request[:4].decode("latin-1").strip()
+            )
             response.begin()
             body = response.read()
         except BaseException:
