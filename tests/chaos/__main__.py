@@ -10,10 +10,12 @@ from pathlib import Path
 
 from dev.pgbouncer import PgBouncerError
 from tests.chaos import plants
+from tests.chaos.availability import RATE, measure, table
 from tests.chaos.ledger import Ledger
 from tests.chaos.run import FULL, QUICK, Result, Size, run
 from tests.databases import running_cluster
 
+AVAILABILITY_SECONDS = {False: 20.0, True: 5.0}
 TERMINAL = sys.stdout.isatty()
 
 
@@ -72,6 +74,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
     parser.add_argument("--quick", action="store_true", help="1,000 operations")
     parser.add_argument("--plant", choices=sorted(plants.PLANTS), default="", help="add a bug")
+    parser.add_argument("--availability", type=int, choices=(0, 1), help="default: unless quick")
     options = parser.parse_args()
     size = QUICK if options.quick else FULL
     say(
@@ -85,7 +88,12 @@ def main() -> None:
         result = asyncio.run(
             run(cluster, options.seed, size, plant=options.plant, progress=ProgressLine(size))
         )
-    report(result)
+        report(result)
+        if options.availability or (options.availability is None and not options.quick):
+            seconds = AVAILABILITY_SECONDS[options.quick]
+            say(f"\nAvailability at {RATE:.0f} requests a second:")
+            for line in table(asyncio.run(measure(cluster, options.seed, seconds, say))):
+                say(line)
     verdict = (
         f"{len(result.violations)} VIOLATIONS" if result.violations else "nothing lost, nothing doubled"
     )

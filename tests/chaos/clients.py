@@ -133,7 +133,7 @@ class Turn:
         async def ask() -> Reply:
             return await self._call("POST", body={"title": creation.title}, key=key)
 
-        reply = await self._ask_until_definite(ask, repeatable=once)
+        reply = await self._ask_until_definite(ask, repeatable=False, once=once)
         creation.outcome = self._outcome(reply)
         if reply is None or not self._expect(reply, 201):
             return
@@ -186,7 +186,7 @@ class Turn:
         async def ask() -> Reply:
             return await self._call("PATCH", f"/{task}/complete", key=key)
 
-        reply = await self._ask_until_definite(ask, repeatable=once)
+        reply = await self._ask_until_definite(ask, repeatable=False, once=once)
         change.outcome = self._outcome(reply)
         if reply is None or not self._expect(reply, 200):
             return
@@ -294,11 +294,16 @@ class Turn:
         ask: Callable[[], Awaitable[Reply]],
         *,
         repeatable: bool,
+        once: bool = False,
         patiently: bool = False,
     ) -> Reply | None:
-        """The first answer that says whether it was done; None where the client gave up."""
+        """The first answer that says whether it was done; None where the client gave up.
+
+        once: with a key, so that it may be repeated, and is then answered alike.
+        """
+        repeatable |= once
         while True:
-            if repeatable and self._operation.twice_at_once and not self._calls:
+            if once and self._operation.twice_at_once and not self._calls:
                 reply = self._either(*await asyncio.gather(ask(), ask()))
             else:
                 reply = await ask()

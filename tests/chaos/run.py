@@ -145,10 +145,16 @@ class Stage:
 
 @asynccontextmanager
 async def stage(
-    cluster: Cluster, sandboxes: int, *, plant: str = "", module: str = "api.tasks"
+    cluster: Cluster,
+    sandboxes: int,
+    *,
+    plant: str = "",
+    module: str = "api.tasks",
+    instance: bool = True,
 ) -> AsyncGenerator[Stage]:
-    """Set it up for an application: ours, or another with a `lambda_handler` and no `app` of
-    Vercel's, which then serves past row-level security.
+    """Set it up for a module with a `lambda_handler`, and an `app` if an instance is wanted.
+
+    Others than ours serve past row-level security, of which they know nothing.
     """
     ours = module == "api.tasks"
     with (
@@ -166,7 +172,7 @@ async def stage(
             "LOG_LEVEL": "ERROR",
         }
         async with running_fleet(
-            module, environment, log, sandboxes=sandboxes, plant=plant, instance=ours
+            module, environment, log, sandboxes=sandboxes, plant=plant, instance=instance
         ) as fleet:
             admin = cluster.url("postgres")
             target = Target(database.name, admin, pooler, Path(name) / "pooler", fleet)

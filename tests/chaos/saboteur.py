@@ -48,6 +48,7 @@ class Saboteur:
     _frozen: set[asyncio.Task[None]] = field(default_factory=set)
     _restarted: subprocess.Popen[bytes] | None = None
     _pooler_is_dead: bool = False
+    _admin: psycopg.AsyncConnection[Any] | None = None
 
     @asynccontextmanager
     async def at_work(self) -> AsyncGenerator[None]:
@@ -64,6 +65,8 @@ class Saboteur:
             task.cancel()
         await asyncio.gather(*self._frozen, return_exceptions=True)
         await self._restore_pooler()
+        if self._admin:
+            await self._admin.close()
 
     def close(self) -> None:
         if self._restarted:
@@ -123,9 +126,10 @@ class Saboteur:
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
             " ORDER BY state = 'idle', md5(pid::text || %s) LIMIT 1"
         )
-        async with await self._connect(self.target.admin_url) as admin:
-            cursor = await admin.execute(statement, [self.target.database, str(salt)])
-            return bool(await cursor.fetchall())
+        if self._admin is None:
+            self._admin = await self._connect(self.target.admin_url)
+        cursor = await self._admin.execute(statement, [self.target.database, str(salt)])
+        return bool(await cursor.fetchall())
 
     @staticmethod
     async def _connect(url: str) -> psycopg.AsyncConnection[Any]:
