@@ -32,12 +32,13 @@ def fields_of(query: str) -> set[str]:
 def test_every_field_of_a_query_is_in_a_line(
     start_api: StartApi, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("lib.log._logger", None)  # one that writes to what is captured
     api = start_api()
     api.get("/api/alice/tasks", headers=bearer("alice"))
     api.get("/api/alice/tasks", headers={"Authorization": "Bearer a.b.c"})
-    monkeypatch.setattr("lib.store.list_tasks", None)
-    assert api.get("/api/alice/tasks", headers=bearer("alice")).status_code == 500
-    monkeypatch.undo()
+    with monkeypatch.context() as broken:
+        broken.setattr("lib.store.list_tasks", None)
+        assert api.get("/api/alice/tasks", headers=bearer("alice")).status_code == 500
     start_api(DATABASE_URL="postgresql://u:p@127.0.0.1:1/x")
     assert api.get("/api/alice/tasks", headers=bearer("alice")).status_code == 503
     monkeypatch.setenv("JWT_ALGORITHM", "HS257")
