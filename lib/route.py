@@ -23,13 +23,17 @@ PATIENCE = 16 * LARGEST_BODY
 # What the OpenAPI document says of such routes, and of those that take a body.
 CALLERS_ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"model": ErrorResponse, "description": "No token, or one that is expired or invalid"},
-    403: {"model": ErrorResponse, "description": "Not the path of the token's user"},
+    403: {
+        "model": ErrorResponse,
+        "description": "The path is another user's, or the user has no account",
+    },
     422: {"model": ValidationErrorResponse, "description": "The input is wrong"},
-    503: {"model": ErrorResponse, "description": "Try again after Retry-After seconds"},
+    500: {"model": ErrorResponse, "description": "A fault of this API"},
+    503: {"model": ErrorResponse, "description": "Try again after `Retry-After` seconds"},
 }
 WITH_BODY: dict[int | str, dict[str, Any]] = {
     413: {"model": ErrorResponse, "description": "The body is larger than 64 KiB"},
-    415: {"model": ErrorResponse, "description": "The body is declared as something but JSON"},
+    415: {"model": ErrorResponse, "description": "The body is not declared as JSON"},
 }
 
 
