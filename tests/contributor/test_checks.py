@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 from tests.contributor.working_copy import LONG_AGO, ROOT, WorkingCopy
+from tests.dev.documented import documented
 
 # Helpers of other targets, which nobody types.
 INTERNAL = {"verify-rest"}
@@ -23,7 +24,7 @@ def test_every_failure_names_its_place_or_the_command_that_mends_it(copy: Workin
     copy.replace("lib/statements.py", "READY = select(", "MORE = select(ONE)\nREADY = select(")
     with (copy.root / "requirements.txt").open("a") as requirements:
         requirements.write("# edited by hand\n")
-    code, said = copy.attempt("make", "check")
+    code, said = copy.attempt(*documented("make check"))
     assert code
     results = dict(re.findall(r"^(\w+) +(\w+) +\d+\.\d s$", said, re.M))
     assert results == dict.fromkeys(
@@ -49,7 +50,8 @@ def test_a_check_of_the_pins_writes_nothing(copy: WorkingCopy) -> None:
 
 
 def test_make_alone_lists_every_target_in_a_line_each() -> None:
-    said = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    alone = documented("make")
+    said = subprocess.run(alone, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     listed = [line.split(maxsplit=2) for line in said.splitlines()]
     assert all(line[0] == "make" and len(line) == 3 for line in listed), said
     assert all(len(line) <= 110 for line in said.splitlines()), said
