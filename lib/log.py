@@ -25,11 +25,13 @@ _logger: Logger | None = None
 
 
 class LineFormatter(LambdaPowertoolsFormatter):
-    """The line that Powertools' own formatter writes, which also looks for what no record here
-    has: 109 k instructions a request.
+    """The line that Powertools' own formatter writes, which also looks for what no request has:
+    109 k instructions.
     """
 
     def format(self, record: logging.LogRecord) -> str:
+        if record.exc_info:
+            return super().format(record)
         fields = {name: value for name, value in vars(record).items() if name not in PLAIN_RECORD}
         line = {
             "level": record.levelname,
@@ -53,7 +55,7 @@ def _get_logger() -> Logger:
             service=SERVICE,
             level=level,
             stream=sys.stdout,
-            logger_formatter=LineFormatter(use_rfc3339=True),
+            logger_formatter=LineFormatter(use_rfc3339=True, location=None),
         )
     return _logger
 
