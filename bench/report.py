@@ -32,7 +32,9 @@ def markdown(figures: Figures, machine: str, *, quick: bool) -> str:
         _servers(figures),
         "## Longer lists",
         f"Through the Lambda handler; a page has {PAGE} tasks, the deep one lies behind 90 % of "
-        "the list (ours by cursor, the others by OFFSET). The wait includes PostgreSQL's work.",
+        "the list (ours by cursor, the others by OFFSET). The wait includes PostgreSQL's work. Where "
+        "this API has no figure it refuses the whole list with a 422: on Lambda nothing beyond 6 MB "
+        "arrives, whoever sends it.",
         _growth(figures),
     ]
     return "\n\n".join(parts) + "\n"
