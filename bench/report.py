@@ -110,7 +110,7 @@ def _growth(figures: Figures) -> str:
     kinds = [("whole", "whole"), ("page", "page"), ("deep", "deep page")]
     for kind, title in kinds:
         for size in sizes:
-            if (f"{kind} {size} cpu", OURS.name) in figures:
+            if (f"{kind} {size} cpu", FLOOR.name) in figures:
                 values = {
                     p.name: f"{1e3 * figures[f'{kind} {size} cpu', p.name]:.2f} / "
                     f"{1e3 * figures[f'{kind} {size} wall', p.name]:.2f}"
