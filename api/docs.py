@@ -81,8 +81,8 @@ noscript { display: block; padding: 2rem; }
 .swagger-ui :is(.markdown, .renderedMarkdown) code { padding: 1px 5px; font-weight: 500; }
 .swagger-ui .opblock .opblock-summary-method { color: #111; text-shadow: none; }
 .swagger-ui textarea.body-param__text { min-height: 9rem; }
-.swagger-ui .headers td { color: inherit; font-weight: 400; padding: 2px 1rem 2px 0; }
-.swagger-ui .headers td.header-col:first-child { white-space: nowrap; }
+.swagger-ui table.headers td { color: inherit; font-weight: 400; padding: 2px 1rem 2px 0; }
+.swagger-ui table.headers td.header-col:first-child { white-space: nowrap; }
 .swagger-ui table tbody tr td:first-of-type { min-width: 7rem; }
 .swagger-ui .responses-table tbody tr td:first-of-type { min-width: 3rem; }
 .swagger-ui .parameters-col_description input { max-width: 100%; }
@@ -100,8 +100,9 @@ noscript { display: block; padding: 2rem; }
   .swagger-ui :is(.parameters-container, .parameters, .responses-inner) { padding: 0; }
   .swagger-ui :is(.table-container, .responses-inner) { padding: 8px 12px; }
   .swagger-ui :is(.parameters, .responses-table) > :is(thead, tbody) > tr > * { padding: 6px 0; }
-  .swagger-ui .responses-table .headers :is(tr, td) { display: block; padding: 0; }
-  .swagger-ui .headers :is(thead, td:last-child), .swagger-ui .parameters > thead { display: none; }
+  .swagger-ui .responses-table table.headers :is(tr, td) { display: block; padding: 0; }
+  .swagger-ui .responses-table table.headers :is(thead, td:last-child),
+  .swagger-ui .parameters > thead { display: none; }
   .swagger-ui .parameters > tbody > tr > td { display: block; min-width: 0; width: 100%; }
   .swagger-ui .parameter__name { display: inline-block; margin-right: 8px; }
   .swagger-ui :is(.parameter__type, .parameter__in) { display: inline-block; padding: 0 8px 0 0; }

@@ -3,6 +3,7 @@ is no HTTP request.
 """
 
 import asyncio
+import gc
 import json
 import logging
 import random
@@ -60,6 +61,9 @@ def mangum_handler(app: FastAPI) -> LambdaHandler:
         _around_snapshot(forget, prepare)
     elif runs_on_lambda():
         prepare()
+    # See api/__init__.py. What is there now stays: no collection looks at it again.
+    gc.freeze()
+    gc.enable()
 
     def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         if not isinstance(event, dict) or "http" not in (event.get("requestContext") or {}):

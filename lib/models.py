@@ -46,7 +46,7 @@ def _parse_limit(value: object) -> object:
 
 # What _storable and the trimming refuse, as far as a regular expression can say it.
 NO_NUL: dict[str, Any] = {"pattern": r"^[^\u0000]*$"}
-NO_NUL_NOR_BLANK: dict[str, Any] = {"pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"}
+NO_NUL_NOR_BLANK: dict[str, Any] = {"pattern": r"^[^\u0000]*[^\s\u0000\u0085][^\u0000]*$"}
 
 TaskId = Annotated[
     int,

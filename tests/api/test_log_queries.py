@@ -1,6 +1,8 @@
 """The queries of docs/operations.md ask for what the log's lines really hold."""
 
+import io
 import json
+import logging
 import re
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from api.tasks import app as tasks_app
+from lib.log import SERVICE
 from lib.settings import forget_settings
 from tests.conftest import StartApi, bearer
 
@@ -30,14 +33,18 @@ def fields_of(query: str) -> set[str]:
 
 
 def test_every_field_of_a_query_is_in_a_line(
-    start_api: StartApi, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    start_api: StartApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     api = start_api()
+    api.get("/api/health")
+    # It writes to the standard output of the test that came first.
+    [handler] = logging.getLogger(SERVICE).handlers
+    monkeypatch.setattr(handler, "stream", written := io.StringIO())
     api.get("/api/alice/tasks", headers=bearer("alice"))
     api.get("/api/alice/tasks", headers={"Authorization": "Bearer a.b.c"})
-    monkeypatch.setattr("lib.store.list_tasks", None)
-    assert api.get("/api/alice/tasks", headers=bearer("alice")).status_code == 500
-    monkeypatch.undo()
+    with monkeypatch.context() as broken:
+        broken.setattr("lib.store.list_tasks", None)
+        assert api.get("/api/alice/tasks", headers=bearer("alice")).status_code == 500
     start_api(DATABASE_URL="postgresql://u:p@127.0.0.1:1/x")
     assert api.get("/api/alice/tasks", headers=bearer("alice")).status_code == 503
     monkeypatch.setenv("JWT_ALGORITHM", "HS257")
@@ -47,7 +54,7 @@ def test_every_field_of_a_query_is_in_a_line(
     api = TestClient(tasks_app)
     assert api.get("/api/alice/tasks", headers=bearer("alice")).status_code == 500
 
-    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines() if line[:1] == "{"]
+    lines = [json.loads(line) for line in written.getvalue().splitlines()]
     held = {name for line in lines for name in line}
     held |= {name for line in lines for cause in line.get("causes", []) for name in cause}
     asked = set().union(*map(fields_of, queries()))

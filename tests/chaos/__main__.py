@@ -95,7 +95,9 @@ def main() -> None:
             for line in table(asyncio.run(measure(cluster, options.seed, seconds, say))):
                 say(line)
     verdict = (
-        f"{len(result.violations)} VIOLATIONS" if result.violations else "nothing lost, nothing doubled"
+        f"{len(result.violations)} VIOLATIONS"
+        if result.violations
+        else "nothing lost, nothing doubled"
     )
     say(
         f"\nchaos: {result.done:,} operations, seed {result.seed}: {verdict} ({result.seconds:.0f} s)"

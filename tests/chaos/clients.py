@@ -245,7 +245,9 @@ class Turn:
         counted = Counter(row["id"] for row in rows)
         for creation, _ in self._mine:
             if counted[creation.task_id] != 1:
-                self._accuse(LOST, f"{creation.title!r} is listed {counted[creation.task_id]} times")
+                self._accuse(
+                    LOST, f"{creation.title!r} is listed {counted[creation.task_id]} times"
+                )
         for creation in self._gone:
             if counted[creation.task_id]:
                 self._accuse(LOST, f"{creation.title!r} was deleted, and is listed")
@@ -318,7 +320,9 @@ class Turn:
     def _either(self, one: Reply, other: Reply) -> Reply:
         if one.says == other.says == DONE and one.body != other.body:
             self._accuse(DOUBLED, f"at once: {one.body} and {other.body}")
-        return min(one, other, key=lambda reply: (DONE, REFUSED, NOT_DONE, NOT_KNOWN).index(reply.says))
+        return min(
+            one, other, key=lambda reply: (DONE, REFUSED, NOT_DONE, NOT_KNOWN).index(reply.says)
+        )
 
     def _gives_up(self, reply: Reply) -> bool:
         return self._exhausted() or (self._operation.gives_up and reply.says == NOT_KNOWN)
@@ -392,9 +396,7 @@ class Turn:
     def _expect(self, reply: Reply, status: int) -> bool:
         if reply.status == status:
             return True
-        self._accuse(
-            WRONG, f"{self._operation.kind} was answered {reply.status}: {reply.body}"
-        )
+        self._accuse(WRONG, f"{self._operation.kind} was answered {reply.status}: {reply.body}")
         return False
 
     def _accuse(self, kind: str, text: str) -> None:

@@ -71,7 +71,9 @@ class Ledger:
         self.seen.append(Violation(kind, text))
 
     def outcomes(self) -> Counter[Outcome]:
-        changes = [change for log in (self.toggles, self.edits) for c in log.values() for change in c]
+        changes = [
+            change for log in (self.toggles, self.edits) for c in log.values() for change in c
+        ]
         counted = Counter[Outcome](change.outcome for change in changes)
         for creation in self.creations:
             counted[creation.outcome] += 1

@@ -91,9 +91,7 @@ async def run(
                 ledger.edits[task] = []
         end = time.monotonic() + size.seconds
         traffic = Traffic(seed, scene.fleet, users, ledger, give_up_at=end + GRACE)
-        traffic.stop = lambda: (
-            time.monotonic() > end or (stops_at_once and bool(ledger.seen))
-        )
+        traffic.stop = lambda: time.monotonic() > end or (stops_at_once and bool(ledger.seen))
         saboteur = Saboteur(scene.target, seed, haste=size.haste)
         plans = plan.operations(seed, size.operations, size.clients)
         try:
@@ -111,9 +109,7 @@ async def run(
     return result
 
 
-async def _work(
-    traffic: Traffic, plans: list[list[plan.Operation]], progress: Progress
-) -> None:
+async def _work(traffic: Traffic, plans: list[list[plan.Operation]], progress: Progress) -> None:
     async def watch() -> None:
         while True:
             await asyncio.sleep(0.5)
