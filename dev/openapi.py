@@ -124,9 +124,7 @@ def document() -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):
         spec["components"]["schemas"].pop(unused, None)
     # FastAPI leaves out nulls, and an example without a field is wrong about it.
-    spec["components"]["schemas"]["Task"]["examples"] = Task.model_config["json_schema_extra"][
-        "examples"
-    ]
+    spec["components"]["schemas"]["Task"]["examples"] = Task.model_json_schema()["examples"]
     for methods in spec["paths"].values():
         for operation in methods.values():
             tidy(operation)
