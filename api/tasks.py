@@ -22,31 +22,16 @@ from lib.models import (
     TaskId,
     TaskQuery,
     TaskUpdate,
-    ValidationErrorResponse,
 )
-from lib.route import CallersRoute, CurrentCaller, read_query
+from lib.route import CALLERS_ERRORS, WITH_BODY, CallersRoute, CurrentCaller, read_query
 from lib.settings import load_settings
 from lib.store import Account, Once, StoredTask
 
-ERRORS: dict[int | str, dict[str, Any]] = {
-    401: {"model": ErrorResponse, "description": "No token, or one that is expired or invalid"},
-    403: {
-        "model": ErrorResponse,
-        "description": "The path is another user's, or the user has no account",
-    },
-    422: {"model": ValidationErrorResponse, "description": "The input is wrong"},
-    500: {"model": ErrorResponse, "description": "A fault of this API"},
-    503: {"model": ErrorResponse, "description": "Try again after `Retry-After` seconds"},
-}
 NOT_FOUND: dict[int | str, dict[str, Any]] = {
     404: {"model": ErrorResponse, "description": "There is no such task"}
 }
 CONDITIONAL = NOT_FOUND | {
     412: {"model": ErrorResponse, "description": "The task has changed since it was read"}
-}
-WITH_BODY: dict[int | str, dict[str, Any]] = {
-    413: {"model": ErrorResponse, "description": "The body is larger than 64 KiB"},
-    415: {"model": ErrorResponse, "description": "The body is not declared as JSON"},
 }
 
 IfMatch = Annotated[
@@ -69,7 +54,7 @@ router = APIRouter(
     prefix="/api/{user_id}/tasks",
     tags=["tasks"],
     route_class=CallersRoute,
-    responses=ERRORS,
+    responses=CALLERS_ERRORS,
     strict_content_type=False,
 )
 
@@ -85,15 +70,15 @@ async def list_tasks(request: Request, caller: CurrentCaller) -> Response:
     if query.cursor is not None and query.limit is None:
         raise InvalidInput("a cursor needs a limit", location=("query", "limit"), kind="missing")
     of_list = json.dumps([caller.id, query.status, query.sort, query.order, query.q])
-    key = load_settings().cursor_key
-    after = None if query.cursor is None else read_cursor(query.cursor, of_list, key)
+    keys = load_settings().cursor_keys
+    after = None if query.cursor is None else read_cursor(query.cursor, of_list, keys)
     tasks = await database.run(caller.id, store.list_tasks, caller.id, query, after)
     headers = {}
     if tasks.total is not None:
         headers["X-Total-Count"] = str(tasks.total)
     if tasks.last:
         kept = [item for item in request.query_params.multi_items() if item[0] != "cursor"]
-        following = urlencode([*kept, ("cursor", make_cursor(tasks.last, of_list, key))])
+        following = urlencode([*kept, ("cursor", make_cursor(tasks.last, of_list, keys[0]))])
         headers["Link"] = f'<{_path(caller)}?{following}>; rel="next"'
     return Response(tasks.json, media_type="application/json", headers=headers)
 

@@ -9,7 +9,8 @@ from typing import Any
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
-from api import docs, health, smoke, tasks
+from api import docs
+from dev.app import GROUPS
 from lib import errors
 from lib.models import Task, TaskQuery
 from lib.route import CallersRoute
@@ -30,6 +31,27 @@ USER_ID = {
 }
 
 QUERIES = {"list_tasks": TaskQuery}
+
+# What can be done with the task of an answer, and where its path and headers come from.
+OF_TASK = {"user_id": "$response.body#/user_id", "task_id": "$response.body#/id"}
+OF_FIRST = {"user_id": "$request.path.user_id", "task_id": "$response.body#/0/id"}
+AS_READ = {"header.If-Match": "$response.header.ETag"}
+LINKS: dict[tuple[str, str], dict[str, dict[str, str]]] = {
+    ("list_tasks", "200"): {"get_task": OF_FIRST, "update_task": OF_FIRST},
+    ("create_task", "201"): {
+        "get_task": OF_TASK,
+        "update_task": OF_TASK | AS_READ,
+        "complete_task": OF_TASK,
+        "delete_task": OF_TASK,
+    },
+    ("get_task", "200"): {
+        "update_task": OF_TASK | AS_READ,
+        "complete_task": OF_TASK | AS_READ,
+        "delete_task": OF_TASK | AS_READ,
+    },
+    ("update_task", "200"): {"get_task": OF_TASK, "delete_task": OF_TASK | AS_READ},
+    ("complete_task", "200"): {"get_task": OF_TASK, "complete_task": OF_TASK},
+}
 
 
 def invalid(place: str, name: str, message: str, kind: str) -> dict[str, Any]:
@@ -53,6 +75,7 @@ HEADERS = {
     ("*", "500"): {"X-Request-ID": "What to name when you report it."},
     ("*", "503"): {"Retry-After": "How many seconds to wait before the next try."},
 }
+OPTIONAL_HEADERS = {"Link", "X-Total-Count"}
 EXAMPLES = {
     ("*", "401"): {"detail": "The token has expired."},
     ("get_smoke", "401"): {"detail": "The cron secret is needed to run the smoke test."},
@@ -79,10 +102,7 @@ EXAMPLES = {
 def document() -> dict[str, Any]:
     """The OpenAPI document: operation ids are function names, one tag a group."""
     routes = [
-        route
-        for group in (tasks, health, docs, smoke)
-        for route in group.router.routes
-        if isinstance(route, APIRoute)
+        route for group in GROUPS for route in group.router.routes if isinstance(route, APIRoute)
     ]
     for route in routes:
         route.operation_id = route.name
@@ -124,7 +144,8 @@ def document() -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):
         spec["components"]["schemas"].pop(unused, None)
     # FastAPI leaves out nulls, and an example without a field is wrong about it.
-    spec["components"]["schemas"]["Task"]["examples"] = Task.model_json_schema()["examples"]
+    extra: Any = Task.model_config["json_schema_extra"]
+    spec["components"]["schemas"]["Task"]["examples"] = extra["examples"]
     for methods in spec["paths"].values():
         for operation in methods.values():
             tidy(operation)
@@ -138,7 +159,12 @@ def tidy(operation: dict[str, Any]) -> None:
         operation["parameters"] = sorted(parameters, key=place_of_parameter)
     for status, response in sorted(operation["responses"].items()):
         if headers := HEADERS.get((operation["operationId"], status)) or HEADERS.get(("*", status)):
-            response["headers"] = {name: header(text) for name, text in headers.items()}
+            response["headers"] = {name: header(name, text) for name, text in headers.items()}
+        if links := LINKS.get((operation["operationId"], status)):
+            response["links"] = {
+                name: {"operationId": name, "parameters": parameters}
+                for name, parameters in links.items()
+            }
         json_content = response.get("content", {}).get("application/json")
         example = EXAMPLES.get((operation["operationId"], status)) or EXAMPLES.get(("*", status))
         if json_content and example and "ErrorResponse" in str(json_content["schema"]):
@@ -166,9 +192,10 @@ def plain_parameter(parameter: dict[str, Any]) -> dict[str, Any]:
     return {**parameter, "name": name, **described, "schema": schema}
 
 
-def header(description: str) -> dict[str, Any]:
+def header(name: str, description: str) -> dict[str, Any]:
     kind = "integer" if description.startswith("How many") else "string"
-    return {"description": description, "schema": {"type": kind}}
+    required = name not in OPTIONAL_HEADERS
+    return {"description": description, "required": required, "schema": {"type": kind}}
 
 
 def without_titles(part: Any) -> Any:

@@ -57,7 +57,9 @@ def create_app(
         if at_exit:
             at_exit()
 
-    app = FastAPI(
+    app = Application(
+        # Its log records of errors quote their texts; ours do not, and are enough.
+        telemetry={"logs": False},
         routes=router.routes,
         lifespan=lifespan,
         openapi_url=None,
@@ -75,6 +77,16 @@ def create_app(
     app.add_middleware(_cors)
     app.add_middleware(RequestBoundary, needs=app.state.needs)
     return app
+
+
+class Application(FastAPI):
+    """FastAPI, which puts the query string, and so what users search for, into traces."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get("query_string"):
+            # RequestBoundary, which stands behind the tracing, puts it back.
+            scope = dict(scope, query_string=b"", untraced_query=scope["query_string"])
+        await super().__call__(scope, receive, send)
 
 
 def json_error(
@@ -210,6 +222,7 @@ class RequestBoundary:
         log.begin_request(request_id)
         path, head = scope["path"], scope["method"] == "HEAD"
         scope = dict(scope, method="GET" if head else scope["method"])
+        scope["query_string"] = scope.get("untraced_query", b"")
         scope["headers"] = _joined(scope["headers"])
         if len(path) > 1 and path.endswith("/"):
             # Served as if it were not there: a redirect would lose the Authorization header.

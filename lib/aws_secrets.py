@@ -3,6 +3,8 @@
 Importing it imports boto3: settings does so only where a variable names such a secret.
 """
 
+import logging
+
 from aws_lambda_powertools.utilities.parameters import SecretsProvider, SSMProvider, clear_caches
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 from botocore.config import Config
@@ -10,6 +12,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 # Seconds: botocore would wait for a minute, four times. A slow AWS must not cost a request's life.
 _PATIENCE = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 2})
+
+# At DEBUG, to which a platform may set every logger, it writes each answer, and so the secrets.
+logging.getLogger("botocore").setLevel(logging.INFO)
 
 
 class SecretUnavailable(Exception):

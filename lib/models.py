@@ -44,6 +44,10 @@ def _parse_limit(value: object) -> object:
     return value
 
 
+# What _storable and the trimming refuse, as far as a regular expression can say it.
+NO_NUL: dict[str, Any] = {"pattern": r"^[^\u0000]*$"}
+NO_NUL_NOR_BLANK: dict[str, Any] = {"pattern": r"^[^\u0000]*[^\s\u0000\u0085][^\u0000]*$"}
+
 TaskId = Annotated[
     int,
     BeforeValidator(_parse_task_id),
@@ -53,15 +57,28 @@ Title = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
     BeforeValidator(_check_storable),
-    Field(description="Trimmed; 1 to 200 characters.", examples=["Buy milk"]),
+    Field(
+        description="Trimmed; 1 to 200 characters.",
+        examples=["Buy milk"],
+        json_schema_extra=NO_NUL_NOR_BLANK,
+    ),
 ]
 Description = Annotated[
     str,
     StringConstraints(max_length=1000),
     BeforeValidator(_check_storable),
-    Field(description="At most 1000 characters.", examples=["Two litres, semi-skimmed"]),
+    Field(
+        description="At most 1000 characters.",
+        examples=["Two litres, semi-skimmed"],
+        json_schema_extra=NO_NUL,
+    ),
 ]
-SearchText = Annotated[str, StringConstraints(max_length=200), BeforeValidator(_check_storable)]
+SearchText = Annotated[
+    str,
+    StringConstraints(max_length=200),
+    BeforeValidator(_check_storable),
+    Field(json_schema_extra=NO_NUL),
+]
 
 
 class TaskCreate(BaseModel):

@@ -129,9 +129,10 @@ class Settings(BaseModel):
         return [s for s in (self.BETTER_AUTH_SECRET, self.BETTER_AUTH_SECRET_PREVIOUS) if s]
 
     @cached_property
-    def cursor_key(self) -> bytes:
-        """Signs paging cursors: made from a secret that every instance shares."""
-        return sha256(f"cursor:{self.BETTER_AUTH_SECRET or self.DATABASE_URL}".encode()).digest()
+    def cursor_keys(self) -> list[bytes]:
+        """The first signs paging cursors: made from secrets that every instance shares."""
+        secrets = self.shared_secrets or [self.DATABASE_URL]
+        return [sha256(f"cursor:{secret}".encode()).digest() for secret in secrets]
 
     @model_validator(mode="before")
     @classmethod

@@ -71,6 +71,18 @@ def test_a_token_of_the_previous_secret_is_accepted_during_a_rotation(start_api:
     assert api.get("/api/rotated/tasks", headers=bearer("rotated")).status_code == 200
 
 
+def test_a_page_begun_before_a_rotation_goes_on_after_it(start_api: StartApi) -> None:
+    before = start_api(BETTER_AUTH_SECRET=OLD_SECRET)
+    token = jwt.encode({"sub": "paging", "exp": 4_000_000_000}, OLD_SECRET)
+    headers = {"Authorization": f"Bearer {token}"}
+    for title in ("a", "b"):
+        before.post("/api/paging/tasks", json={"title": title}, headers=headers)
+    link = before.get("/api/paging/tasks?limit=1", headers=headers).links["next"]["url"]
+    after = start_api(BETTER_AUTH_SECRET=SECRET, BETTER_AUTH_SECRET_PREVIOUS=OLD_SECRET)
+    answer = after.get(link, headers=bearer("paging"))
+    assert [task["title"] for task in answer.json()] == ["a"]
+
+
 def test_issuer_and_audience_are_compared_when_set(start_api: StartApi) -> None:
     api = start_api(JWT_ISSUER="https://app.example", JWT_AUDIENCE="todo-api")
     right = {"iss": "https://app.example", "aud": ["todo-api", "other"]}

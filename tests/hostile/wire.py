@@ -1,0 +1,70 @@
+"""Requests byte by byte on one kept connection, with any path and any headers; knows no API."""
+
+import http.client
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+type Headers = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back; `headers` with names in lower case, in order."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        return dict(self.headers).get(name)
+
+
+class Wire:
+    """A kept connection to a server, made again when the server has closed it."""
+
+    def __init__(self, url: str) -> None:
+        address = urlsplit(url)
+        self._address = (address.hostname or "", address.port or 80)
+        self._connection: socket.socket | None = None
+
+    def send(
+        self, method: str, target: str, headers: Headers = (), body: bytes | None = None
+    ) -> Answer:
+        """One request, its text in Latin-1 but for the body. Raises OSError or HTTPException."""
+        lines = [f"{method} {target} HTTP/1.1"]
+        lines += [f"{name}: {value}" for name, value in headers]
+        if not any(name.lower() == "host" for name, _ in headers):
+            lines.append("Host: api.test")
+        if body is not None:
+            lines.append(f"Content-Length: {len(body)}")
+        return self.send_bytes("\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b""))
+
+    def send_bytes(self, request: bytes) -> Answer:
+        """These bytes, whatever they are, and the first answer to them."""
+        connection = self._connection or socket.create_connection(self._address, timeout=30)
+        self._connection = None
+        try:
+            # A server may close in the middle of what it refuses to read.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(request)
+            response = http.client.HTTPResponse(
+                connection, method=request[:4].decode("latin-1").strip()
+            )
+            response.begin()
+            body = response.read()
+        except BaseException:
+            connection.close()
+            raise
+        if response.will_close:
+            connection.close()
+        else:
+            self._connection = connection
+        headers = [(name.lower(), value) for name, value in response.getheaders()]
+        return Answer(response.status, headers, body)
+
+    def close(self) -> None:
+        if self._connection:
+            self._connection.close()
