@@ -112,3 +112,8 @@ def test_names_are_those_that_a_client_wants() -> None:
         assert each["description"] if each["in"] == "header" else True
         # Left out, never null; and a 64-bit id must not become a bigint in one place only.
         assert "anyOf" not in each["schema"]
+
+
+def test_example_of_a_task_has_every_field() -> None:
+    task = DOCUMENT["components"]["schemas"]["Task"]
+    assert [list(example) for example in task["examples"]] == [list(task["properties"])]
