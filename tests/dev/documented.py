@@ -41,14 +41,16 @@ def documented(command: str, **variables: str) -> list[str]:
 
 
 def executed_commands() -> set[str]:
-    """What the tests give to `documented`, and the blocks of the five steps, which one applies."""
+    """What the tests give to `documented`, and the blocks of which tests run every line."""
     executed: set[str] = set()
     for file in sorted((ROOT / "tests/contributor").glob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
             match node:
                 case ast.Call(ast.Name("documented"), [ast.Constant(str(command))]):
                     executed.add(command)
-    steps = (ROOT / "CONTRIBUTING.md").read_text().partition("## Add an endpoint group\n")[2]
-    for block in FENCED.findall(steps.partition("\n## ")[0]):
-        executed |= set(block.splitlines())
+    # Run as they stand: the five steps, and by tests/frontend what the README says of the API.
+    for page, title in (("CONTRIBUTING.md", "Add an endpoint group"), ("README.md", "The API")):
+        section = (ROOT / page).read_text().partition(f"## {title}\n")[2]
+        for block in FENCED.findall(section.partition("\n## ")[0]):
+            executed |= set(block.splitlines())
     return executed
