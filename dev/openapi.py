@@ -202,7 +202,7 @@ def without_titles(part: Any) -> Any:
     """The same without the titles that pydantic makes of names: they say nothing twice."""
     if isinstance(part, dict):
         return {
-            name: without_titles(value)
+            name: value if name in ("example", "examples") else without_titles(value)
             for name, value in part.items()
             if not (name == "title" and isinstance(value, str) and "version" not in part)
         }

@@ -7,6 +7,7 @@ import time
 import httpx2
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from jwt.algorithms import OKPAlgorithm
 
 from tests.better_auth.fixtures import NewDatabase, NewLog
 from tests.better_auth.servers import AUDIENCE, ROOT, SECRET, api
@@ -39,7 +40,7 @@ def test_log_says_of_each_refused_token_what_the_document_explains(
     now = int(time.time())
     good = {"sub": "alice", "exp": now + 60, "iss": ISSUER, "aud": AUDIENCE}
     key = Ed25519PrivateKey.generate()
-    public = jwt.algorithms.OKPAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    public = OKPAlgorithm.to_jwk(key.public_key(), as_dict=True)
     shared = {
         "`InvalidAlgorithmError`": jwt.encode(good, SECRET + SECRET, "HS512"),
         "`InvalidSignatureError`": jwt.encode(good, SECRET + "\n"),

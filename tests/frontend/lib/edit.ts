@@ -4,9 +4,14 @@ import { getTask, me, updateTask, type Task, type TaskUpdate } from "./task-clie
 
 export type Shown = { task: Task; etag: string };
 
+function shown(task: Task, response: Response): Shown {
+  // Proxies that compress mark the tag as weak, and If-Match takes strong ones only.
+  return { task, etag: (response.headers.get("etag") ?? "").replace(/^W\//, "") };
+}
+
 export async function readTask(id: number): Promise<Shown> {
   const { data, response } = await getTask({ path: { user_id: await me(), task_id: id }, throwOnError: true });
-  return { task: data, etag: response.headers.get("etag") ?? "" };
+  return shown(data, response);
 }
 
 /** Saves changes to what was shown. If somebody else was faster, `conflict` is what there is now. */
@@ -18,7 +23,7 @@ export async function saveTask({ task, etag }: Shown, changes: TaskUpdate): Prom
       body: changes,
       throwOnError: true,
     });
-    return { saved: { task: data, etag: response.headers.get("etag") ?? "" } };
+    return { saved: shown(data, response) };
   } catch (error) {
     if (error instanceof ApiError && error.status === 412) return { conflict: await readTask(task.id) };
     throw error;
