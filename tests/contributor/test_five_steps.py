@@ -14,7 +14,9 @@ from tests.databases import Cluster
 from tests.dev.documented import documented
 
 # The whole suite takes minutes: of `make test`, what a new group may break.
-ITS_TESTS = "tests/api/test_notes.py tests/migrations tests/contract/test_health_and_docs.py"
+ITS_TESTS = (
+    "tests/api/test_notes.py tests/bench tests/migrations tests/contract/test_health_and_docs.py"
+)
 BUILT = """
 import os, sys, threading
 from tests.targets.vercel_runtime import serve
