@@ -22,40 +22,31 @@ from lib.models import (
     TaskId,
     TaskQuery,
     TaskUpdate,
-    ValidationErrorResponse,
 )
-from lib.route import CallersRoute, CurrentCaller, read_query
+from lib.route import CALLERS_ERRORS, WITH_BODY, CallersRoute, CurrentCaller, read_query
 from lib.settings import load_settings
 from lib.store import Account, Once, StoredTask
 
-ERRORS: dict[int | str, dict[str, Any]] = {
-    401: {"model": ErrorResponse, "description": "No token, or one that is expired or invalid"},
-    403: {"model": ErrorResponse, "description": "Not the path of the token's user"},
-    422: {"model": ValidationErrorResponse, "description": "The input is wrong"},
-    503: {"model": ErrorResponse, "description": "Try again after Retry-After seconds"},
-}
 NOT_FOUND: dict[int | str, dict[str, Any]] = {
     404: {"model": ErrorResponse, "description": "There is no such task"}
 }
 CONDITIONAL = NOT_FOUND | {
     412: {"model": ErrorResponse, "description": "The task has changed since it was read"}
 }
-WITH_BODY: dict[int | str, dict[str, Any]] = {
-    413: {"model": ErrorResponse, "description": "The body is larger than 64 KiB"},
-    415: {"model": ErrorResponse, "description": "The body is declared as something but JSON"},
-}
 
 IfMatch = Annotated[
-    str | None, Header(description="The ETag of the task as read: changes nothing if it is stale.")
+    str | None,
+    Header(description="The `ETag` of the task as you read it: 412 if it has changed since."),
 ]
 IfNoneMatch = Annotated[
-    str | None, Header(description="The ETag of the task as read: 304 while it is current.")
+    str | None,
+    Header(description="The `ETag` of the task as you read it: 304 while it is the same."),
 ]
 IdempotencyKey = Annotated[
     str | None,
     Header(
         pattern=r"^[!-~]{1,255}$",
-        description="Repeating a request with its key has one effect and gives the first answer.",
+        description="One for each thing to do: for 24 hours it gives the first answer again.",
     ),
 ]
 
@@ -63,36 +54,63 @@ router = APIRouter(
     prefix="/api/{user_id}/tasks",
     tags=["tasks"],
     route_class=CallersRoute,
-    responses=ERRORS,
+    responses=CALLERS_ERRORS,
     strict_content_type=False,
 )
 
 
-@router.get("", response_model=list[Task])
+@router.get("", response_model=list[Task], response_description="The tasks")
 async def list_tasks(request: Request, caller: CurrentCaller) -> Response:
-    """List your tasks, newest first unless you ask for another order."""
+    """List your tasks.
+
+    Without `limit` the whole list comes. With it come pages: follow `rel="next"` of the `Link`
+    header until there is none.
+    """
     query = read_query(request, TaskQuery)
     if query.cursor is not None and query.limit is None:
         raise InvalidInput("a cursor needs a limit", location=("query", "limit"), kind="missing")
     of_list = json.dumps([caller.id, query.status, query.sort, query.order, query.q])
-    key = load_settings().cursor_key
-    after = None if query.cursor is None else read_cursor(query.cursor, of_list, key)
+    keys = load_settings().cursor_keys
+    after = None if query.cursor is None else read_cursor(query.cursor, of_list, keys)
     tasks = await database.run(caller.id, store.list_tasks, caller.id, query, after)
+    _check_sendable(tasks.json)
     headers = {}
     if tasks.total is not None:
         headers["X-Total-Count"] = str(tasks.total)
     if tasks.last:
         kept = [item for item in request.query_params.multi_items() if item[0] != "cursor"]
-        following = urlencode([*kept, ("cursor", make_cursor(tasks.last, of_list, key))])
+        following = urlencode([*kept, ("cursor", make_cursor(tasks.last, of_list, keys[0]))])
         headers["Link"] = f'<{_path(caller)}?{following}>; rel="next"'
     return Response(tasks.json, media_type="application/json", headers=headers)
 
 
-@router.post("", response_model=Task, status_code=201, responses=WITH_BODY)
+def _check_sendable(body: str) -> None:
+    limit = load_settings().largest_answer
+    if limit is None or 4 * len(body) <= limit:
+        return
+    # Lambda's answer is a JSON document that holds this one as a string, its quotes escaped.
+    if len(body.encode()) + body.count('"') + body.count("\\") > limit:
+        raise InvalidInput(
+            "this list is too long to be sent whole: ask for pages",
+            location=("query", "limit"),
+            kind="missing",
+        )
+
+
+@router.post(
+    "",
+    response_model=Task,
+    status_code=201,
+    responses=WITH_BODY,
+    response_description="The new task",
+)
 async def create_task(
     caller: CurrentCaller, task: TaskCreate, idempotency_key: IdempotencyKey = None
 ) -> Response:
-    """Create a task."""
+    """Create a task.
+
+    With an `Idempotency-Key` it can be sent again after a lost answer: one task, one answer.
+    """
     account = None
     if load_settings().PROVISION_USERS:
         account = Account(caller.name, caller.email, caller.email_verified)
@@ -105,12 +123,18 @@ async def create_task(
 
 
 @router.get(
-    "/{task_id}", response_model=Task, responses=NOT_FOUND | {304: {"description": "Unchanged"}}
+    "/{task_id}",
+    response_model=Task,
+    responses=NOT_FOUND | {304: {"description": "Unchanged: `If-None-Match` names its version"}},
+    response_description="The task",
 )
 async def get_task(
     caller: CurrentCaller, task_id: TaskId, if_none_match: IfNoneMatch = None
 ) -> Response:
-    """Get one of your tasks."""
+    """Get a task.
+
+    Its `ETag` makes later changes safe (`If-Match`) and later reads cheap (`If-None-Match`).
+    """
     stored = await database.run(caller.id, store.get_task, caller.id, task_id)
     known = {tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")}
     if known == {"*"} or _etag(stored) in known:
@@ -118,11 +142,20 @@ async def get_task(
     return _answer(stored)
 
 
-@router.put("/{task_id}", response_model=Task, responses=CONDITIONAL | WITH_BODY)
+@router.put(
+    "/{task_id}",
+    response_model=Task,
+    responses=CONDITIONAL | WITH_BODY,
+    response_description="The task as it is now",
+)
 async def update_task(
     caller: CurrentCaller, task_id: TaskId, changes: TaskUpdate, if_match: IfMatch = None
 ) -> Response:
-    """Change a task; fields that you leave out stay as they are."""
+    """Change a task.
+
+    Fields that you leave out stay as they are; `"description": null` clears it. With `If-Match`
+    nothing is changed if somebody else was faster.
+    """
     versions = _versions(if_match)
     stored = await database.run(
         caller.id, store.update_task, caller.id, task_id, changes, versions,
@@ -131,7 +164,7 @@ async def update_task(
     return _answer(stored)
 
 
-@router.delete("/{task_id}", status_code=204, responses=CONDITIONAL)
+@router.delete("/{task_id}", status_code=204, responses=CONDITIONAL, response_description="Deleted")
 async def delete_task(caller: CurrentCaller, task_id: TaskId, if_match: IfMatch = None) -> Response:
     """Delete a task."""
     await database.run(
@@ -140,7 +173,12 @@ async def delete_task(caller: CurrentCaller, task_id: TaskId, if_match: IfMatch 
     return Response(status_code=204)
 
 
-@router.patch("/{task_id}/complete", response_model=Task, responses=CONDITIONAL | WITH_BODY)
+@router.patch(
+    "/{task_id}/complete",
+    response_model=Task,
+    responses=CONDITIONAL | WITH_BODY,
+    response_description="The task as it is now",
+)
 async def complete_task(
     caller: CurrentCaller,
     task_id: TaskId,
@@ -148,7 +186,10 @@ async def complete_task(
     if_match: IfMatch = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Toggle whether a task is completed, or set it with a body."""
+    """Complete a task, or open it again.
+
+    Without a body this toggles. `{"completed": true}` sets it, however often it is sent.
+    """
     versions = _versions(if_match)
     once = _once(idempotency_key, "complete", task_id, wanted and wanted.completed)
     sets = wanted is not None and wanted.completed is not None and versions is None

@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import docs, health, smoke, tasks
 
-GROUPS = (tasks, docs, health, smoke)
+GROUPS = (tasks, health, docs, smoke)
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:

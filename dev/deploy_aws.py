@@ -57,8 +57,7 @@ def deploy(stage: str, region: str) -> None:
     check_parameters(read_stack(options), stage, region)
 
     print("Building the zip ...", flush=True)
-    asymmetric = os.environ.get("JWT_ALGORITHM", "HS256") != "HS256"
-    extra = "asymmetric" if asymmetric else None
+    extra = "asymmetric" if algorithm() != "HS256" else None
     artifact = package.build("arm64", ROOT / "build" / "lambda.zip", extra=extra)
     print(f"{package.describe(artifact)}, sha256 {artifact.sha256}", flush=True)
 
@@ -98,10 +97,13 @@ def check_environment(stage: str) -> None:
         raise CannotDeploy(
             "Set CORS_ORIGINS to the exact origins of the frontends, as in https://app.example.com."
         )
-    if os.environ.get("JWT_ALGORITHM", "HS256") == "HS256" and not os.environ.get(
-        "BETTER_AUTH_SECRET"
-    ):
+    if algorithm() == "HS256" and not os.environ.get("BETTER_AUTH_SECRET"):
         raise CannotDeploy("Set BETTER_AUTH_SECRET: the smoke test signs its tokens with it.")
+
+
+def algorithm() -> str:
+    """Of the tokens, as the functions will understand it: what is empty counts as unset."""
+    return os.environ.get("JWT_ALGORITHM") or "HS256"
 
 
 def read_stack(options: list[str]) -> dict[str, Any]:

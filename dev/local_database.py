@@ -53,3 +53,4 @@ def create_app_role(admin_url: str) -> None:
         connection.execute(
             sql.SQL("ALTER ROLE {} SET idle_in_transaction_session_timeout = '5s'").format(role)
         )
+        connection.execute(sql.SQL("ALTER ROLE {} SET transaction_timeout = '15s'").format(role))

@@ -48,9 +48,10 @@ def main() -> None:
             PROJECT: with_constraints(PROJECT.read_text(), pinned(runtime)),
         }
     for file, text in fresh.items():
-        if check and file.read_text() != text:
+        if not check:
+            file.write_text(text)
+        elif file.read_text() != text:
             sys.exit(f"{file.name} is out of date: run make lock and commit it.")
-        file.write_text(text)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -34,10 +34,15 @@ class CannotEmulate(Exception):
 
 @contextmanager
 def emulator(
-    environment: Mapping[str, str], port: int, lambda_port: int, output: IO[bytes]
+    environment: Mapping[str, str],
+    port: int,
+    lambda_port: int,
+    output: IO[bytes],
+    parameters: Sequence[str] = (),
 ) -> Generator[str]:
     """Run serverless-offline with these variables, and nothing else but the search path.
 
+    `parameters` are of serverless.yml, each as `key=value`.
     Gives the base URL once it answers. Raises CannotEmulate. Call it from a thread that lives as
     long as the emulator should.
     """
@@ -45,6 +50,7 @@ def emulator(
         raise CannotEmulate("The emulator is not installed: run make offline, or npm ci.")
     command: list[str | Path] = [COMMAND, "offline", "start", "--stage", "local"]
     command += ["--host", "127.0.0.1", "--httpPort", str(port), "--lambdaPort", str(lambda_port)]
+    command += [option for each in parameters for option in ("--param", each)]
     process = unprivileged.start(
         command,
         identity=unprivileged.SELF,

@@ -9,8 +9,10 @@ from typing import Any
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
-from api import docs, health, smoke, tasks
-from lib.models import TaskQuery
+from api import docs
+from dev.app import GROUPS
+from lib import errors
+from lib.models import Task, TaskQuery
 from lib.route import CallersRoute
 
 DESCRIPTION = """Tasks of a to-do application. Every task route wants a Better Auth token:
@@ -29,24 +31,6 @@ USER_ID = {
 }
 
 QUERIES = {"list_tasks": TaskQuery}
-
-# Response headers that clients may count on, by operation and status.
-ETAG = {"ETag": "Its version, for If-Match and If-None-Match."}
-CHALLENGE = {"WWW-Authenticate": "The scheme, and what is wrong with the token (RFC 6750)."}
-RETRY = {"Retry-After": "Seconds to wait before trying again."}
-HEADERS: dict[tuple[str, str], dict[str, str]] = {
-    ("create_task", "201"): ETAG | {"Location": "The path of the new task."},
-    ("get_task", "200"): ETAG,
-    ("get_task", "304"): ETAG,
-    ("update_task", "200"): ETAG,
-    ("complete_task", "200"): ETAG,
-}
-EVERYWHERE = {"401": CHALLENGE, "503": RETRY}
-# Only some answers carry these.
-OPTIONAL = {
-    "Link": 'Where the next page is, rel="next".',
-    "X-Total-Count": "How many tasks match.",
-}
 
 # What can be done with the task of an answer, and where its path and headers come from.
 OF_TASK = {"user_id": "$response.body#/user_id", "task_id": "$response.body#/id"}
@@ -70,17 +54,60 @@ LINKS: dict[tuple[str, str], dict[str, dict[str, str]]] = {
 }
 
 
+def invalid(place: str, name: str, message: str, kind: str) -> dict[str, Any]:
+    """What a 422 answers for one wrong value."""
+    error = {"loc": [place, name], "msg": message, "type": kind}
+    return {"detail": f"{place}.{name}: {message}", "errors": [error]}
+
+
+ETAG = {"ETag": "The version of the task: send it back as `If-Match`."}
+HEADERS = {
+    ("list_tasks", "200"): {
+        "Link": '`<...>; rel="next"` while there are more pages.',
+        "X-Total-Count": "How many tasks there are; on pages only with `count=true`.",
+    },
+    ("create_task", "201"): {**ETAG, "Location": "The path of the new task."},
+    ("get_task", "200"): ETAG,
+    ("get_task", "304"): ETAG,
+    ("update_task", "200"): ETAG,
+    ("complete_task", "200"): ETAG,
+    ("*", "401"): {"WWW-Authenticate": '`Bearer`, with `error="invalid_token"` if one was sent.'},
+    ("*", "500"): {"X-Request-ID": "What to name when you report it."},
+    ("*", "503"): {"Retry-After": "How many seconds to wait before the next try."},
+}
+OPTIONAL_HEADERS = {"Link", "X-Total-Count"}
+EXAMPLES = {
+    ("*", "401"): {"detail": "The token has expired."},
+    ("get_smoke", "401"): {"detail": "The cron secret is needed to run the smoke test."},
+    ("*", "403"): {"detail": errors.NotYourPath.detail},
+    ("get_docs", "404"): {"detail": docs.Hidden.detail},
+    ("get_openapi", "404"): {"detail": docs.Hidden.detail},
+    ("*", "404"): {"detail": errors.TaskNotFound.detail},
+    ("*", "412"): {"detail": errors.TaskChanged.detail},
+    ("*", "413"): {"detail": errors.BodyTooLarge.detail},
+    ("*", "415"): {"detail": errors.NotJson.detail},
+    ("create_task", "422"): invalid("body", "title", "Field required", "missing"),
+    ("update_task", "422"): invalid(
+        "body", "title", "String should have at least 1 character", "string_too_short"
+    ),
+    ("list_tasks", "422"): invalid(
+        "query", "limit", "Input should be less than or equal to 100", "less_than_equal"
+    ),
+    ("*", "422"): invalid("path", "task_id", "must be a positive integer", "value_error"),
+    ("*", "500"): {"detail": errors.ApiError.detail},
+    ("*", "503"): {"detail": str(errors.DatabaseUnavailable(outcome_unknown=False))},
+}
+
+
 def document() -> dict[str, Any]:
     """The OpenAPI document: operation ids are function names, one tag a group."""
     routes = [
-        route
-        for group in (tasks, health, docs, smoke)
-        for route in group.router.routes
-        if isinstance(route, APIRoute)
+        route for group in GROUPS for route in group.router.routes if isinstance(route, APIRoute)
     ]
     for route in routes:
         route.operation_id = route.name
-        route.summary = route.description.removesuffix(".")
+        summary, _, route.description = route.description.partition("\n\n")
+        route.summary = " ".join(summary.split()).removesuffix(".")
         if isinstance(route, CallersRoute):
             route.openapi_extra = {
                 "security": [{"bearer": []}],
@@ -113,29 +140,73 @@ def document() -> dict[str, Any]:
             "description": "The deployment's CRON_SECRET, as the platform's scheduler sends it.",
         },
     }
-    for methods in spec["paths"].values():
-        for operation in methods.values():
-            for status, answer in operation["responses"].items():
-                add_headers_and_links(operation["operationId"], status, answer)
     # FastAPI declares its own form of a 422, which this API never answers.
     for unused in ("HTTPValidationError", "ValidationError"):
         spec["components"]["schemas"].pop(unused, None)
-    return spec
+    # FastAPI leaves out nulls, and an example without a field is wrong about it.
+    extra: Any = Task.model_config["json_schema_extra"]
+    spec["components"]["schemas"]["Task"]["examples"] = extra["examples"]
+    for methods in spec["paths"].values():
+        for operation in methods.values():
+            tidy(operation)
+    return without_titles(spec)
 
 
-def add_headers_and_links(operation: str, status: str, answer: dict[str, Any]) -> None:
-    """What FastAPI cannot know of an answer, since the routes make it themselves."""
-    certain = HEADERS.get((operation, status), {}) | EVERYWHERE.get(status, {})
-    possible = OPTIONAL if (operation, status) == ("list_tasks", "200") else {}
-    headers = {
-        name: {"description": text, "required": name in certain, "schema": {"type": "string"}}
-        for name, text in (certain | possible).items()
-    }
-    links = {
-        name: {"operationId": name, "parameters": parameters}
-        for name, parameters in LINKS.get((operation, status), {}).items()
-    }
-    answer |= {name: part for name, part in (("headers", headers), ("links", links)) if part}
+def tidy(operation: dict[str, Any]) -> None:
+    """Say of one operation what FastAPI cannot know, in the order that people read it."""
+    if "parameters" in operation:
+        parameters = [plain_parameter(parameter) for parameter in operation["parameters"]]
+        operation["parameters"] = sorted(parameters, key=place_of_parameter)
+    for status, response in sorted(operation["responses"].items()):
+        if headers := HEADERS.get((operation["operationId"], status)) or HEADERS.get(("*", status)):
+            response["headers"] = {name: header(name, text) for name, text in headers.items()}
+        if links := LINKS.get((operation["operationId"], status)):
+            response["links"] = {
+                name: {"operationId": name, "parameters": parameters}
+                for name, parameters in links.items()
+            }
+        json_content = response.get("content", {}).get("application/json")
+        example = EXAMPLES.get((operation["operationId"], status)) or EXAMPLES.get(("*", status))
+        if json_content and example and "ErrorResponse" in str(json_content["schema"]):
+            json_content["example"] = example
+        operation["responses"][status] = operation["responses"].pop(status)
+
+
+def place_of_parameter(parameter: dict[str, Any]) -> tuple[int, bool]:
+    return ["path", "query", "header"].index(parameter["in"]), parameter["name"] != "user_id"
+
+
+def plain_parameter(parameter: dict[str, Any]) -> dict[str, Any]:
+    """A parameter as clients see it: sent or left out, and never null."""
+    schema = dict(parameter["schema"])
+    title, choices = schema.pop("title", ""), schema.pop("anyOf", None)
+    if choices:
+        [chosen] = [choice for choice in choices if choice != {"type": "null"}]
+        schema |= chosen
+    if schema.get("enum") == ["true", "false"]:
+        schema = {"type": "boolean", "default": False, "description": schema["description"]}
+    description = schema.pop("description", parameter.get("description"))
+    # Names of headers have no case; these are as everybody writes them.
+    name = title if parameter["in"] == "header" else parameter["name"]
+    described = {"description": description} if description else {}
+    return {**parameter, "name": name, **described, "schema": schema}
+
+
+def header(name: str, description: str) -> dict[str, Any]:
+    kind = "integer" if description.startswith("How many") else "string"
+    required = name not in OPTIONAL_HEADERS
+    return {"description": description, "required": required, "schema": {"type": kind}}
+
+
+def without_titles(part: Any) -> Any:
+    """The same without the titles that pydantic makes of names: they say nothing twice."""
+    if isinstance(part, dict):
+        return {
+            name: value if name in ("example", "examples") else without_titles(value)
+            for name, value in part.items()
+            if not (name == "title" and isinstance(value, str) and "version" not in part)
+        }
+    return [without_titles(each) for each in part] if isinstance(part, list) else part
 
 
 def query_parameters(operation: str) -> list[dict[str, Any]]:

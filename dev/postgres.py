@@ -5,6 +5,7 @@ superuser's, 0600) and `log` (of the last start). Delete the folder to begin ane
 """
 
 import atexit
+import errno
 import fcntl
 import functools
 import os
@@ -27,6 +28,7 @@ import psycopg
 from dev import unprivileged
 
 HOST = "127.0.0.1"
+DISK_FULL = "The disk is full: free some space and try again."
 
 # No value of the caller's environment may change what the server does.
 _ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC", "PATH": os.defpath}
@@ -87,7 +89,10 @@ def running(data: Path, *, durable: bool, port: int = 0) -> Generator[Server]:
                 _make_cluster(data, durable=durable)
             server = stack.enter_context(_started(data, durable=durable, port=port))
         except OSError as error:
-            raise PostgresError(f"PostgreSQL cannot use the folder {data}: {error}.") from error
+            sentence = f"PostgreSQL cannot use the folder {data}: {error}."
+            if error.errno == errno.ENOSPC:
+                sentence = DISK_FULL
+            raise PostgresError(sentence) from error
         yield server
 
 
@@ -334,6 +339,6 @@ def _log(data: Path) -> str:
 def _with_log(sentence: str, data: Path) -> PostgresError:
     log = _log(data)
     if "No space left on device" in log:
-        sentence = "The disk is full: free some space and try again."
+        return PostgresError(DISK_FULL)
     last = log.rstrip().splitlines()[-12:]
     return PostgresError("\n".join((sentence, *(f"  {line}" for line in last))))

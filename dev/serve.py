@@ -1,6 +1,8 @@
 """`make dev`: the API on this machine with its own database, reloaded on change."""
 
+import asyncio
 import ctypes
+import errno
 import fcntl
 import os
 import signal
@@ -17,8 +19,10 @@ from dotenv import dotenv_values
 
 from dev import unprivileged
 from dev.local_database import local_database
-from dev.postgres import PostgresError
+from dev.postgres import DISK_FULL, PostgresError
 from dev.token import make_token
+from lib import database, store
+from lib.errors import DatabaseUnavailable, Unavailable
 from lib.settings import EXAMPLE_SECRET, SettingsError, read_settings
 
 ROOT = Path(__file__).parent.parent
@@ -41,6 +45,10 @@ def main() -> None:
         serve(os.environ.get("HOST", "127.0.0.1"), os.environ.get("PORT", "8000"))
     except (CannotServe, PostgresError, SettingsError) as error:
         sys.exit(str(error))
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        sys.exit(DISK_FULL)
     except KeyboardInterrupt:
         sys.exit(0)
 
@@ -54,14 +62,36 @@ def serve(host: str, port: str) -> None:
         stack.enter_context(_only_one(url))
         _check_free(host, int(port))
         os.environ.setdefault("BETTER_AUTH_SECRET", EXAMPLE_SECRET)
-        if not os.environ.get("DATABASE_URL"):
+        given = bool(os.environ.get("DATABASE_URL"))
+        if not given:
             print("Starting PostgreSQL ...", flush=True)
             os.environ["DATABASE_URL"] = stack.enter_context(local_database(LOCAL)).app
         settings = read_settings(os.environ)
+        if given:
+            _check_database()
         token = None
         if settings.JWT_ALGORITHM == "HS256":
             token = make_token("demo", settings.shared_secrets[0], settings)
         _run(host, port, _banner(url, token))
+
+
+def _check_database() -> None:
+    """What the functions would find out at the first request. Raises CannotServe."""
+    try:
+        asyncio.run(database.run(None, store.check_ready))
+    except DatabaseUnavailable as error:
+        why = (error.reason or "it does not answer in time").splitlines()[0]
+        raise CannotServe(
+            f"DATABASE_URL does not work ({why}): correct it, or take it out of .env and the "
+            "environment, and make dev brings a database of its own."
+        ) from None
+    except Unavailable:
+        raise CannotServe(
+            "The database of DATABASE_URL is not prepared: run make migrate with its direct URL as "
+            "DATABASE_URL_UNPOOLED."
+        ) from None
+    finally:
+        database.close()
 
 
 def _banner(url: str, token: str | None) -> str:
@@ -95,24 +125,19 @@ def _run(host: str, port: str, banner: str) -> None:
         rust_timeout=500,
         yield_on_timeout=True,
     )
-    server = _start(command)
+    server, ended = _start(command), False
     try:
         threading.Thread(target=_print_when_up, args=(host, int(port), banner), daemon=True).start()
         for changes in changed:
             if changes:
                 print("Changed: reloading ...", flush=True)
                 _stop(server)
-                server = _start(command)
-            elif server.poll() is not None and not changes:
+                server, ended = _start(command), False
+            elif server.poll() is not None and not ended:
                 print("The server ended; it starts again when the code changes.", flush=True)
-                _wait_for_change()
-                server = _start(command)
+                ended = True
     finally:
         _stop(server)
-
-
-def _wait_for_change() -> None:
-    next(watchfiles.watch(*(ROOT / folder for folder in WATCHED), raise_interrupt=True))
 
 
 def _start(command: list[str]) -> subprocess.Popen[bytes]:

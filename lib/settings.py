@@ -124,14 +124,20 @@ class Settings(BaseModel):
         return "lambda" if self.AWS_LAMBDA_RUNTIME_API else "local"
 
     @property
+    def largest_answer(self) -> int | None:
+        """The bytes of a body that the platform sends at most; beyond them clients get its 500."""
+        return {"lambda": 6 * 1024 * 1024 - 16 * 1024, "vercel": 4_500_000}.get(self.platform)
+
+    @property
     def shared_secrets(self) -> list[str]:
         """The HS256 secrets that are accepted, the current one first."""
         return [s for s in (self.BETTER_AUTH_SECRET, self.BETTER_AUTH_SECRET_PREVIOUS) if s]
 
     @cached_property
-    def cursor_key(self) -> bytes:
-        """Signs paging cursors: made from a secret that every instance shares."""
-        return sha256(f"cursor:{self.BETTER_AUTH_SECRET or self.DATABASE_URL}".encode()).digest()
+    def cursor_keys(self) -> list[bytes]:
+        """The first signs paging cursors: made from secrets that every instance shares."""
+        secrets = self.shared_secrets or [self.DATABASE_URL]
+        return [sha256(f"cursor:{secret}".encode()).digest() for secret in secrets]
 
     @model_validator(mode="before")
     @classmethod

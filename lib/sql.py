@@ -204,7 +204,7 @@ WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key = %
 READY = """
 SELECT EXISTS (SELECT *
 FROM tasks
-WHERE tasks.id = 0) AS anon_1, EXISTS (SELECT *
+WHERE tasks.user_id = '') AS anon_1, EXISTS (SELECT *
 FROM idempotency_keys
-WHERE idempotency_keys.user_id = '' AND idempotency_keys.key = '') AS anon_2
+WHERE idempotency_keys.user_id = '') AS anon_2
 """

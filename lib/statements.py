@@ -5,6 +5,7 @@ null switches its condition off. Answers are JSON documents that PostgreSQL buil
 costs the function one string, not ten thousand objects.
 """
 
+from pydantic import BaseModel
 from sqlalchemy import (
     CTE,
     ColumnElement,
@@ -12,6 +13,7 @@ from sqlalchemy import (
     Insert,
     Interval,
     Select,
+    Table,
     Update,
     bindparam,
     column,
@@ -49,6 +51,8 @@ NONE, ONE = literal_column("0", Integer), literal_column("1", Integer)
 tasks, keys, users = (
     SQLModel.metadata.tables[name] for name in ("tasks", "idempotency_keys", "users")
 )
+# The tables of users' rows. Better Auth has more that refer to `users`.
+ours = [table for table in SQLModel.metadata.tables.values() if table is not users]
 constraints = table("pg_constraint", column("contype"), column("confrelid"), column("conrelid"))
 
 owner = bindparam("owner", type_=Text)
@@ -73,13 +77,13 @@ def _moment(moment: ColumnElement) -> ColumnElement[str]:
     return func.to_char(utc, literal_column("""'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"""), type_=Text)
 
 
-def _answer(source: FromClause) -> LateralFromClause:
-    """Each row of `source` with the fields of models.Task, in their order."""
+def _answer(source: FromClause, shape: type[BaseModel] = models.Task) -> LateralFromClause:
+    """Each row of `source` with the fields of `shape`, in their order."""
     return (
         select(
             *(
                 _moment(source.c[field]).label(field) if field.endswith("_at") else source.c[field]
-                for field in models.Task.model_fields
+                for field in shape.model_fields
             )
         )
         .correlate(source)
@@ -89,6 +93,12 @@ def _answer(source: FromClause) -> LateralFromClause:
 
 def _json(answer: LateralFromClause) -> ColumnElement[str]:
     return cast(func.row_to_json(answer.table_valued()), Text)
+
+
+def _joined(answer: LateralFromClause) -> ColumnElement[str]:
+    """The JSON documents of all rows, separated by commas."""
+    documents = func.string_agg(_json(answer), literal_column("','"))
+    return func.coalesce(documents, literal_column("''"))
 
 
 def _answered(source: CTE | FromClause) -> Select:
@@ -138,10 +148,7 @@ def _list_whole(sort: str, order: str) -> Select:
     """One row: the documents joined by commas, and their number."""
     page = select(tasks).where(_matching()).order_by(*_ordered(sort, order)).subquery("page")
     answer = _answer(page)
-    return select(
-        func.coalesce(func.string_agg(_json(answer), literal_column("','")), literal_column("''")),
-        func.count(),
-    ).select_from(page, answer)
+    return select(_joined(answer), func.count()).select_from(page, answer)
 
 
 def _list_page(sort: str, order: str) -> Select:
@@ -184,6 +191,10 @@ EXISTS = select(exists().where(mine))
 # --- Writing ------------------------------------------------------------------------------------
 
 
+def _oid(table: Table) -> ColumnElement[int]:
+    return literal_column(f"'{table.name}'::regclass")
+
+
 def _with_account[S: (Select, Insert)](statement: S) -> S:
     """The same statement, making the user's row if there is none (PROVISION_USERS).
 
@@ -196,11 +207,10 @@ def _with_account[S: (Select, Insert)](statement: S) -> S:
         "email": bindparam("email", type_=Text),
         "emailVerified": cast(bindparam("email_verified"), Boolean),
     }
-    tables = [literal_column(f"'{table.name}'::regclass") for table in (users, tasks, keys)]
     shared = exists().where(
         constraints.c.contype == literal_column("'f'"),
-        constraints.c.confrelid == tables[0],
-        constraints.c.conrelid.not_in(tables[1:]),
+        constraints.c.confrelid == _oid(users),
+        constraints.c.conrelid.not_in([_oid(table) for table in ours]),
     )
     made = select(*(value.label(name) for name, value in account.items())).where(not_(shared))
     return statement.add_cte(
@@ -311,7 +321,4 @@ RECORD = select(keys.c.request_hash, keys.c.task, keys.c.task_id, keys.c.version
 )
 
 # Touches every table that requests need, so that a database without migrations is not ready.
-READY = select(
-    exists().where(tasks.c.id == NONE),
-    exists().where(keys.c.user_id == literal_column("''"), keys.c.key == literal_column("''")),
-)
+READY = select(*(exists().where(table.c.user_id == literal_column("''")) for table in ours))

@@ -2,7 +2,8 @@
 code.
 """
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
@@ -104,13 +105,7 @@ def create_task(
     for another request.
     """
     values: dict[str, Any] = {"owner": owner, **task.model_dump()}
-    if account:
-        values |= {
-            "name": account.name,
-            "email": account.email,
-            "email_verified": account.email_verified,
-        }
-    try:
+    with _of_known_user(account, values):
         if once:
             statement = sql.CREATE_ONCE_WITH_ACCOUNT if account else sql.CREATE_ONCE
             [_, records] = _fetch_once(session, statement, values, once)
@@ -118,6 +113,19 @@ def create_task(
         statement = sql.CREATE_WITH_ACCOUNT if account else sql.CREATE
         [[row]] = session.fetch((statement, values))
         return StoredTask(*row)
+
+
+@contextmanager
+def _of_known_user(account: Account | None, values: dict[str, Any]) -> Generator[None]:
+    """Give a statement the values of the `account`. Raises UserUnknown where it finds no owner."""
+    if account:
+        values |= {
+            "name": account.name,
+            "email": account.email,
+            "email_verified": account.email_verified,
+        }
+    try:
+        yield
     except (sql_errors.ForeignKeyViolation, sql_errors.NotNullViolation) as error:
         # The user was deleted while the token lives on, another user has the same e-mail address,
         # or the table wants columns that no token holds.

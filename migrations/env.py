@@ -20,5 +20,6 @@ with context.begin_transaction():
     # Four deployments at once are one that works and three that wait, then find nothing to do.
     connection.execute(text("SELECT set_config('lock_timeout', '60s', true)"))
     connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
-    connection.execute(text("SELECT set_config('lock_timeout', '5s', true)"))
+    # Requests queue behind whoever waits for a lock on a table: no longer than they can bear.
+    connection.execute(text("SELECT set_config('lock_timeout', '2s', true)"))
     context.run_migrations()

@@ -25,9 +25,9 @@ from tests.databases import Cluster, Database, running_cluster
 
 HERE = Path(__file__).parent
 # Real components from npm and Debian: the emulator, the builder, Better Auth, a browser, PgBouncer.
-FOLDERS_OF_VERIFY = {"aws", "better_auth", "browser", "vercel"}
-# Those of faults hold short time budgets, which a crowded machine breaks by itself.
-FOLDERS_OF_VERIFY |= {"faults"}
+FOLDERS_OF_VERIFY = {"aws", "better_auth", "browser", "contributor", "frontend", "vercel"}
+# These hold short time budgets, which a crowded machine breaks by itself.
+FOLDERS_OF_VERIFY |= {"chaos", "faults"}
 FILES_OF_VERIFY = {"test_pgbouncer.py", "test_database.py"}
 CLUSTER = pytest.StashKey[Cluster]()
 SECRET = "contract-suite-secret-0123456789abcdef"

@@ -71,6 +71,18 @@ def test_a_token_of_the_previous_secret_is_accepted_during_a_rotation(start_api:
     assert api.get("/api/rotated/tasks", headers=bearer("rotated")).status_code == 200
 
 
+def test_a_page_begun_before_a_rotation_goes_on_after_it(start_api: StartApi) -> None:
+    before = start_api(BETTER_AUTH_SECRET=OLD_SECRET)
+    token = jwt.encode({"sub": "paging", "exp": 4_000_000_000}, OLD_SECRET)
+    headers = {"Authorization": f"Bearer {token}"}
+    for title in ("a", "b"):
+        before.post("/api/paging/tasks", json={"title": title}, headers=headers)
+    link = before.get("/api/paging/tasks?limit=1", headers=headers).links["next"]["url"]
+    after = start_api(BETTER_AUTH_SECRET=SECRET, BETTER_AUTH_SECRET_PREVIOUS=OLD_SECRET)
+    answer = after.get(link, headers=bearer("paging"))
+    assert [task["title"] for task in answer.json()] == ["a"]
+
+
 def test_issuer_and_audience_are_compared_when_set(start_api: StartApi) -> None:
     api = start_api(JWT_ISSUER="https://app.example", JWT_AUDIENCE="todo-api")
     right = {"iss": "https://app.example", "aud": ["todo-api", "other"]}
@@ -146,3 +158,26 @@ def test_where_better_auth_keeps_its_users_no_row_is_made_for_a_deleted_one(
     answer = api.post("/api/eve/tasks", json={"title": "x"}, headers=eve | headers)
     assert answer.status_code == 403
     assert fresh_database.query("SELECT count(*) FROM users") == [(0,)]
+
+
+def test_a_list_that_the_platform_would_drop_is_refused_in_a_sentence(
+    start_api: StartApi, database: Database
+) -> None:
+    database.query("INSERT INTO users (id, name, email) VALUES ('long', 'n', 'long@x.example')")
+    database.query(
+        """INSERT INTO tasks (user_id, title, description)
+        SELECT 'long', repeat('"', 200), repeat('x', 1000) FROM generate_series(1, 3500)"""
+    )
+    headers = bearer("long")
+    whole = start_api().get("/api/long/tasks", headers=headers)
+    assert len(whole.json()) == 3500
+    on_lambda = start_api(AWS_LAMBDA_RUNTIME_API="127.0.0.1:1")
+    answer = on_lambda.get("/api/long/tasks", headers=headers)
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == (
+        "query.limit: this list is too long to be sent whole: ask for pages"
+    )
+    assert len(on_lambda.get("/api/long/tasks?limit=100", headers=headers).json()) == 100
+    # As many tasks, and sent: what counts is the bytes.
+    database.query("UPDATE tasks SET title = repeat('x', 200) WHERE user_id = 'long'")
+    assert on_lambda.get("/api/long/tasks", headers=headers).status_code == 200

@@ -17,6 +17,7 @@ import pytest
 from moto.cloudformation import models as cloudformation
 from moto.server import ThreadedMotoServer
 
+from dev.app import GROUPS
 from tests.aws.artifact import ROOT
 from tests.conftest import SECRET
 from tests.databases import Cluster, Database
@@ -151,7 +152,7 @@ def test_the_whole_way(deploy: Deploy, aws: Callable[[str], Any], empty_database
     digest = base64.b64encode(hashlib.sha256(zipped).digest()).decode()
     functions = aws("lambda").list_functions()["Functions"]
     assert {function["FunctionName"] for function in functions} == {
-        f"task-api-{STAGE}-{name}" for name in ("tasks", "health", "docs", "smoke")
+        f"task-api-{STAGE}-{group.__name__.removeprefix('api.')}" for group in GROUPS
     }
     assert {function["CodeSha256"] for function in functions} == {digest}
 

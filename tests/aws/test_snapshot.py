@@ -1,6 +1,7 @@
 """SnapStart: what goes into a snapshot, and what is new behind it."""
 
 import json
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -88,8 +89,9 @@ def test_nothing_secret_and_nothing_connected_goes_into_the_snapshot(
 def test_behind_the_snapshot_the_function_answers(freeze: Freeze, read_event: ReadEvent) -> None:
     frozen = freeze()
     frozen.restore()
+    somebody_new = f"frozen-{uuid.uuid4().hex}"
     for _ in range(2):
-        result = frozen.invoke(list_of("ada", OLD, read_event))
+        result = frozen.invoke(list_of(somebody_new, OLD, read_event))
         assert isinstance(result, dict)
         assert (result["statusCode"], result["body"]) == (200, "[]")
 

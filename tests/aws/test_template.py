@@ -17,7 +17,7 @@ from tests.aws.artifact import ROOT
 
 SERVERLESS = ROOT / "node_modules" / ".bin" / "serverless"
 TEMPLATE = "cloudformation-template-update-stack.json"
-# What the platform says of itself, what local use alone needs, and what the smoke test needs.
+# What the platform says of itself, and what local use alone needs.
 NOT_OF_THE_STACK = {
     *("VERCEL", "VERCEL_ENV", "VERCEL_URL", "VERCEL_AUTOMATION_BYPASS_SECRET"),
     *("AWS_LAMBDA_RUNTIME_API", "SSL_CERT_FILE"),
@@ -113,8 +113,15 @@ def test_each_function_has_a_role_of_its_own(template: Template) -> None:
 
 
 def test_each_function_may_read_the_secrets_it_is_told_of_and_no_others(
-    template: Template,
+    synthesize: Synthesize,
 ) -> None:
+    # Names which a stage has only while it needs them, and which the roles always cover.
+    optional = (
+        "smokeTokenParameter=/{}/smoke-token",
+        "smokeOtherTokenParameter=/{}/smoke-other-token",
+    )
+    parameters = [name.format("task-api/staging") for name in optional]
+    template = json.loads(synthesize("staging", *parameters).read_text())
     roles = resources(template, "AWS::IAM::Role")
     for function in resources(template, "AWS::Lambda::Function").values():
         named = {
@@ -173,8 +180,8 @@ def test_every_setting_can_be_given(template: Template) -> None:
     assert wanted - NOT_OF_THE_STACK - given == {
         # Migrations alone use it, and they run elsewhere.
         "DATABASE_URL_UNPOOLED_PARAMETER",
-        # The schedule needs no secret to call, and signs its tokens or fetches them.
-        *("CRON_SECRET_PARAMETER", "SMOKE_TOKEN_PARAMETER", "SMOKE_OTHER_TOKEN_PARAMETER"),
+        # The schedule needs no secret to call.
+        "CRON_SECRET_PARAMETER",
     }
 
 

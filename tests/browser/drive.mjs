@@ -93,7 +93,7 @@ async function letNextTokenBeDead(page) {
     await setClock(0);
     await route.fulfill({ response });
   }, { times: 1 });
-  await page.evaluate(() => window.tasks.forgetToken());
+  await page.evaluate(() => window.forgetToken());
 }
 
 async function openForeignPage(context, host) {
@@ -185,7 +185,7 @@ try {
 
   await step("when the new token is refused too, the page gives up after that one more try", async () => {
     await setClock(-3600);
-    await page.evaluate(() => window.tasks.forgetToken());
+    await page.evaluate(() => window.forgetToken());
     await click(page, "Reload", "Reload: failed 401");
     assert.deepEqual(await toApi(page), [401, 401]);
     assert.equal(await forTokens(page), 2);

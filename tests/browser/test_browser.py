@@ -1,7 +1,6 @@
 """A real Chromium works with tasks across origins: the page, Better Auth's client, and our API."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,27 +9,10 @@ import pytest
 
 from dev.postgres import free_port
 from tests.better_auth.fixtures import NewDatabase, NewLog
-from tests.better_auth.servers import FixtureError, api, better_auth
+from tests.better_auth.servers import api, better_auth
+from tests.browser.chromium import find_chromium
 
 HERE = Path(__file__).parent
-
-
-def find_chromium() -> str:
-    """The path of Chromium; root on Debian gets it installed.
-
-    Raises FixtureError with what to type when there is none.
-    """
-    if path := os.environ.get("CHROMIUM") or shutil.which("chromium"):
-        return path
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        sys.stderr.write("Installing Chromium (apt-get) ...\n")
-        for arguments in (["update"], ["install", "--yes", "--no-install-recommends", "chromium"]):
-            command = ["apt-get", "--quiet", *arguments]
-            env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-            subprocess.run(command, env=env, capture_output=True, check=False)
-        if path := shutil.which("chromium"):
-            return path
-    raise FixtureError("Install Chromium (apt-get install chromium) or set CHROMIUM to its path.")
 
 
 @pytest.mark.parametrize("way", ["hs256-hook", "hs256-route", "eddsa"])

@@ -36,7 +36,7 @@ def client(api_url: str) -> Iterator[httpx2.Client]:
     # Idle connections end here first: one that the server closed would look like a fault.
     limits = httpx2.Limits(max_connections=100, keepalive_expiry=1)
     with httpx2.Client(
-        base_url=api_url, timeout=10, follow_redirects=False, limits=limits
+        base_url=api_url, timeout=30, follow_redirects=False, limits=limits
     ) as connected:
         yield connected
 

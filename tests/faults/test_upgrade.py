@@ -11,15 +11,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import NullPool, create_engine
 from starlette.testclient import TestClient
 
 import migrations
 from lib import database
-from lib.connection import connection_parameters
-from migrations.__main__ import configuration
+from migrations.__main__ import migrate
 from tests.conftest import StartApi, bearer
 from tests.databases import Database
 
@@ -81,17 +77,7 @@ def populated(fresh_database: Database) -> Database:
 
 
 def upgrade(database: Database, scripts: Path, revision: str) -> None:
-    engine = create_engine(
-        "postgresql+psycopg://",
-        connect_args=connection_parameters(database.admin_url),
-        poolclass=NullPool,
-    )
-    with engine.connect() as connection:
-        config: Config = configuration(connection)
-        config.set_main_option("script_location", str(scripts))
-        command.upgrade(config, revision)
-        connection.commit()
-    engine.dispose()
+    migrate(database.admin_url, scripts=str(scripts), revision=revision)
 
 
 class Traffic:
@@ -176,12 +162,15 @@ def await_quiet(populated: Database) -> None:
 def test_an_upgrade_that_waits_for_a_lock_makes_requests_wait_and_not_fail(
     populated: Database, scripts: Path, traffic: Traffic
 ) -> None:
-    """A report reads for seconds; the migration queues behind it, and everybody behind that."""
+    """A report reads for seconds; the migration queues behind it, and everybody behind that.
+
+    It steps back before they give up, and comes again.
+    """
     await_requests(traffic, 10)
     with psycopg.connect(populated.admin_url) as report, ThreadPoolExecutor(1) as thread:
         report.execute("SELECT count(*) FROM tasks")
         migration = thread.submit(upgrade, populated, scripts, "test2")
-        time.sleep(2)
+        time.sleep(5)
         report.rollback()
         migration.result(30)
     await_requests(traffic, 10)

@@ -1,6 +1,7 @@
 """Secrets that AWS keeps: found, missing, denied, rotated while warm, slow; and boto3 only then."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from moto import mock_aws
 from moto.core import set_initial_no_auth_action_count
 
 from lib.aws_secrets import SecretUnavailable, read_parameter
-from lib.settings import SECRET_LIFETIME, SettingsError, load_settings
+from lib.settings import SECRET_LIFETIME, Settings, SettingsError, load_settings
 
 FIRST, SECOND = "the-first-secret-0123456789abcdef", "the-second-secret-0123456789abcde"
 REGION = "eu-central-1"
@@ -33,10 +34,8 @@ def _aws(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
         yield
 
 
-def put_parameter(value: str) -> None:
-    boto3.client("ssm").put_parameter(
-        Name="/tasks/secret", Value=value, Type="SecureString", Overwrite=True
-    )
+def put_parameter(value: str, name: str = "/tasks/secret") -> None:
+    boto3.client("ssm").put_parameter(Name=name, Value=value, Type="SecureString", Overwrite=True)
 
 
 @pytest.fixture
@@ -94,6 +93,29 @@ def test_a_rotated_one_is_used_after_its_lifetime_and_not_asked_for_before() -> 
         assert load_settings().BETTER_AUTH_SECRET == FIRST
         clock.shift(2)
         assert load_settings().BETTER_AUTH_SECRET == SECOND
+
+
+def fresh_settings() -> Settings:
+    """Those of a function that starts now, beside this warm one."""
+    names = ("BETTER_AUTH_SECRET", "BETTER_AUTH_SECRET_PREVIOUS")
+    return Settings.model_validate(
+        {name: read_parameter(os.environ[f"{name}_PARAMETER"]) for name in names}
+    )
+
+
+@pytest.mark.usefixtures("parameter")
+def test_a_rotation_as_documented_refuses_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/aws.md: a function that read its secrets just before a step accepts what comes after."""
+    with time_machine.travel(1_800_000_000, tick=False) as clock:
+        put_parameter(FIRST, "/tasks/secret-previous")
+        monkeypatch.setenv("BETTER_AUTH_SECRET_PREVIOUS_PARAMETER", "/tasks/secret-previous")
+        just_before = load_settings().shared_secrets
+        put_parameter(SECOND)
+        assert FIRST in just_before
+        assert FIRST in fresh_settings().shared_secrets
+        clock.shift(SECRET_LIFETIME + 1)
+        # Whoever was read just before is read again: now the frontend may change.
+        assert load_settings().shared_secrets == [SECOND, FIRST]
 
 
 @pytest.mark.usefixtures("parameter")

@@ -27,14 +27,19 @@ def task(api: TestClient) -> str:
 def statements(task: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is sent to PostgreSQL from here on, without the claims that travel in front."""
     sent: list[str] = []
+    run: Any = DeadlineConnection.run
     execute: Any = DeadlineConnection.execute
 
-    def record(self: DeadlineConnection, query: str, *rest: object, **options: object) -> object:
-        if "set_config" not in query:
-            sent.append(query)
-        return execute(self, query, *rest, **options)
+    def record_run(self: DeadlineConnection, statements: list[tuple[str, object]]) -> object:
+        sent.extend(text for text, _ in statements if "set_config" not in text)
+        return run(self, statements)
 
-    monkeypatch.setattr(DeadlineConnection, "execute", record)
+    def record_execute(self: DeadlineConnection, query: str, *rest: object) -> object:
+        sent.append(query)
+        return execute(self, query, *rest)
+
+    monkeypatch.setattr(DeadlineConnection, "run", record_run)
+    monkeypatch.setattr(DeadlineConnection, "execute", record_execute)
     return sent
 
 

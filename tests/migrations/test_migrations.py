@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from lib import sql
@@ -42,7 +43,12 @@ def test_four_at_once_are_one_that_migrates(empty_database: Database) -> None:
     ]
     said = [process.communicate(timeout=120)[0] for process in processes]
     assert [process.returncode for process in processes] == [0] * 4, said
-    assert empty_database.query("SELECT version_num FROM alembic_version") == [("0001",)]
+    scripts = ScriptDirectory("migrations")
+    names = ", ".join(script.revision for script in reversed(list(scripts.walk_revisions())))
+    whole = f"Current revision: none; pending: {names}.\nIt is at the newest revision.\n"
+    assert any(words.endswith(whole) for words in said)
+    newest = scripts.get_current_head()
+    assert empty_database.query("SELECT version_num FROM alembic_version") == [(newest,)]
 
 
 def test_the_tables_and_the_migrations_agree(fresh_database: Database) -> None:
@@ -79,16 +85,24 @@ def test_a_users_table_with_other_ids_is_refused_in_a_sentence(empty_database: D
     assert empty_database.query("SELECT to_regclass('tasks')") == [(None,)]
 
 
-def test_the_pooled_host_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("postgresql://u:p@ep-x-pooler.eu.example/db", "Migrations need the direct URL"),
+        ("postgresql://u:p%zz@db.example/db", "The database URL cannot be read"),
+        ("postgresql://u:p@127.0.0.1:1/db", "Nothing was migrated: connection failed"),
+    ],
+)
+def test_a_url_that_cannot_work_is_refused_in_a_sentence(url: str, sentence: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "migrations"],
-        env={"DATABASE_URL": "postgresql://u:p@ep-x-pooler.eu.example/db"},
+        env={"DATABASE_URL": url},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("Migrations need the direct URL")
+    assert done.stderr.startswith(sentence)
 
 
 @pytest.mark.parametrize("sort", ["created_at", "updated_at", "title"])

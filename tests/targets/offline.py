@@ -36,17 +36,12 @@ DEVIATIONS = {
     r"test_after_all_that_the_server_answers_as_before": _UTF8,
     r"test_a_declared_type_that_is_none_is_refused\[.*": _OWN,
     r"test_encoded_and_empty_parts_of_a_path_never_reach_a_task\[/api/%(FF|ED|/|zz).*": _OWN,
-    r"test_a_malformed_request_id_is_replaced\[.*x7f.*": _OWN,
-    r"test_junk_as_if_none_match_answers_the_task_or_is_refused\[\\x7f\]": _OWN,
     r"test_an_odd_host_harms_nobody\[Host no name\]": _FORWARDED,
     r"test_an_odd_header_harms_nobody\[.*odd forwarding\]": _FORWARDED,
 }
 NOT_RUN = {
     r"test_.*(parallel|counter_under_if_match|among_changes).*": _CROWD,
     r"test_.*(?<!is_read_)(?<!sees_a_change_)at_once.*": _CROWD,
-    r"test_equal_titles_are_ordered_by_id": _CROWD,
-    r"test_the_order_is_total_and_the_same_each_time\[.*": _CROWD,
-    r"test_without_limit_the_whole_list_comes": _CROWD,
 }
 
 

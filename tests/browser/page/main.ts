@@ -1,6 +1,8 @@
 // A small to-do page for the browser test: it uses the files that docs/frontend.md shows, and nothing else.
+import { ApiError } from "../../better_auth/frontend/browser/lib/api-error";
 import { authClient } from "../../better_auth/frontend/browser/lib/auth-client";
 import * as tasks from "../../better_auth/frontend/browser/lib/tasks";
+import { forgetToken } from "../../better_auth/frontend/browser/lib/token";
 
 const find = <E extends HTMLElement>(selector: string) => document.querySelector(selector) as E;
 const list = find<HTMLUListElement>("#tasks");
@@ -14,7 +16,7 @@ async function run(name: string, action: () => Promise<void>): Promise<void> {
     await action();
     find("#message").textContent = `${name}: done`;
   } catch (error) {
-    const status = error instanceof tasks.ApiError ? ` ${error.status}` : "";
+    const status = error instanceof ApiError ? ` ${error.status}` : "";
     find("#message").textContent = `${name}: failed${status}: ${(error as Error).message}`;
   }
 }
@@ -58,14 +60,14 @@ async function enter(how: "sign-up" | "sign-in"): Promise<void> {
   const { data, error } =
     how === "sign-up" ? await authClient.signUp.email({ name, email, password }) : await authClient.signIn.email({ email, password });
   if (error) throw new Error(error.message);
-  tasks.forgetToken();
+  forgetToken();
   find("#who").textContent = data.user.email;
   await reload();
 }
 
 async function leave(): Promise<void> {
   await authClient.signOut();
-  tasks.forgetToken();
+  forgetToken();
   list.replaceChildren();
   find("#who").textContent = "Signed out";
 }
@@ -84,4 +86,4 @@ newTask.addEventListener("submit", (event) => {
 (newTask.elements.namedItem("reload") as HTMLElement).addEventListener("click", () => run("Reload", reload));
 
 // For what no person clicks: several calls at once.
-Object.assign(window, { tasks });
+Object.assign(window, { tasks, forgetToken });

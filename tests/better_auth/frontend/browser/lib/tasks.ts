@@ -1,5 +1,6 @@
-// lib/tasks.ts: the task API from the browser. The token stays in memory, never in localStorage.
-import { fetchToken } from "./fetch-token";
+// lib/tasks.ts: the task API from the browser, by hand.
+import { ApiError } from "./api-error";
+import { withToken } from "./token";
 
 const API = process.env.NEXT_PUBLIC_API_URL; // e.g. https://api.example.com, without a slash at the end
 
@@ -14,75 +15,20 @@ export type Task = {
 };
 export type NewTask = { title: string; description?: string | null; completed?: boolean };
 
-export class ApiError extends Error {
-  status: number;
-  retryAfter: number | null; // seconds
-
-  constructor(status: number, detail: string, retryAfter: number | null = null) {
-    super(detail);
-    this.status = status;
-    this.retryAfter = retryAfter;
-  }
-}
-
-type Token = { text: string; userId: string; refreshAt: number };
-let token: Token | null = null;
-let owner: string | null = null;
-let refresh: Promise<Token> | null = null;
-
-function readToken(text: string): Token {
-  const payload = (text.split(".")[1] ?? "").replace(/-/g, "+").replace(/_/g, "/");
-  const { sub, iat, exp } = JSON.parse(atob(payload));
-  // Only the difference counts: a wrong clock on this device does no harm.
-  const life = (exp - iat) * 1000;
-  return { text, userId: sub, refreshAt: Date.now() + Math.max(life - 30_000, life / 2) };
-}
-
-function currentToken(): Promise<Token> {
-  if (token && Date.now() < token.refreshAt) return Promise.resolve(token);
-  if (refresh) return refresh; // however many calls wait, one refresh is under way
-  const mine: Promise<Token> = fetchToken()
-    .then((text) => {
-      if (!text) throw new ApiError(401, "Sign in again.");
-      const fresh = readToken(text);
-      // Another tab may have signed in as somebody else: what one began must not land with the other.
-      if (owner && owner !== fresh.userId) throw new ApiError(401, "Another user signed in. Reload the page.");
-      if (refresh === mine) [token, owner] = [fresh, fresh.userId]; // not after forgetToken()
-      return fresh;
-    })
-    .finally(() => {
-      if (refresh === mine) refresh = null;
-    });
-  refresh = mine;
-  return mine;
-}
-
-/** Call it at sign-out and whenever somebody else signs in. */
-export function forgetToken(): void {
-  token = owner = refresh = null;
-}
-
 async function call(method: string, path: string, body?: unknown, more?: Record<string, string>): Promise<Response> {
-  const send = (by: Token) =>
-    fetch(`${API}/api/${encodeURIComponent(by.userId)}/tasks${path}`, {
+  const answer = await withToken(({ text, userId }) =>
+    fetch(`${API}/api/${encodeURIComponent(userId)}/tasks${path}`, {
       method,
       headers: {
-        authorization: `Bearer ${by.text}`,
+        authorization: `Bearer ${text}`,
         ...(body === undefined ? {} : { "content-type": "application/json" }),
         ...more,
       },
       body: body === undefined ? undefined : JSON.stringify(body),
-    });
-  const used = await currentToken();
-  let answer = await send(used);
-  if (answer.status === 401) {
-    // Expired, or its key is gone: one new token and exactly one more try. A 403 is never tried again.
-    if (token === used) token = null;
-    answer = await send(await currentToken());
-  }
+    }),
+  );
   if (answer.ok) return answer;
-  const { detail = answer.statusText } = await answer.json().catch(() => ({}));
-  throw new ApiError(answer.status, detail, Number(answer.headers.get("retry-after")) || null);
+  throw new ApiError(answer.status, await answer.json().catch(() => null), answer.headers);
 }
 
 export async function listTasks(query: Record<string, string> = {}): Promise<Task[]> {
@@ -101,11 +47,13 @@ export async function editTask(id: number, changes: Partial<NewTask>, etag?: str
 
 export async function getTask(id: number): Promise<{ task: Task; etag: string | null }> {
   const answer = await call("GET", `/${id}`);
-  return { task: await answer.json(), etag: answer.headers.get("etag") };
+  // Proxies that compress mark the tag as weak, and If-Match takes strong ones only.
+  return { task: await answer.json(), etag: answer.headers.get("etag")?.replace(/^W\//, "") ?? null };
 }
 
-export async function toggleTask(id: number): Promise<Task> {
-  return (await call("PATCH", `/${id}/complete`)).json();
+/** The same key again, after a lost answer, does not toggle back. */
+export async function toggleTask(id: number, key: string = crypto.randomUUID()): Promise<Task> {
+  return (await call("PATCH", `/${id}/complete`, undefined, { "idempotency-key": key })).json();
 }
 
 export async function deleteTask(id: number): Promise<void> {

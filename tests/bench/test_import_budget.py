@@ -1,0 +1,121 @@
+"""What each function may import until it has answered: named and counted, since seconds lie.
+
+FastAPI always imports `fastapi.openapi`, Pydantic's old version (`pydantic.v1`) and the
+OpenTelemetry API: they are counted here, and cannot be forbidden.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import bearer
+
+ROOT = Path(__file__).parents[2]
+
+# Never deployed, or of other deployments, or half a cold start for nothing. Powertools asks for
+# `botocore` itself, where it is installed, how old it is.
+FORBIDDEN_EVERYWHERE = {
+    "alembic", "aws_lambda_powertools.event_handler", "aws_lambda_powertools.utilities.parameters",
+    "bench", "boto3", "botocore.session", "cryptography", "dev", "dotenv", "email_validator",
+    "httpx", "httpx2", "lib.aws_secrets", "lib.jwks", "lib.statements", "lib.tables", "migrations",
+    "moto", "requests", "sqlalchemy", "sqlmodel", "tests", "uvicorn", "watchfiles",
+}  # fmt: skip
+DATABASE = {"lib.connection", "lib.database", "lib.sql", "lib.store", "psycopg"}
+TOKENS = {"jwt", "lib.auth", "lib.route"}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """`most` modules besides the standard library's, once it has answered `asked`.
+
+    Raise the number only together with the reason, in the commit that needs it.
+    """
+
+    asked: dict[str, int]
+    most: int
+    forbidden: set[str]
+
+
+BUDGETS = {
+    "docs": Budget({"/api/openapi.json": 200, "/api/docs": 200}, 260, DATABASE | TOKENS),
+    "health": Budget({"/api/health": 200}, 260, DATABASE | TOKENS),
+    "smoke": Budget({"/api/smoke": 401}, 280, DATABASE),
+    "tasks": Budget(
+        {"/api/somebody/tasks": 403, "/api/budget/tasks": 200}, 360, {"api.docs", "lib.smoke"}
+    ),
+}
+
+# A process like a deployed one. The packages of development are there, so that importing one is
+# noticed; cryptography is not, since HS256 deployments leave it out. No wait for the database ends
+# early, or a busy machine would decide what is imported.
+PROGRAM = """
+import importlib, json, math, sys
+
+class WithoutCryptography:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "cryptography":
+            raise ModuleNotFoundError(name, name="cryptography")
+
+sys.meta_path.insert(0, WithoutCryptography())
+before = set(sys.modules)
+function, paths, headers = json.loads(sys.argv[1])
+handler = importlib.import_module("api." + function).lambda_handler
+if database := sys.modules.get("lib.database"):
+    database.BUDGET = database.COLD_BUDGET = 600.0
+answered = {}
+for path in paths:
+    http = {"method": "GET", "path": path, "sourceIp": "192.0.2.1"}
+    event = {"version": "2.0", "requestContext": {"http": http}, "headers": headers, "body": ""}
+    answered[path] = handler(event, None)["statusCode"]
+print(json.dumps([answered, sorted(set(sys.modules) - before)]), file=sys.stderr)
+"""
+
+
+def test_every_function_has_a_budget() -> None:
+    assert {path.stem for path in (ROOT / "api").glob("*.py")} - {"__init__"} == set(BUDGETS)
+
+
+@pytest.mark.parametrize("function", BUDGETS)
+def test_a_function_imports_what_it_needs_and_no_more(
+    function: str, environment: dict[str, str]
+) -> None:
+    budget = BUDGETS[function]
+    headers = {name.lower(): value for name, value in bearer("budget").items()}
+    done = subprocess.run(
+        [sys.executable, "-s", "-c", PROGRAM, json.dumps([function, [*budget.asked], headers])],
+        cwd=ROOT,
+        env={
+            "PATH": os.defpath,
+            "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001",
+            "CRON_SECRET": "import-budget-0123456789",
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    answered, loaded = json.loads(done.stderr.splitlines()[-1])
+
+    assert answered == budget.asked, done.stdout
+    forbidden = FORBIDDEN_EVERYWHERE | budget.forbidden
+    assert [name for name in loaded if is_part_of(name, forbidden)] == []
+    counted = [name for name in loaded if not is_of_python(name)]
+    assert len(counted) <= budget.most, counted
+
+
+def is_part_of(module: str, packages: set[str]) -> bool:
+    return any(f"{module}.".startswith(f"{package}.") for package in packages)
+
+
+def is_of_python(module: str) -> bool:
+    """The standard library, and what C extensions register on the side."""
+    first = module.partition(".")[0]
+    return first in sys.stdlib_module_names or first.startswith(
+        ("_cython", "cython_runtime", "_sysconfigdata")
+    )

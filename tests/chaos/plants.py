@@ -1,0 +1,136 @@
+"""Bugs that the checker must find: each breaks the application in one way; never part of it."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+
+from api import tasks
+from lib import database, sql, store
+from lib.connection import connect
+from lib.database import Session
+from lib.errors import DatabaseUnavailable, TaskNotFound
+from lib.models import TaskUpdate
+
+PLANTS: dict[str, Callable[[], None]] = {}
+
+_unfinished: list[psycopg.Connection[Any]] = []
+
+
+def plant(name: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    def register(breaks: Callable[[], None]) -> Callable[[], None]:
+        PLANTS[name] = breaks
+        return breaks
+
+    return register
+
+
+def after_the_answer() -> None:
+    """What the planted "commit-after-the-answer" has left to do."""
+    while _unfinished:
+        connection = _unfinished.pop()
+        time.sleep(0.02)
+        connection.execute("COMMIT")
+        connection.close()
+
+
+@plant("if-match-ignored")
+def ignore_if_match() -> None:
+    tasks._versions = lambda _: None
+
+
+@plant("toggle-by-read-then-write")
+def toggle_by_read_then_write() -> None:
+    def complete(session: Session, owner: str, task_id: int, *_: Any) -> store.StoredTask:
+        before = store.get_task(session, owner, task_id)
+        wanted = TaskUpdate(completed='"completed":false' in before.json.replace(" ", ""))
+        return store.update_task(session, owner, task_id, wanted, None)
+
+    store.complete_task = complete
+
+
+@plant("key-ignored")
+def ignore_keys() -> None:
+    tasks._once = lambda *_: None
+
+
+@plant("blind-repeat")
+def repeat_blindly() -> None:
+    """Every write is taken for one that may be done twice."""
+    run = database.run
+
+    async def run_blindly(*arguments: Any, **options: Any) -> Any:
+        return await run(*arguments, **{**options, "repeatable": True})
+
+    database.run = run_blindly
+
+
+@plant("commit-after-the-answer")
+def commit_after_the_answer() -> None:
+    run = database.run
+
+    async def run_first(owner: str, work: Any, *arguments: Any, **options: Any) -> Any:
+        if not options.get("writes"):
+            return await run(owner, work, *arguments, **options)
+        settings = database.load_settings()
+        parameters = database.connection_parameters(settings.DATABASE_URL or "")
+        try:
+            connection = connect(parameters, time.monotonic() + 4)
+            connection.deadline = time.monotonic() + 4
+            connection.execute("BEGIN")
+            answer = work(Session(connection, owner), *arguments)
+        except psycopg.OperationalError as error:
+            raise DatabaseUnavailable(outcome_unknown=True) from error
+        _unfinished.append(connection)
+        if settings.platform != "lambda":
+            after_the_answer()
+        return answer
+
+    database.run = run_first
+
+
+@plant("error-answered-as-success")
+def answer_errors_as_success() -> None:
+    run = database.run
+
+    async def run_and_hope(owner: str, work: Any, *arguments: Any, **options: Any) -> Any:
+        try:
+            return await run(owner, work, *arguments, **options)
+        except DatabaseUnavailable:
+            if work is store.delete_task:
+                return None
+            raise
+
+    database.run = run_and_hope
+
+
+@plant("error-answered-as-not-found")
+def answer_errors_as_not_found() -> None:
+    run = database.run
+
+    async def run_or_deny(*arguments: Any, **options: Any) -> Any:
+        try:
+            return await run(*arguments, **options)
+        except DatabaseUnavailable as error:
+            raise TaskNotFound from error
+
+    database.run = run_or_deny
+
+
+@plant("nothing-was-changed-is-untrue")
+def claim_that_nothing_was_changed() -> None:
+    class Claim(DatabaseUnavailable):
+        def __init__(self, *, outcome_unknown: bool) -> None:
+            super().__init__(outcome_unknown=False)
+
+    database.DatabaseUnavailable = Claim
+
+
+# Row-level security alone would hold here: these serve as the owner of everything.
+PAST_ROW_SECURITY = {"owner-forgotten"}
+
+
+@plant("owner-forgotten")
+def forget_the_owner() -> None:
+    sql.GET = sql.GET.replace(" AND tasks.user_id = %(owner)s::VARCHAR", "")

@@ -1,0 +1,237 @@
+"""One run from start to verdict: sets the stage, lets clients and saboteur loose, asks the checker."""
+
+import asyncio
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+
+from dev import pgbouncer, postgres
+from dev.local_database import PASSWORD, ROLE
+from dev.pgbouncer import Pooler
+from tests.chaos import plan
+from tests.chaos.clients import SECRET, Client, Traffic, User, make_token
+from tests.chaos.fleet import Fleet, running_fleet
+from tests.chaos.ledger import KINDS, Ledger, Row, Violation, check
+from tests.chaos.plants import PAST_ROW_SECURITY
+from tests.chaos.saboteur import POOLER_SETTINGS, Saboteur, Target
+from tests.databases import Cluster, Database
+
+# A list takes 1,000 characters, a mark four of them at most, and nobody should come near.
+EDITS_OF_ONE_TASK = 100
+# What the last operations may take once the faults are over.
+GRACE = 20.0
+
+type Progress = Callable[[int, Ledger], None]
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of a run; `seconds` bounds it where the machine is slow."""
+
+    operations: int
+    clients: int
+    users: int
+    sandboxes: int
+    seconds: float
+    haste: float = 1.0
+    instance: bool = True
+
+
+FULL = Size(10_000, 200, 25, 40, seconds=200)
+QUICK = Size(1_000, 200, 25, 40, seconds=60, haste=2)
+# For the tests: few tasks, so that changes meet, and many faults.
+SHORT = Size(300, 60, 4, 16, seconds=12, haste=2)
+# For planted bugs: no more than it takes to find them.
+PLANTED = Size(240, 48, 3, 12, seconds=8, haste=2, instance=False)
+
+
+@dataclass
+class Result:
+    """`done` of the operations that were asked for; the rest was not begun in time."""
+
+    seed: int
+    size: Size
+    done: int = 0
+    calls: int = 0
+    seconds: float = 0.0
+    ledger: Ledger = field(default_factory=Ledger)
+    faults: Counter[str] = field(default_factory=Counter)
+    trouble: Counter[str] = field(default_factory=Counter)
+    violations: list[Violation] = field(default_factory=list)
+    log: str = ""
+
+    def count(self) -> dict[str, int]:
+        counted = Counter(violation.kind for violation in self.violations)
+        return {kind: counted[kind] for kind in KINDS}
+
+
+async def run(
+    cluster: Cluster,
+    seed: int,
+    size: Size,
+    *,
+    plant: str = "",
+    stops_at_once: bool = False,
+    progress: Progress = lambda _done, _ledger: None,
+) -> Result:
+    """Everything, on a new database of this cluster.
+
+    stops_at_once: at the first thing that a client sees to be wrong.
+    """
+    result = Result(seed, size)
+    began = time.monotonic()
+    async with stage(cluster, size.sandboxes, plant=plant, instance=size.instance) as scene:
+        users = make_users(scene.database, size)
+        ledger = result.ledger
+        for user in users:
+            for task in (user.toggled, user.toggled_once):
+                ledger.toggles[task] = []
+            for task in user.edited:
+                ledger.edits[task] = []
+        end = time.monotonic() + size.seconds
+        traffic = Traffic(
+            seed, scene.fleet, users, ledger, end + min(GRACE, size.seconds), size.haste
+        )
+        traffic.stop = lambda: time.monotonic() > end or (stops_at_once and bool(ledger.seen))
+        saboteur = Saboteur(scene.target, seed, haste=size.haste)
+        if not size.instance:
+            saboteur.streams = tuple(set(plan.STREAMS) - {"instance"})
+        plans = plan.operations(seed, size.operations, size.clients)
+        try:
+            async with saboteur.at_work():
+                await _work(traffic, plans, progress)
+            await scene.fleet.settle()
+            await _quiet(scene.database)
+        finally:
+            saboteur.close()
+        result.violations = check(ledger, *_contents(scene.database))
+        result.log = scene.log()
+    result.done, result.calls, result.trouble = traffic.done, traffic.calls, traffic.trouble
+    result.faults = saboteur.done
+    result.seconds = time.monotonic() - began
+    return result
+
+
+async def _work(traffic: Traffic, plans: list[list[plan.Operation]], progress: Progress) -> None:
+    async def watch() -> None:
+        while True:
+            await asyncio.sleep(0.5)
+            progress(traffic.done, traffic.ledger)
+
+    watching = asyncio.create_task(watch())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for number, operations in enumerate(plans):
+                group.create_task(Client(traffic, number, operations).work())
+    finally:
+        watching.cancel()
+    progress(traffic.done, traffic.ledger)
+
+
+@dataclass
+class Stage:
+    """A database behind a pooler, and the processes that serve it."""
+
+    database: Database
+    fleet: Fleet
+    target: Target
+    folder: Path
+
+    def log(self) -> str:
+        """What the processes said: errors only."""
+        return (self.folder / "log").read_text(errors="replace")
+
+
+@asynccontextmanager
+async def stage(
+    cluster: Cluster,
+    sandboxes: int,
+    *,
+    plant: str = "",
+    module: str = "api.tasks",
+    instance: bool = True,
+) -> AsyncGenerator[Stage]:
+    """Set it up for a module with a `lambda_handler`, and an `app` if an instance is wanted.
+
+    Others than ours serve past row-level security, of which they know nothing.
+    """
+    ours = module == "api.tasks"
+    with (
+        tempfile.TemporaryDirectory(prefix="chaos-") as name,
+        cluster.clone() as database,
+        _pooler(cluster, Path(name) / "pooler") as pooler,
+        (Path(name) / "log").open("wb") as log,
+    ):
+        past_security = plant in PAST_ROW_SECURITY or not ours
+        user, password = ("postgres", cluster.password) if past_security else (ROLE, PASSWORD)
+        environment = {
+            "DATABASE_URL": pooler.url(database.name, user=user, password=password),
+            "BETTER_AUTH_SECRET": SECRET,
+            "CORS_ORIGINS": "https://app.example.com",
+            "LOG_LEVEL": "ERROR",
+        }
+        async with running_fleet(
+            module, environment, log, sandboxes=sandboxes, plant=plant, instance=instance
+        ) as fleet:
+            admin = cluster.url("postgres")
+            folder = Path(name) / "pooler"
+            target = Target(database.name, database.admin_url, admin, pooler, folder, fleet)
+            yield Stage(database, fleet, target, Path(name))
+
+
+def _pooler(cluster: Cluster, folder: Path):  # noqa: ANN202 - a context manager of dev.pgbouncer
+    return pgbouncer.running(
+        postgres.Server(cluster.port, "", 0, Path()),
+        users={ROLE: PASSWORD, "postgres": cluster.password},
+        folder=folder,
+        tls=False,
+        settings=POOLER_SETTINGS,
+    )
+
+
+def make_users(database: Database, size: Size) -> list[User]:
+    """With the tasks that their clients share."""
+    edits = size.operations * plan.MIX["edit"] // sum(plan.MIX.values())
+    lists = 1 + edits // size.users // EDITS_OF_ONE_TASK
+    users = []
+    with psycopg.connect(database.admin_url, autocommit=True) as admin:
+        for number in range(size.users):
+            name = f"user-{number}-of-chaos"
+            admin.execute(
+                "INSERT INTO users (id, name, email) VALUES (%s, %s, %s)",
+                [name, name, f"{name}@example.com"],
+            )
+            titles = [f"{name} shares {n}" for n in range(2 + lists)]
+            ids = [
+                task_id
+                for title in titles
+                for (task_id,) in admin.execute(
+                    "INSERT INTO tasks (user_id, title) VALUES (%s, %s) RETURNING id",
+                    [name, title],
+                )
+            ]
+            users.append(User(name, make_token(name), ids[0], ids[1], ids[2:]))
+    return users
+
+
+async def _quiet(database: Database) -> None:
+    """Return when the database has nothing left to do of what it was sent."""
+    busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND state <> 'idle'"
+    give_up = time.monotonic() + 30
+    while database.query(busy, database.name) != [(1,)]:  # this query itself
+        assert time.monotonic() < give_up, "the database does not come to rest"
+        await asyncio.sleep(0.05)
+
+
+def _contents(database: Database) -> tuple[list[Row], list[tuple[str, int]]]:
+    rows = database.query(
+        "SELECT id, user_id, title, coalesce(description, ''), completed, version FROM tasks"
+    )
+    keys = database.query("SELECT key, task_id FROM idempotency_keys")
+    return [Row(*row) for row in rows], [(key, task_id) for key, task_id in keys]

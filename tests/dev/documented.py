@@ -1,0 +1,56 @@
+"""The commands that README.md and CONTRIBUTING.md tell people to type, and the tests that do."""
+
+import ast
+import re
+import shlex
+from functools import cache
+
+from dev.serve import ROOT
+
+PAGES = ("README.md", "CONTRIBUTING.md")
+FENCED = re.compile(r"^```sh\n(.*?)^```$", re.M | re.S)
+INLINE = re.compile(r"`(make(?: [^`]+)?)`")
+
+
+@cache
+def documented_commands() -> set[str]:
+    """Every line of every sh block, and every `make ...` in a sentence.
+
+    `URL=...` is short for a value that the page shows elsewhere.
+    """
+    found: set[str] = set()
+    for page in PAGES:
+        text = (ROOT / page).read_text()
+        for block in FENCED.findall(text):
+            found |= set(block.splitlines())
+        prose = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
+        found |= {" ".join(command.split()) for command in INLINE.findall(prose)}
+    short = {command for command in found if command.endswith("=...")}
+    assert all(any(long.startswith(one[:-3]) for long in found - short) for one in short), short
+    return found - short
+
+
+def documented(command: str, **variables: str) -> list[str]:
+    """The words of a command that a page shows; `variables` replace its make variables."""
+    assert command in documented_commands(), f"neither page shows {command}"
+    words = shlex.split(command)
+    for name, value in variables.items():
+        [place] = [number for number, word in enumerate(words) if word.startswith(f"{name}=")]
+        words[place] = f"{name}={value}"
+    return words
+
+
+def executed_commands() -> set[str]:
+    """What the tests give to `documented`, and the blocks of which tests run every line."""
+    executed: set[str] = set()
+    for file in sorted((ROOT / "tests/contributor").glob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            match node:
+                case ast.Call(ast.Name("documented"), [ast.Constant(str(command))]):
+                    executed.add(command)
+    # Run as they stand: the five steps, and by tests/frontend what the README says of the API.
+    for page, title in (("CONTRIBUTING.md", "Add an endpoint group"), ("README.md", "The API")):
+        section = (ROOT / page).read_text().partition(f"## {title}\n")[2]
+        for block in FENCED.findall(section.partition("\n## ")[0]):
+            executed |= set(block.splitlines())
+    return executed

@@ -1,0 +1,1 @@
+"""What frontend developers copy from the documentation, run against the real API."""
