@@ -50,8 +50,10 @@ def summary(figures: Figures) -> str:
             value = figures[what, OURS.name]
             ratio = value / figures[what, FLOOR.name]
             said.append(name.format(f"{value / 1e9:.2f}" if "{} G" in name else f"{ratio:.2f}"))
-    against = figures["warm list cpu", OURS.name] / figures["warm list cpu", HONO.name]
-    said.append(f"CPU of a warm list {against:.2f} of hono's")
+    for what, name in (("instructions", "instructions"), ("cpu", "CPU")):
+        if (f"warm list {what}", HONO.name) in figures:
+            ours, hono = (figures[f"warm list {what}", p.name] for p in (OURS, HONO))
+            said.append(f"{name} of a warm list {ours / hono:.2f} of hono's")
     return f"{'; '.join(said)}."
 
 

@@ -124,6 +124,11 @@ class Settings(BaseModel):
         return "lambda" if self.AWS_LAMBDA_RUNTIME_API else "local"
 
     @property
+    def largest_answer(self) -> int | None:
+        """The bytes of a body that the platform sends at most; beyond them clients get its 500."""
+        return {"lambda": 6 * 1024 * 1024 - 16 * 1024, "vercel": 4_500_000}.get(self.platform)
+
+    @property
     def shared_secrets(self) -> list[str]:
         """The HS256 secrets that are accepted, the current one first."""
         return [s for s in (self.BETTER_AUTH_SECRET, self.BETTER_AUTH_SECRET_PREVIOUS) if s]

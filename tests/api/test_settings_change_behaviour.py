@@ -158,3 +158,26 @@ def test_where_better_auth_keeps_its_users_no_row_is_made_for_a_deleted_one(
     answer = api.post("/api/eve/tasks", json={"title": "x"}, headers=eve | headers)
     assert answer.status_code == 403
     assert fresh_database.query("SELECT count(*) FROM users") == [(0,)]
+
+
+def test_a_list_that_the_platform_would_drop_is_refused_in_a_sentence(
+    start_api: StartApi, database: Database
+) -> None:
+    database.query("INSERT INTO users (id, name, email) VALUES ('long', 'n', 'long@x.example')")
+    database.query(
+        """INSERT INTO tasks (user_id, title, description)
+        SELECT 'long', repeat('"', 200), repeat('x', 1000) FROM generate_series(1, 3500)"""
+    )
+    headers = bearer("long")
+    whole = start_api().get("/api/long/tasks", headers=headers)
+    assert len(whole.json()) == 3500
+    on_lambda = start_api(AWS_LAMBDA_RUNTIME_API="127.0.0.1:1")
+    answer = on_lambda.get("/api/long/tasks", headers=headers)
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == (
+        "query.limit: this list is too long to be sent whole: ask for pages"
+    )
+    assert len(on_lambda.get("/api/long/tasks?limit=100", headers=headers).json()) == 100
+    # As many tasks, and sent: what counts is the bytes.
+    database.query("UPDATE tasks SET title = repeat('x', 200) WHERE user_id = 'long'")
+    assert on_lambda.get("/api/long/tasks", headers=headers).status_code == 200

@@ -97,8 +97,8 @@ def journey(seed: int, operation: int, call: int) -> Journey:
 STREAMS = {
     "backends": (0.1, {"kill a backend": 1}, (0, 0)),
     "pooler": (
-        4.0,
-        {"pause the pooler": 2, "cut off the pooler": 1, "kill the pooler": 3},
+        3.0,
+        {"pause the pooler": 2, "cut off the pooler": 3, "kill the pooler": 3},
         (0.1, 1.5),
     ),
     "freezer": (0.4, {"freeze a sandbox": 1}, (0.2, 3)),

@@ -25,7 +25,7 @@ from tests.databases import Cluster, Database
 # A list takes 1,000 characters, a mark four of them at most, and nobody should come near.
 EDITS_OF_ONE_TASK = 100
 # What the last operations may take once the faults are over.
-GRACE = 30.0
+GRACE = 20.0
 
 type Progress = Callable[[int, Ledger], None]
 
@@ -40,10 +40,15 @@ class Size:
     sandboxes: int
     seconds: float
     haste: float = 1.0
+    instance: bool = True
 
 
-FULL = Size(10_000, 200, 25, 40, 200)
-QUICK = Size(1_000, 200, 25, 40, 30, haste=2)
+FULL = Size(10_000, 200, 25, 40, seconds=200)
+QUICK = Size(1_000, 200, 25, 40, seconds=60, haste=2)
+# For the tests: few tasks, so that changes meet, and many faults.
+SHORT = Size(300, 60, 4, 16, seconds=12, haste=2)
+# For planted bugs: no more than it takes to find them.
+PLANTED = Size(240, 48, 3, 12, seconds=8, haste=2, instance=False)
 
 
 @dataclass
@@ -81,7 +86,7 @@ async def run(
     """
     result = Result(seed, size)
     began = time.monotonic()
-    async with stage(cluster, size.sandboxes, plant=plant) as scene:
+    async with stage(cluster, size.sandboxes, plant=plant, instance=size.instance) as scene:
         users = make_users(scene.database, size)
         ledger = result.ledger
         for user in users:
@@ -90,9 +95,13 @@ async def run(
             for task in user.edited:
                 ledger.edits[task] = []
         end = time.monotonic() + size.seconds
-        traffic = Traffic(seed, scene.fleet, users, ledger, give_up_at=end + GRACE)
+        traffic = Traffic(
+            seed, scene.fleet, users, ledger, end + min(GRACE, size.seconds), size.haste
+        )
         traffic.stop = lambda: time.monotonic() > end or (stops_at_once and bool(ledger.seen))
         saboteur = Saboteur(scene.target, seed, haste=size.haste)
+        if not size.instance:
+            saboteur.streams = tuple(set(plan.STREAMS) - {"instance"})
         plans = plan.operations(seed, size.operations, size.clients)
         try:
             async with saboteur.at_work():
@@ -171,7 +180,8 @@ async def stage(
             module, environment, log, sandboxes=sandboxes, plant=plant, instance=instance
         ) as fleet:
             admin = cluster.url("postgres")
-            target = Target(database.name, admin, pooler, Path(name) / "pooler", fleet)
+            folder = Path(name) / "pooler"
+            target = Target(database.name, database.admin_url, admin, pooler, folder, fleet)
             yield Stage(database, fleet, target, Path(name))
 
 

@@ -20,15 +20,20 @@ from tests.chaos import plan
 from tests.chaos.fleet import Fleet, Prey
 from tests.chaos.plan import Fault
 
+OURSELVES = "saboteur"
+# How long writes gather before the pooler dies, below their lock timeout; and then to commit.
+CROWD_SECONDS = 0.25
+
 # Like Neon's, but the pooler forgets a failed login sooner than in 15 seconds: the run goes on.
 POOLER_SETTINGS = {"server_login_retry": "1", "default_pool_size": "10"}
 
 
 @dataclass
 class Target:
-    """What can be broken. `admin_url`: of another database of the same server."""
+    """What can be broken. `admin_url` is of another database of the same server."""
 
     database: str
+    admin_url_of_database: str
     admin_url: str
     pooler: Pooler
     folder: Path
@@ -42,29 +47,28 @@ class Saboteur:
     target: Target
     seed: int
     streams: tuple[str, ...] = tuple(plan.STREAMS)
-    # How many times as often as planned: short runs are rougher.
+    # How many times as fast as planned all this goes: short runs are rougher.
     haste: float = 1.0
     done: Counter[str] = field(default_factory=Counter)
     _frozen: set[asyncio.Task[None]] = field(default_factory=set)
     _restarted: subprocess.Popen[bytes] | None = None
-    _pooler_is_dead: bool = False
+    _over: asyncio.Event = field(default_factory=asyncio.Event)
     _admin: psycopg.AsyncConnection[Any] | None = None
 
     @asynccontextmanager
     async def at_work(self) -> AsyncGenerator[None]:
         """Break things for the length of the `with`; then all is whole again."""
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._follow(stream)) for stream in self.streams]
+            for stream in self.streams:
+                group.create_task(self._follow(stream))
             try:
                 yield
             finally:
-                for task in tasks:
-                    task.cancel()
+                self._over.set()
         # A frozen one thaws when its task is cancelled.
         for task in self._frozen:
             task.cancel()
         await asyncio.gather(*self._frozen, return_exceptions=True)
-        await self._restore_pooler()
         if self._admin:
             await self._admin.close()
 
@@ -75,26 +79,28 @@ class Saboteur:
 
     async def _follow(self, stream: str) -> None:
         for fault in plan.faults(self.seed, stream):
-            await asyncio.sleep(fault.pause / self.haste)
-            with contextlib.suppress(psycopg.OperationalError):
-                if await self._commit(fault):
-                    self.done[fault.what] += 1
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), fault.pause / self.haste)
+                return
+            if await self._commit(fault):
+                self.done[fault.what] += 1
 
     async def _commit(self, fault: Fault) -> bool:
         """Whether there was something to break."""
+        seconds = fault.seconds / self.haste
         fleet, instance = self.target.fleet, self.target.fleet.instance
         sandbox = fleet.sandboxes[fault.target % len(fleet.sandboxes)]
         match fault.what:
             case "kill a backend":
                 return await self._kill_backend(fault.target)
             case "pause the pooler":
-                await self._pause_pooler(fault.seconds)
+                await self._pause_pooler(seconds)
             case "cut off the pooler":
-                await self._console("KILL {}", fault.seconds, "RESUME {}")
+                await self._cut_off_pooler()
             case "kill the pooler":
-                await self._kill_pooler(fault)
+                await self._kill_pooler(seconds)
             case "freeze a sandbox":
-                return sandbox.alive and self._freeze(sandbox, fault.seconds)
+                return sandbox.alive and self._freeze(sandbox, seconds)
             case "kill a sandbox":
                 sandbox = next((prey for prey in self._shuffled(fault) if prey.busy), sandbox)
                 if not sandbox.alive:
@@ -102,7 +108,7 @@ class Saboteur:
                 sandbox.kill()
             case "freeze the instance":
                 assert instance
-                self._freeze(instance, fault.seconds)
+                self._freeze(instance, seconds)
             case "kill the instance":
                 assert instance
                 instance.kill()
@@ -123,21 +129,18 @@ class Saboteur:
     async def _kill_backend(self, salt: int) -> bool:
         """One that is at work, if there is one."""
         statement = (
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = %s AND application_name <> %s"
             " ORDER BY state = 'idle', md5(pid::text || %s) LIMIT 1"
         )
         if self._admin is None:
-            self._admin = await self._connect(self.target.admin_url)
-        cursor = await self._admin.execute(statement, [self.target.database, str(salt)])
-        return bool(await cursor.fetchall())
-
-    @staticmethod
-    async def _connect(url: str) -> psycopg.AsyncConnection[Any]:
-        return await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=5)
+            self._admin = await _connect(self.target.admin_url)
+        values = [self.target.database, OURSELVES, str(salt)]
+        return bool(await (await self._admin.execute(statement, values)).fetchall())
 
     async def _console(self, *steps: str | float) -> None:
         """Commands to the pooler, and pauses in seconds."""
-        async with await self._connect(self.target.pooler.admin_url) as console:
+        async with await _connect(self.target.pooler.admin_url) as console:
             for step in steps:
                 if isinstance(step, str):
                     await console.execute(step.format(self.target.database).encode())
@@ -145,31 +148,49 @@ class Saboteur:
                     await asyncio.sleep(step)
 
     async def _pause_pooler(self, seconds: float) -> None:
-        await self._console("PAUSE {}", seconds, "RESUME {}")
+        async with await _connect(self.target.pooler.admin_url) as console:
+            # Without waiting for its answer, which comes when the last transaction has ended, and
+            # after a RESUME never.
+            console.pgconn.send_query(f"PAUSE {self.target.database}".encode())
+            console.pgconn.flush()
+            await asyncio.sleep(seconds)
+            await self._console("RESUME {}")
+            console.pgconn.finish()
 
-    async def _kill_pooler(self, fault: Fault) -> None:
-        """At the worst moment: a crowd has just been let through, and no answer gets back.
+    async def _cut_off_pooler(self) -> None:
+        """Every connection through it breaks in the middle of a write, and new ones work at once."""
+        async with self._crowd_of_writes():
+            try:
+                await self._console("KILL {}", "RESUME {}")
+            except psycopg.OperationalError:
+                # PgBouncer 1.24.1 itself breaks when it kills a connection that is closing.
+                self.done["the pooler crashed"] += 1
+                await self._restart_pooler()
 
-        What PostgreSQL was handed by then, it commits.
-        """
-        await self._console("PAUSE {}", 0.2, "RESUME {}")
-        await asyncio.sleep(fault.target % 4 / 1000)
-        pid = self._restarted.pid if self._restarted else self.target.pooler.pid
-        os.kill(pid, signal.SIGSTOP)
-        try:
-            await asyncio.sleep(0.05)
-        finally:
-            os.kill(pid, signal.SIGKILL)
-            self._pooler_is_dead = True
-        await asyncio.sleep(fault.seconds / 2)
+    async def _kill_pooler(self, seconds: float) -> None:
+        async with self._crowd_of_writes():
+            pid = self._restarted.pid if self._restarted else self.target.pooler.pid
+            os.kill(pid, signal.SIGSTOP)
+        await asyncio.sleep(CROWD_SECONDS)
+        os.kill(pid, signal.SIGKILL)
+        await asyncio.sleep(seconds / 2)
         await self._restart_pooler()
+
+    @asynccontextmanager
+    async def _crowd_of_writes(self) -> AsyncGenerator[None]:
+        """The worst moment: PostgreSQL has writes in hand, which it finishes behind the `with`."""
+        async with await _connect(self.target.admin_url_of_database) as holder:
+            await holder.execute("BEGIN")
+            await holder.execute("LOCK TABLE tasks IN EXCLUSIVE MODE")
+            await asyncio.sleep(CROWD_SECONDS)
+            yield
+            await holder.execute("COMMIT")
 
     async def _restart_pooler(self) -> None:
         """On the same port, as its configuration says."""
         if self._restarted:
             self._restarted.wait()
         self._restarted = pgbouncer._start(pgbouncer.binary(), self.target.folder)
-        self._pooler_is_dead = False
         while self._restarted.poll() is None:
             with contextlib.suppress(psycopg.OperationalError):
                 await self._console()
@@ -177,8 +198,8 @@ class Saboteur:
             await asyncio.sleep(0.02)
         raise RuntimeError(f"PgBouncer did not start again: {pgbouncer._log(self.target.folder)}")
 
-    async def _restore_pooler(self) -> None:
-        if self._pooler_is_dead:
-            await self._restart_pooler()
-        with contextlib.suppress(psycopg.Error):  # it may not be paused
-            await self._console("RESUME {}")
+
+async def _connect(url: str) -> psycopg.AsyncConnection[Any]:
+    return await psycopg.AsyncConnection.connect(
+        url, autocommit=True, connect_timeout=10, application_name=OURSELVES
+    )

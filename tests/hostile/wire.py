@@ -1,6 +1,7 @@
 """Requests byte by byte on one kept connection, with any path and any headers; knows no API."""
 
 import http.client
+import re
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
@@ -68,3 +69,21 @@ class Wire:
     def close(self) -> None:
         if self._connection:
             self._connection.close()
+
+
+def exchange(url: str, request: bytes, patience: float) -> list[int]:
+    """Send these bytes on a connection of their own; gives the status of every answer that came.
+
+    Nothing may come: the server closes what it cannot read, or waits for more for `patience`
+    seconds.
+    """
+    address, received = urlsplit(url), b""
+    place = (address.hostname or "", address.port or 80)
+    with socket.create_connection(place, timeout=patience) as connection:
+        # A server may close in the middle of what it refuses to read.
+        with suppress(OSError):
+            connection.sendall(request)
+        with suppress(OSError):
+            while block := connection.recv(65536):
+                received += block
+    return [int(status) for status in re.findall(rb"HTTP/1\.[01] (\d{3})", received)]

@@ -1,0 +1,31 @@
+"""A short run finds nothing wrong, and everything that was made wrong on purpose."""
+
+import asyncio
+
+import pytest
+
+from tests.chaos import plan, plants
+from tests.chaos.ledger import Change, Creation, Ledger, Row, check
+from tests.chaos.run import SHORT, run
+from tests.databases import Cluster
+
+SEED = 7
+
+
+def test_nothing_is_lost_and_nothing_doubled(cluster: Cluster) -> None:
+    result = asyncio.run(run(cluster, SEED, SHORT))
+    assert result.violations == [], result.log
+    assert result.done > 100
+    assert result.faults["kill a backend"]
+    assert result.faults["kill a sandbox"]
+    assert result.trouble["the answer was lost"]
+
+
+@pytest.mark.parametrize("name", sorted(plants.PLANTS))
+def test_a_planted_bug_is_found(cluster: Cluster, name: str) -> None:
+    # The seeds are tries: when faults meet a request is not in the plan.
+    for seed in range(5):
+        result = asyncio.run(run(cluster, seed, SHORT, plant=name, stops_at_once=True))
+        if result.violations:
+            return
+    pytest.fail("the checker saw nothing wrong")
