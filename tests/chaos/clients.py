@@ -247,7 +247,9 @@ class Turn:
         counted = Counter(row["id"] for row in rows)
         for creation, _ in self._mine:
             if counted[creation.task_id] != 1:
-                self._accuse(LOST, f"{creation.title!r} is listed {counted[creation.task_id]} times")
+                self._accuse(
+                    LOST, f"{creation.title!r} is listed {counted[creation.task_id]} times"
+                )
         for creation in self._gone:
             if counted[creation.task_id]:
                 self._accuse(LOST, f"{creation.title!r} was deleted, and is listed")
@@ -256,17 +258,18 @@ class Turn:
         self._ledger.reads += 1
         others = [user for user in self._traffic.users if user is not self._user]
         choice = self._operation.choice * len(others)
-        other, door = others[int(choice)], int(choice % 1 * 7)
-        task = f"/{other.toggled}"
-        method, path, body, owner, expected = [
-            ("GET", task, None, None, 404),
-            ("PUT", task, {"title": "stolen"}, None, 404),
+        other = others[int(choice)]
+        task, stolen = f"/{other.toggled}", {"title": "stolen"}
+        doors: list[tuple[str, str, Any, User | None, int]] = [
+            *[("GET", task, None, None, 404)] * 3,
+            ("PUT", task, stolen, None, 404),
             ("PATCH", f"{task}/complete", None, None, 404),
             ("DELETE", task, None, None, 404),
             ("GET", "", None, other, 403),
             ("GET", task, None, other, 403),
-            ("POST", "", {"title": "stolen"}, other, 403),
-        ][door]
+            ("POST", "", stolen, other, 403),
+        ]
+        method, path, body, owner, expected = doors[int(choice % 1 * len(doors))]
 
         async def ask() -> Reply:
             return await self._call(method, path, body=body, owner=owner)
@@ -320,7 +323,9 @@ class Turn:
     def _either(self, one: Reply, other: Reply) -> Reply:
         if one.says == other.says == DONE and one.body != other.body:
             self._accuse(DOUBLED, f"at once: {one.body} and {other.body}")
-        return min(one, other, key=lambda reply: (DONE, REFUSED, NOT_DONE, NOT_KNOWN).index(reply.says))
+        return min(
+            one, other, key=lambda reply: (DONE, REFUSED, NOT_DONE, NOT_KNOWN).index(reply.says)
+        )
 
     def _gives_up(self, reply: Reply) -> bool:
         return self._exhausted() or (self._operation.gives_up and reply.says == NOT_KNOWN)
@@ -361,7 +366,11 @@ class Turn:
         way = plan.journey(traffic.seed, self._operation.number, self._calls)
         self._calls += 1
         traffic.calls += 1
-        send = traffic.fleet.call if way.to_instance and traffic.fleet.instance else traffic.fleet.invoke
+        send = (
+            traffic.fleet.call
+            if way.to_instance and traffic.fleet.instance
+            else traffic.fleet.invoke
+        )
         try:
             answer = await send(request, way.patience)
             if way.answer_lost:
@@ -394,9 +403,7 @@ class Turn:
     def _expect(self, reply: Reply, status: int) -> bool:
         if reply.status == status:
             return True
-        self._accuse(
-            WRONG, f"{self._operation.kind} was answered {reply.status}: {reply.body}"
-        )
+        self._accuse(WRONG, f"{self._operation.kind} was answered {reply.status}: {reply.body}")
         return False
 
     def _accuse(self, kind: str, text: str) -> None:
