@@ -158,7 +158,7 @@ class Saboteur:
             console.pgconn.finish()
 
     async def _cut_off_pooler(self) -> None:
-        """Every connection through it breaks in the middle of a write, and new ones work at once."""
+        """Every connection through it breaks in mid-write, and new ones work at once."""
         async with self._crowd_of_writes():
             try:
                 await self._console("KILL {}", "RESUME {}")
