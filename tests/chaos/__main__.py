@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import dataclasses
 import random
 import sys
 import tempfile
@@ -73,10 +74,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
     parser.add_argument("--quick", action="store_true", help="1,000 operations")
+    parser.add_argument("--seconds", type=float, help="begin no operation after so long")
     parser.add_argument("--plant", choices=sorted(plants.PLANTS), default="", help="add a bug")
     parser.add_argument("--availability", type=int, choices=(0, 1), help="default: unless quick")
     options = parser.parse_args()
     size = QUICK if options.quick else FULL
+    if options.seconds:
+        size = dataclasses.replace(size, seconds=options.seconds)
     say(
         f"Seed {options.seed}: {size.operations:,} operations by {size.clients} clients of "
         f"{size.users} users, {size.sandboxes} sandboxes and a busy instance behind PgBouncer."
