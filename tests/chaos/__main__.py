@@ -98,10 +98,15 @@ def main() -> None:
             say(f"\nAvailability at {RATE:.0f} requests a second:")
             for line in table(asyncio.run(measure(cluster, options.seed, seconds, say))):
                 say(line)
-    wrong = len(result.violations)
-    verdict = f"{wrong:,} VIOLATIONS" if wrong else "nothing lost, nothing doubled"
-    say(f"\nchaos: {result.done:,} operations, seed {result.seed}: {verdict}")
-    sys.exit(bool(result.violations))
+    wrong, proves_little = len(result.violations), result.proves_little()
+    verdict = "nothing lost, nothing doubled"
+    if wrong or proves_little:
+        verdict = f"{wrong:,} VIOLATIONS" if wrong else "TOO FEW WRITES WERE ACKNOWLEDGED"
+    number = f"{result.done:,}"
+    if result.done < size.operations:
+        number += f" of {size.operations:,} (the time was up)"
+    say(f"\nchaos: {number} operations, seed {result.seed}: {verdict}")
+    sys.exit(bool(wrong or proves_little))
 
 
 if __name__ == "__main__":
@@ -109,3 +114,5 @@ if __name__ == "__main__":
         main()
     except PgBouncerError as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("\nInterrupted.")
