@@ -83,7 +83,7 @@ noscript { display: block; padding: 2rem; }
 .swagger-ui textarea.body-param__text { min-height: 9rem; }
 .swagger-ui table.headers td { color: inherit; font-weight: 400; padding: 2px 1rem 2px 0; }
 .swagger-ui table.headers td.header-col:first-child { white-space: nowrap; }
-.swagger-ui table tbody tr td:first-of-type { min-width: 7rem; }
+.swagger-ui table tbody tr td:first-of-type { min-width: 10rem; }
 .swagger-ui .responses-table tbody tr td:first-of-type { min-width: 3rem; }
 .swagger-ui .parameters-col_description input { max-width: 100%; }
 

@@ -42,7 +42,7 @@ def test_people_work_with_their_tasks_in_a_browser(
                 },
                 capture_output=True,
                 text=True,
-                timeout=180,
+                timeout=600,
                 check=False,
             )
     with capsys.disabled():

@@ -38,7 +38,7 @@ def test_every_operation_runs_in_the_interactive_documentation(
         },
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=600,
         check=False,
     )
     with capsys.disabled():

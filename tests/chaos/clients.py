@@ -258,17 +258,18 @@ class Turn:
         self._ledger.reads += 1
         others = [user for user in self._traffic.users if user is not self._user]
         choice = self._operation.choice * len(others)
-        other, door = others[int(choice)], int(choice % 1 * 7)
-        task = f"/{other.toggled}"
-        method, path, body, owner, expected = [
-            ("GET", task, None, None, 404),
-            ("PUT", task, {"title": "stolen"}, None, 404),
+        other = others[int(choice)]
+        task, stolen = f"/{other.toggled}", {"title": "stolen"}
+        doors: list[tuple[str, str, Any, User | None, int]] = [
+            *[("GET", task, None, None, 404)] * 3,
+            ("PUT", task, stolen, None, 404),
             ("PATCH", f"{task}/complete", None, None, 404),
             ("DELETE", task, None, None, 404),
             ("GET", "", None, other, 403),
             ("GET", task, None, other, 403),
-            ("POST", "", {"title": "stolen"}, other, 403),
-        ][door]
+            ("POST", "", stolen, other, 403),
+        ]
+        method, path, body, owner, expected = doors[int(choice % 1 * len(doors))]
 
         async def ask() -> Reply:
             return await self._call(method, path, body=body, owner=owner)

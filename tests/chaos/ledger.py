@@ -109,19 +109,20 @@ def _check_creation(asked: Creation, rows: list[Row]) -> list[Violation]:
     what, number = f"the task {asked.title!r}", len(rows)
     if number > 1:
         return [Violation(DOUBLED, f"{what} is there {number} times")]
-    if asked.outcome == "unchanged":
-        return [Violation(WRONG, f"{what} is there, though nothing was changed")] if rows else []
+    found = []
     if rows and rows[0].user != asked.user:
-        return [Violation(FOREIGN, f"{what} belongs to {rows[0].user}")]
-    if asked.outcome == "unknown":
-        return []
-    if asked.deleted == "done":
-        return [Violation(LOST, f"{what} is there, though it was deleted")] if rows else []
-    if not rows:
-        return [] if asked.deleted == "unknown" else [Violation(LOST, f"{what} is not there")]
-    if rows[0].id != asked.task_id:
-        return [Violation(DOUBLED, f"{what} is {rows[0].id}, and was {asked.task_id}")]
-    return []
+        found.append(Violation(FOREIGN, f"{what} belongs to {rows[0].user}"))
+    if asked.outcome == "unchanged" and rows:
+        found.append(Violation(WRONG, f"{what} is there, though nothing was changed"))
+    if asked.outcome != "done":
+        return found
+    if rows and asked.deleted == "done":
+        found.append(Violation(LOST, f"{what} is there, though it was deleted"))
+    if rows and rows[0].id != asked.task_id:
+        found.append(Violation(DOUBLED, f"{what} is {rows[0].id}, and was {asked.task_id}"))
+    if not rows and asked.deleted in (None, "unchanged"):
+        found.append(Violation(LOST, f"{what} is not there"))
+    return found
 
 
 def _check_versions(what: str, changes: list[Change], applied: int) -> list[Violation]:

@@ -1,7 +1,10 @@
 """Bugs that the checker must find: each breaks the application in one way; never part of it."""
 
+import contextlib
+import json
 import time
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import psycopg
@@ -26,33 +29,45 @@ def plant(name: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
     return register
 
 
-def after_the_answer() -> None:
-    """What the planted "commit-after-the-answer" has left to do."""
+def replace(module: ModuleType, name: str, value: Any) -> None:
+    """For good: the process with the bug in it ends with the run."""
+    assert hasattr(module, name)
+    setattr(module, name, value)
+
+
+def wake_up() -> None:
+    """A sandbox stands still from an answer to the next event: so does what it left to do."""
     while _unfinished:
         connection = _unfinished.pop()
-        time.sleep(0.02)
-        connection.execute("COMMIT")
+        with contextlib.suppress(psycopg.OperationalError):
+            connection.execute("COMMIT")
         connection.close()
 
 
 @plant("if-match-ignored")
 def ignore_if_match() -> None:
-    tasks._versions = lambda _: None
+    replace(tasks, "_versions", lambda _: None)
 
 
 @plant("toggle-by-read-then-write")
 def toggle_by_read_then_write() -> None:
-    def complete(session: Session, owner: str, task_id: int, *_: Any) -> store.StoredTask:
-        before = store.get_task(session, owner, task_id)
-        wanted = TaskUpdate(completed='"completed":false' in before.json.replace(" ", ""))
-        return store.update_task(session, owner, task_id, wanted, None)
+    complete_task = store.complete_task
 
-    store.complete_task = complete
+    def complete(
+        session: Session, owner: str, task_id: int, wanted: Any, versions: Any, once: Any
+    ) -> store.StoredTask:
+        if once:
+            return complete_task(session, owner, task_id, wanted, versions, once)
+        before = store.get_task(session, owner, task_id)
+        opposite = TaskUpdate(completed=not json.loads(before.json)["completed"])
+        return store.update_task(session, owner, task_id, opposite, None)
+
+    replace(store, "complete_task", complete)
 
 
 @plant("key-ignored")
 def ignore_keys() -> None:
-    tasks._once = lambda *_: None
+    replace(tasks, "_once", lambda *_: None)
 
 
 @plant("blind-repeat")
@@ -63,7 +78,7 @@ def repeat_blindly() -> None:
     async def run_blindly(*arguments: Any, **options: Any) -> Any:
         return await run(*arguments, **{**options, "repeatable": True})
 
-    database.run = run_blindly
+    replace(database, "run", run_blindly)
 
 
 @plant("commit-after-the-answer")
@@ -84,10 +99,10 @@ def commit_after_the_answer() -> None:
             raise DatabaseUnavailable(outcome_unknown=True) from error
         _unfinished.append(connection)
         if settings.platform != "lambda":
-            after_the_answer()
+            wake_up()
         return answer
 
-    database.run = run_first
+    replace(database, "run", run_first)
 
 
 @plant("error-answered-as-success")
@@ -102,7 +117,7 @@ def answer_errors_as_success() -> None:
                 return None
             raise
 
-    database.run = run_and_hope
+    replace(database, "run", run_and_hope)
 
 
 @plant("error-answered-as-not-found")
@@ -115,7 +130,7 @@ def answer_errors_as_not_found() -> None:
         except DatabaseUnavailable as error:
             raise TaskNotFound from error
 
-    database.run = run_or_deny
+    replace(database, "run", run_or_deny)
 
 
 @plant("nothing-was-changed-is-untrue")
@@ -124,7 +139,7 @@ def claim_that_nothing_was_changed() -> None:
         def __init__(self, *, outcome_unknown: bool) -> None:
             super().__init__(outcome_unknown=False)
 
-    database.DatabaseUnavailable = Claim
+    replace(database, "DatabaseUnavailable", Claim)
 
 
 # Row-level security alone would hold here: these serve as the owner of everything.
@@ -133,4 +148,4 @@ PAST_ROW_SECURITY = {"owner-forgotten"}
 
 @plant("owner-forgotten")
 def forget_the_owner() -> None:
-    sql.GET = sql.GET.replace(" AND tasks.user_id = %(owner)s::VARCHAR", "")
+    replace(sql, "GET", sql.GET.replace(" AND tasks.user_id = %(owner)s::VARCHAR", ""))

@@ -88,10 +88,10 @@ def serve_events(link: socket.socket, module: ModuleType) -> None:
     asyncio.set_event_loop(lambda_module._runner.get_loop())
     with contextlib.suppress(ConnectionError), link.makefile("rwb") as stream:
         while line := stream.readline():
+            plants.wake_up()
             answer = module.lambda_handler(json.loads(line), None)
             stream.write(json.dumps(answer).encode() + b"\n")
             stream.flush()
-            plants.after_the_answer()
 
 
 if __name__ == "__main__":

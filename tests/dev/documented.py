@@ -14,7 +14,7 @@ INLINE = re.compile(r"`(make(?: [^`]+)?)`")
 
 @cache
 def documented_commands() -> set[str]:
-    """Every line of every sh block, and every `make ...` in a sentence.
+    """Every sh block, by lines if all are make's, and every `make ...` in a sentence.
 
     `URL=...` is short for a value that the page shows elsewhere.
     """
@@ -22,7 +22,8 @@ def documented_commands() -> set[str]:
     for page in PAGES:
         text = (ROOT / page).read_text()
         for block in FENCED.findall(text):
-            found |= set(block.splitlines())
+            lines = block.splitlines()
+            found |= set(lines) if all(line.startswith("make") for line in lines) else {block}
         prose = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
         found |= {" ".join(command.split()) for command in INLINE.findall(prose)}
     short = {command for command in found if command.endswith("=...")}
@@ -40,17 +41,23 @@ def documented(command: str, **variables: str) -> list[str]:
     return words
 
 
+def documented_script(beginning: str) -> str:
+    """The sh block that begins so."""
+    [script] = [one for one in documented_commands() if "\n" in one and one.startswith(beginning)]
+    return script
+
+
 def executed_commands() -> set[str]:
-    """What the tests give to `documented`, and the blocks of which tests run every line."""
+    """What the tests ask for here, and the blocks of the five steps, which one of them applies."""
     executed: set[str] = set()
     for file in sorted((ROOT / "tests/contributor").glob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
             match node:
                 case ast.Call(ast.Name("documented"), [ast.Constant(str(command))]):
                     executed.add(command)
-    # Run as they stand: the five steps, and by tests/frontend what the README says of the API.
-    for page, title in (("CONTRIBUTING.md", "Add an endpoint group"), ("README.md", "The API")):
-        section = (ROOT / page).read_text().partition(f"## {title}\n")[2]
-        for block in FENCED.findall(section.partition("\n## ")[0]):
-            executed |= set(block.splitlines())
+                case ast.Call(ast.Name("documented_script"), [ast.Constant(str(beginning))]):
+                    executed.add(documented_script(beginning))
+    steps = (ROOT / "CONTRIBUTING.md").read_text().partition("## Add an endpoint group\n")[2]
+    for block in FENCED.findall(steps.partition("\n## ")[0]):
+        executed |= set(block.splitlines())
     return executed

@@ -1,5 +1,6 @@
 """The typed client that docs/frontend.md has people generate, compiled and used against the API."""
 
+import json
 import os
 import re
 import shlex
@@ -16,6 +17,7 @@ import pytest
 from dev.postgres import free_port
 from tests.better_auth.servers import HERE as BETTER_AUTH
 from tests.better_auth.servers import ROOT, install_packages
+from tests.browser.chromium import find_chromium
 from tests.conftest import SECRET
 from tests.targets.local import serve
 
@@ -47,7 +49,7 @@ def frontend(base_url: str) -> Iterator[Path]:
         for file in ("api-error.ts", "token.ts"):
             shutil.copy(BETTER_AUTH / "frontend" / "browser" / "lib" / file, folder / "lib")
         shutil.copy(HERE / "fetch-token.ts", folder / "lib")
-        for file in ("main.ts", "tsconfig.json"):
+        for file in ("main.ts", "page.ts", "tsconfig.json"):
             shutil.copy(HERE / file, folder)
         [documented] = COMMAND.findall(DOCUMENT)
         command = shlex.split(documented.replace("https://api.example.com", base_url))
@@ -74,13 +76,34 @@ def test_generated_client_and_its_use_are_sound(frontend: Path, packages: Path) 
     assert checked.returncode == 0, checked.stdout
 
 
-def test_generated_client_works_against_the_api(frontend: Path, base_url: str) -> None:
+def bundle(frontend: Path, entry: str, *options: str) -> None:
     esbuild = str(BETTER_AUTH / "node_modules" / ".bin" / "esbuild")
-    bundled = run(
-        [esbuild, "main.ts", "--bundle", "--platform=node", "--format=esm", "--outfile=main.mjs"],
-        frontend,
-    )
+    bundled = run([esbuild, entry, "--bundle", "--format=esm", *options], frontend)
     assert bundled.returncode == 0, bundled.stderr
+
+
+def test_generated_client_works_in_a_browser_across_origins(
+    frontend: Path, environment: dict[str, str]
+) -> None:
+    now, port = int(time.time()), free_port()
+    token = jwt.encode({"sub": f"{USER} in a browser", "iat": now, "exp": now + 900}, SECRET)
+    with serve({**environment, "CORS_ORIGINS": f"http://127.0.0.1:{port}"}) as api_url:
+        variables = {"NEXT_PUBLIC_API_URL": api_url, "TOKENS": token}
+        defined = [f"--define:process.env.{k}={json.dumps(v)}" for k, v in variables.items()]
+        bundle(frontend, "page.ts", "--outfile=page.js", *defined)
+        driven = run(
+            ["node", str(HERE / "browser.mjs")],
+            frontend,
+            PORT=str(port),
+            API_URL=api_url,
+            CHROMIUM=find_chromium(),
+        )
+    assert driven.returncode == 0, driven.stdout + driven.stderr
+    assert driven.stdout.endswith("done\n")
+
+
+def test_generated_client_works_against_the_api(frontend: Path, base_url: str) -> None:
+    bundle(frontend, "main.ts", "--platform=node", "--outfile=main.mjs")
     now = int(time.time())
     good = {"sub": USER, "iat": now, "exp": now + 900}
     tokens = [

@@ -74,7 +74,8 @@ def test_example_of_an_error_is_the_answer(
 ) -> None:
     me = f"u-{uuid.uuid4().hex}"
     task_id = send(base_url, "create_task", user=me).json()["id"]
-    answer = send(base_url, operation_id, **{"user": me, "token_of": me, "task_id": task_id, **how})
+    request: dict[str, Any] = {"user": me, "token_of": me, "task_id": task_id, **how}
+    answer = send(base_url, operation_id, **request)
     content = OPERATIONS[operation_id][2]["responses"][status]["content"]["application/json"]
     assert str(answer.status_code) == status
     assert answer.json() == content["example"]

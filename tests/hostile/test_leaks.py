@@ -84,7 +84,7 @@ PLANTS: list[tuple[Plant, Provocation, Door, str]] = [
     (log_the_headers, provocations.ordinary_requests, "asgi", "token in log line"),
     (log_the_headers, provocations.keys_and_tags_that_do_not_fit, "lambda", "key in log line"),
     (log_the_text_of_errors, provocations.statements_that_fail, "asgi", "title in log line"),
-    (log_with_a_traceback, provocations.statements_that_fail, "lambda", "title in log line"),
+    (log_with_a_traceback, provocations.statements_that_fail, "lambda", "title in log record"),
     (log_the_text_of_errors, provocations.errors_that_nobody_expected, "lambda", "exception in"),
     (answer_with_the_error, provocations.errors_that_nobody_expected, "asgi", "exception in error"),
     (answer_with_the_error, provocations.errors_that_nobody_expected, "lambda", "exception in"),

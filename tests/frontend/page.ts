@@ -1,0 +1,18 @@
+// What the browser test has a page do with the files that docs/frontend.md shows.
+import { readTask, saveTask } from "./lib/edit";
+import { readPage } from "./lib/pages";
+import { addTask, toggleTask } from "./lib/repeat";
+
+async function work(): Promise<unknown[]> {
+  const [first] = await Promise.all(Array.from({ length: 21 }, (_, number) => addTask(`Task ${number}`)));
+  if (!first) throw new Error("Nothing was added.");
+  const mine = await readTask(first.id);
+  const results = [await saveTask(await readTask(first.id), { title: "Theirs" }), await saveTask(mine, { title: "Mine" })];
+  const toggled = await toggleTask(first.id);
+  await toggleTask(first.id);
+  const page = await readPage();
+  const rest = await readPage(page.next);
+  return [...results.map((result) => Object.keys(result)[0]), toggled.completed, page.tasks.length, rest.tasks.length, rest.next ?? "end"];
+}
+
+Object.assign(window, { work });
