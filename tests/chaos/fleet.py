@@ -230,9 +230,15 @@ class Fleet:
         return Answer(raw["statusCode"], raw.get("headers", {}), _content(raw.get("body")))
 
     async def settle(self) -> None:
-        """Return when every call has ended, those that nobody waits for too."""
+        """Return when every call has ended, those that nobody waits for too, and nobody serves.
+
+        What a sandbox wanted to do after its answer never happens: no event wakes it again.
+        """
         while self._running:
             await asyncio.wait(set(self._running))
+        for sandbox in self.sandboxes:
+            if sandbox.alive:
+                sandbox.kill()
         if self.instance:
             await self.instance.stop()
 
