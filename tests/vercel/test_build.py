@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from dev import vercel_build
+from dev.app import GROUPS
 from tests.vercel.conftest import MakeTree
 
-FUNCTIONS = ["api/docs", "api/health", "api/smoke", "api/tasks"]
+FUNCTIONS = sorted(group.__name__.replace(".", "/") for group in GROUPS)
 UNCHECKED_HASH = 1  # The flags of a .pyc that Python runs without looking at its source.
 
 
