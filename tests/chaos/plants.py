@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import random
 import time
 from collections.abc import Callable
 from types import ModuleType
@@ -110,6 +111,9 @@ def answer_errors_as_success() -> None:
     run = database.run
 
     async def run_and_hope(owner: str, work: Any, *arguments: Any, **options: Any) -> Any:
+        # The faults of a short run meet few deletes, so that some of these errors are made here.
+        if work is store.delete_task and random.random() < 0.1:
+            return None
         try:
             return await run(owner, work, *arguments, **options)
         except DatabaseUnavailable:
