@@ -21,9 +21,12 @@ FOLDER = Path(__file__).parent
 
 
 def main() -> None:
-    quick = os.environ.get("BENCH") == "quick"
+    name = os.environ.get("BENCH", "")
+    if name not in measure.EFFORTS:
+        sys.exit(f"BENCH is {name!r}: leave it out, or say quick.")
+    quick = bool(name)
     try:
-        figures, valgrind = run(measure.QUICK if quick else measure.FULL)
+        figures, valgrind = run(measure.EFFORTS[name])
     except (CannotPrepare, Unfair, PostgresError) as error:
         sys.exit(str(error))
     markdown = report.markdown(figures, machine(valgrind), quick=quick)

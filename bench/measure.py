@@ -51,6 +51,13 @@ QUICK = Effort(
     counted=(FLOOR, OURS), counted_warm=("list",), counted_cold=("unauthorized",),
     counted_requests=20,
 )  # fmt: skip
+# Whether it works at all: its figures say nothing.
+TRIAL = Effort(
+    sizes=(10,), started=PARTNERS, cold_starts=1, warm_up=2, rounds=1, requests=2,
+    server_rounds=1, server_seconds=0.2,
+    counted=(), counted_warm=(), counted_cold=(), counted_requests=1,
+)  # fmt: skip
+EFFORTS = {"": FULL, "quick": QUICK, "trial": TRIAL}
 
 # (what, partner's name) -> number: CPU and waiting in seconds, instructions as such, memory in MB.
 type Figures = dict[tuple[str, str], float]

@@ -23,7 +23,3 @@ test-aws: .venv/ready node_modules/.ready ## Test the zip in Lambda's own runtim
 	@$(PYTHON) -m pytest -q -n 2 -m verify tests/aws
 	@$(PYTHON) -m pytest -q -n 2 tests/contract --target lambda_runtime -p tests.targets.deviations
 	@$(PYTHON) -m pytest -q -n 2 tests/contract --target offline -p tests.targets.deviations
-
-.PHONY: figures-aws
-figures-aws: .venv/ready node_modules/.ready ## Measure the zip and the start of each function
-	@$(PYTHON) -m tests.aws.figures

@@ -144,5 +144,5 @@ def start_api(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> G
 
 def bearer(user_id: str, **claims: object) -> dict[str, str]:
     """The headers of a request by this user."""
-    payload = {"sub": user_id, "exp": int(time.time()) + 3600, **claims}
+    payload = {"sub": user_id, "exp": int(time.time()) + 300, **claims}
     return {"Authorization": f"Bearer {jwt.encode(payload, SECRET)}"}

@@ -46,3 +46,10 @@ def test_all_tests_begin_with_one_command(copy: WorkingCopy) -> None:
     said = copy.run(*documented("make verify"), PYTEST_ADDOPTS=found)
     for stage in ("contract on offline", "contract on vercel_runtime", "real components"):
         assert f"{stage} ..." in said
+
+
+def test_the_benchmark_runs(copy: WorkingCopy) -> None:
+    """As short as can be, for its figures are not what is tested."""
+    said = copy.run(*documented("make bench"), BENCH="trial")
+    assert "| **this API** |" in said
+    assert "| hono + pg on Node |" in said
