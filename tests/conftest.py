@@ -35,6 +35,9 @@ SECRET = "contract-suite-secret-0123456789abcdef"
 for name in Settings.model_fields:
     os.environ.pop(name, None)
 os.environ.pop("SSL_CERT_FILE", None)
+# Or every make that a test types would speak as one that another make has called.
+for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+    os.environ.pop(name, None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

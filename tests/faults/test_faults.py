@@ -11,15 +11,15 @@ from tests.databases import Cluster
 from tests.faults.catalogue import CASES, Case
 from tests.faults.lab import Lab, Volley, laboratory
 
-TOLERANCE = 0.3
+TOLERANCE = 0.5
 
 
 @pytest.fixture(autouse=True)
 def _short_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "BUDGET", 1.2)
-    monkeypatch.setattr(database, "COLD_BUDGET", 1.8)
-    monkeypatch.setattr(database, "LOCK_TIMEOUT", 0.4)
-    monkeypatch.setattr(connection, "UNACKNOWLEDGED", 400)
+    monkeypatch.setattr(database, "BUDGET", 2.4)
+    monkeypatch.setattr(database, "COLD_BUDGET", 3.6)
+    monkeypatch.setattr(database, "LOCK_TIMEOUT", 0.8)
+    monkeypatch.setattr(connection, "UNACKNOWLEDGED", 800)
 
 
 @pytest.fixture(scope="module")
