@@ -53,9 +53,9 @@ class DeadlineConnection(psycopg.Connection[tuple[Any, ...]]):
         """Run statements as one transaction, in one flight: the rows of each, none if it has none.
 
         psycopg's `pipeline()` writes and waits for each statement by itself: with it a request
-        takes 188 k instructions and nine system calls more. PostgresQuery is private to psycopg, whose
-        version is pinned. Raises psycopg.Error; unless it is one
-        of a statement, the connection is of no more use.
+        takes 188 k instructions and nine system calls more. PostgresQuery is private to psycopg,
+        whose version is pinned. Raises psycopg.Error; unless it is one of a statement, the
+        connection is of no more use.
         """
         transformers = [Transformer(self) for _ in statements]
         queries = [PostgresQuery(transformer) for transformer in transformers]
