@@ -6,7 +6,7 @@ from hashlib import sha256
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 
 from lib import database, store
 from lib.app import create_app
@@ -23,7 +23,7 @@ from lib.models import (
     TaskQuery,
     TaskUpdate,
 )
-from lib.route import CALLERS_ERRORS, WITH_BODY, CallersRoute, CurrentCaller, read_query
+from lib.route import CALLERS_ERRORS, WITH_BODY, CallersRoute, CurrentCaller
 from lib.settings import load_settings
 from lib.store import Account, Once, StoredTask
 
@@ -60,13 +60,14 @@ router = APIRouter(
 
 
 @router.get("", response_model=list[Task], response_description="The tasks")
-async def list_tasks(request: Request, caller: CurrentCaller) -> Response:
+async def list_tasks(
+    request: Request, caller: CurrentCaller, query: Annotated[TaskQuery, Query()]
+) -> Response:
     """List your tasks.
 
     Without `limit` the whole list comes. With it come pages: follow `rel="next"` of the `Link`
     header until there is none.
     """
-    query = read_query(request, TaskQuery)
     if query.cursor is not None and query.limit is None:
         raise InvalidInput("a cursor needs a limit", location=("query", "limit"), kind="missing")
     of_list = json.dumps([caller.id, query.status, query.sort, query.order, query.q])

@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from api import docs
 from dev.app import GROUPS
 from lib import errors
-from lib.models import Task, TaskQuery
+from lib.models import Task
 from lib.route import CallersRoute
 
 DESCRIPTION = """Tasks of a to-do application. Every task route wants a Better Auth token:
@@ -29,8 +29,6 @@ USER_ID = {
     "description": "The user of the token: its `sub`.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
 }
-
-QUERIES = {"list_tasks": TaskQuery}
 
 # What can be done with the task of an answer, and where its path and headers come from.
 OF_TASK = {"user_id": "$response.body#/user_id", "task_id": "$response.body#/id"}
@@ -111,7 +109,7 @@ def document() -> dict[str, Any]:
         if isinstance(route, CallersRoute):
             route.openapi_extra = {
                 "security": [{"bearer": []}],
-                "parameters": [USER_ID, *query_parameters(route.name)],
+                "parameters": [USER_ID],
             }
     spec = get_openapi(
         title="Task API",
@@ -207,17 +205,6 @@ def without_titles(part: Any) -> Any:
             if not (name == "title" and isinstance(value, str) and "version" not in part)
         }
     return [without_titles(each) for each in part] if isinstance(part, list) else part
-
-
-def query_parameters(operation: str) -> list[dict[str, Any]]:
-    """What the route reads by `read_query`, unseen by FastAPI."""
-    if operation not in QUERIES:
-        return []
-    fields = QUERIES[operation].model_json_schema()["properties"]
-    return [
-        {"name": name, "in": "query", "required": False, "schema": schema}
-        for name, schema in fields.items()
-    ]
 
 
 def main() -> None:
