@@ -22,10 +22,9 @@ from lib.connection import (
     Rows,
     Statement,
     connect,
-    connection_parameters,
     has_news,
-    is_neon,
 )
+from lib.database_url import connection_parameters, is_neon
 from lib.errors import DatabaseUnavailable
 from lib.log import log_notice
 from lib.settings import Settings, load_settings, require

@@ -2,9 +2,7 @@
 secrets come from.
 """
 
-import json
 import os
-import re
 import sys
 import time
 from collections.abc import Mapping
@@ -13,7 +11,16 @@ from hashlib import sha256
 from importlib.util import find_spec
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from lib.setting_types import (
+    BaseUrl,
+    HttpUrl,
+    JsonWebKeys,
+    Origins,
+    PostgresUrl,
+    PreviewOrigin,
+)
 
 # What .env.example ships. Anybody can read it, so no deployment may use it.
 EXAMPLE_SECRET = "an-example-secret-for-local-use-only-0123456789"  # noqa: S105
@@ -35,45 +42,6 @@ class SettingsError(Exception):
     """The environment cannot work: one sentence per fault, each naming its variable."""
 
 
-def _postgres_url(value: str) -> str:
-    url = re.sub(r"^postgres(ql)?(\+psycopg)?://", "postgresql://", value)
-    if not url.startswith("postgresql://"):
-        raise ValueError("must be a postgresql:// URL")
-    return url
-
-
-def _origins(value: str) -> list[str]:
-    origins = [origin.strip().rstrip("/") for origin in value.split(",") if origin.strip()]
-    for origin in origins:
-        if not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:\d+)?", origin):
-            raise ValueError(
-                f"holds {origin!r}, which is no exact origin like https://app.example.com"
-            )
-    return origins
-
-
-def _preview_origin(value: str) -> str:
-    # Vercel names previews project-hash-team.vercel.app. The hash is the only free part and has no
-    # hyphen, so no preview of another project or team fits. A stranger may still name a project so
-    # that its own address does: hence not in production.
-    if not re.fullmatch(r"https://[a-z0-9][a-z0-9-]*-\*-[a-z0-9][a-z0-9-]*\.vercel\.app", value):
-        raise ValueError("must look like https://project-*-team.vercel.app, with one star")
-    return re.escape(value).replace(r"\*", "[a-z0-9]+")
-
-
-def _json_web_keys(value: str) -> str:
-    try:
-        keys = json.loads(value)["keys"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        keys = None
-    if not isinstance(keys, list) or not keys:
-        raise ValueError('must be a JSON Web Key Set, {"keys": [...]}, with at least one key')
-    return value
-
-
-PostgresUrl = Annotated[str, BeforeValidator(_postgres_url)]
-
-
 class Settings(BaseModel):
     """What the environment says. Lengths are in bytes, durations in seconds."""
 
@@ -93,25 +61,23 @@ class Settings(BaseModel):
     BETTER_AUTH_SECRET: str | None = Field(default=None, repr=False)
     BETTER_AUTH_SECRET_PREVIOUS: str | None = Field(default=None, repr=False)
     JWT_ALGORITHM: Literal["HS256", "EdDSA", "ES256", "RS256"] = "HS256"
-    JWKS_URL: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+(/\S*)?$")] | None = None
-    JWKS: Annotated[str, BeforeValidator(_json_web_keys)] | None = None
+    JWKS_URL: HttpUrl | None = None
+    JWKS: JsonWebKeys | None = None
     JWT_ISSUER: str | None = None
     JWT_AUDIENCE: str | None = None
     JWT_MAX_LIFETIME: Annotated[int, Field(ge=60)] | None = None
 
-    CORS_ORIGINS: Annotated[list[str], BeforeValidator(_origins)] = []
-    CORS_PREVIEW_ORIGIN: Annotated[str, BeforeValidator(_preview_origin)] | None = None
+    CORS_ORIGINS: Origins = []
+    CORS_PREVIEW_ORIGIN: PreviewOrigin | None = None
     CORS_ALLOW_CREDENTIALS: bool = False
 
     PROVISION_USERS: bool = True
     DOCS_ENABLED: bool = True
     CRON_SECRET: Annotated[str, Field(min_length=16)] | None = Field(default=None, repr=False)
-    SMOKE_BASE_URL: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$")] | None = (
-        None
-    )
+    SMOKE_BASE_URL: BaseUrl | None = None
     SMOKE_TOKEN: str | None = Field(default=None, repr=False)
     SMOKE_OTHER_TOKEN: str | None = Field(default=None, repr=False)
-    SMOKE_TOKEN_URL: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+(/\S*)?$")] | None = None
+    SMOKE_TOKEN_URL: HttpUrl | None = None
     VERCEL_AUTOMATION_BYPASS_SECRET: str | None = Field(default=None, repr=False)
     POWERTOOLS_METRICS_NAMESPACE: str = "task-api"
     LOG_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"

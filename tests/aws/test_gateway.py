@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote
 
 import pytest
 
-from lib.smoke import OTHER_USER, USER
+from lib.smoke_users import OTHER_USER, USER
 from tests.aws.conftest import EVENTS, event_names
 from tests.aws.gateway import (
     FunctionFailed,

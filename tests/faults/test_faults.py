@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lib import connection, database
+from lib import database, database_url
 from tests.conftest import StartApi
 from tests.databases import Cluster
 from tests.faults.catalogue import CASES, Case
@@ -19,7 +19,7 @@ def _short_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "BUDGET", 2.4)
     monkeypatch.setattr(database, "COLD_BUDGET", 3.6)
     monkeypatch.setattr(database, "LOCK_TIMEOUT", 0.8)
-    monkeypatch.setattr(connection, "UNACKNOWLEDGED", 800)
+    monkeypatch.setattr(database_url, "UNACKNOWLEDGED", 800)
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,9 @@ from dev.certificate import write_certificate
 from dev.local_database import PASSWORD, ROLE
 from dev.pgbouncer import Pooler
 from lib import database
-from lib.connection import NotConnected, connect, connection_parameters
+from lib.connection import NotConnected, connect
 from lib.database import Pool, Session
+from lib.database_url import connection_parameters
 from tests.conftest import StartApi, bearer
 from tests.databases import Cluster, Database
 from tests.lib.test_database import listen_to_the_log

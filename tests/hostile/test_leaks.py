@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
-from lib import app, aws_secrets, log
+from lib import answers, app, aws_secrets, boundary, log
 from lib.database import close
 from tests.databases import Database
 from tests.hostile import provocations
@@ -43,13 +43,13 @@ def test_no_canary_is_heard(
 
 
 def log_the_headers(patch: pytest.MonkeyPatch) -> None:
-    usual = app._log_request
+    usual = boundary._log_request
 
     def with_headers(scope: Any, *rest: Any) -> None:
         log.log_notice("request", headers=[str(header) for header in scope["headers"]])
         usual(scope, *rest)
 
-    patch.setattr(app, "_log_request", with_headers)
+    patch.setattr(boundary, "_log_request", with_headers)
 
 
 def log_the_text_of_errors(patch: pytest.MonkeyPatch) -> None:
@@ -62,13 +62,13 @@ def log_with_a_traceback(patch: pytest.MonkeyPatch) -> None:
 
 
 def answer_with_the_error(patch: pytest.MonkeyPatch) -> None:
-    usual = app.json_error
+    usual = answers.json_error
 
     def telling(status: int, detail: str, **more: Any) -> Any:
         error = sys.exc_info()[1]
         return usual(status, f"{detail} {error!r}" if status == 500 else detail, **more)
 
-    patch.setattr(app, "json_error", telling)
+    patch.setattr(answers, "json_error", telling)
 
 
 def trace_the_query(patch: pytest.MonkeyPatch) -> None:

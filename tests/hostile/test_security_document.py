@@ -5,7 +5,7 @@ import re
 import pytest
 
 from dev.shipped_packages import ROOT
-from lib.app import SECURITY_HEADERS
+from lib.boundary import SECURITY_HEADERS
 from tests.hostile.provocations import PROVOCATIONS
 from tests.hostile.raw_requests import raw_requests
 from tests.hostile.strangers import attempts

@@ -28,8 +28,9 @@ from dev import roundtrips, tcp_proxy
 from dev.certificate import Certificate, write_certificate
 from dev.tcp_proxy import Fault, Proxy
 from lib import connection, database
-from lib.connection import NotConnected, connect, connection_parameters
+from lib.connection import NotConnected, connect
 from lib.database import Pool, Session
+from lib.database_url import connection_parameters
 from lib.errors import DatabaseUnavailable
 from lib.settings import SettingsError, load_settings, read_settings
 from tests.conftest import StartApi, bearer

@@ -1,0 +1,86 @@
+"""Errors as answers: one sentence of JSON each, whatever rose; knows no route and no platform."""
+
+from typing import Any
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.routing import Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lib import log
+from lib.errors import ApiError
+
+
+def json_error(
+    status: int, detail: str, *, headers: dict[str, str] | None = None, **more: Any
+) -> Response:
+    return JSONResponse({"detail": detail, **more}, status, headers)
+
+
+async def answer_api_error(request: Request, error: ApiError) -> Response:
+    if error.reason or error.__cause__:
+        request.scope["reason"] = error.reason or _chain(error)
+    more = {"errors": errors} if (errors := getattr(error, "errors", None)) else {}
+    return json_error(error.status, error.detail, headers=error.headers, **more)
+
+
+def _chain(error: BaseException) -> str:
+    """The classes of an error and its causes: enough to tell why, and never a secret."""
+    cause = error.__cause__
+    sqlstate = getattr(error, "sqlstate", None)
+    name = type(error).__name__ + (f"({sqlstate})" if sqlstate else "")
+    return f"{name} <- {_chain(cause)}" if cause else name
+
+
+async def answer_invalid_input(_: Request, error: RequestValidationError) -> Response:
+    errors = [
+        # Not the input and not its context: both may hold what cannot be written as JSON.
+        {"loc": list(e["loc"]), "msg": e["msg"].removeprefix("Value error, "), "type": e["type"]}
+        for e in error.errors()
+    ]
+    first = errors[0]
+    return json_error(422, f"{'.'.join(map(str, first['loc']))}: {first['msg']}", errors=errors)
+
+
+async def answer_routing_error(request: Request, error: HTTPException) -> Response:
+    if error.status_code == 404:
+        return json_error(404, "There is nothing at this path.")
+    if error.status_code != 405:
+        return json_error(error.status_code, str(error.detail), headers=dict(error.headers or {}))
+    # Starlette names the methods of the first route of the path only.
+    methods = {"OPTIONS"}
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods
+    allow = {"Allow": ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))}
+    if request.method == "OPTIONS":
+        return Response(status_code=204, headers=allow)
+    return json_error(405, "This path does not know this method.", headers=allow)
+
+
+class UnexpectedErrors:
+    """Answers what no handler expected: 500, and nothing of the inside."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_and_note)
+        except ClientDisconnect:
+            pass  # nobody is left to be answered, and nothing is wrong here
+        except Exception as error:
+            if scope["type"] != "http" or started:
+                raise
+            log.log_failure("unexpected error", error)
+            await json_error(500, ApiError.detail)(scope, receive, send)
