@@ -1,7 +1,7 @@
 # The packages that are deployed, and hostile requests.
 
 .PHONY: audit
-audit: .venv/ready ## Ask for known holes of every package that is deployed
+audit: .venv/ready ## Ask for known holes of every package that is deployed (ADVISORIES=folder)
 	@$(PYTHON) -m dev.audit
 
 .PHONY: sbom

@@ -121,6 +121,74 @@ def test_without_an_answer_make_audit_fails_with_one_sentence(tmp_path: Path) ->
     assert "0 vulnerable" not in done.stdout
 
 
+# make audit ADVISORIES=, a copy of the PyPA advisory database
+
+ADVISORY = """id: PYSEC-2026-1
+modified: "2026-11-02T10:00:00Z"
+aliases: [CVE-2026-1]
+affected:
+- package: {name: starlette, ecosystem: PyPI}
+  ranges:
+"""
+RANGE = "  - type: ECOSYSTEM\n    events:\n"
+AFFECTED = {
+    "every version": RANGE + "    - introduced: '0'\n",
+    "until the next": RANGE + "    - introduced: '0'\n    - fixed: 1000.0\n",
+    "since long and once more": RANGE
+    + "    - introduced: '0'\n    - fixed: '0.5'\n    - introduced: '0.6'\n",
+    "up to one to come": RANGE + "    - introduced: '0'\n    - last_affected: '1000'\n",
+    "by name": "  - {type: GIT, repo: r, events: [{introduced: '0'}]}\n  versions: [VERSION]\n",
+}
+NOT_AFFECTED = {
+    "fixed long ago": RANGE + "    - introduced: '0'\n    - fixed: 0.49.1\n",
+    "old ones": RANGE + "    - introduced: '0'\n    - last_affected: 0.9.10\n",
+    "to come": RANGE + "    - introduced: '1000'\n",
+    "commits alone": "  - {type: GIT, repo: r, events: [{introduced: '0'}]}\n",
+    "withdrawn": RANGE + "    - introduced: '0'\nwithdrawn: '2026-11-03T00:00:00Z'\n",
+    "another package": RANGE.replace("ECO", "GIT # ECO")
+    + "    - introduced: '0'\n- package: {name: other}\n  versions: [VERSION]\n",
+}
+[STARLETTE] = [package for package in shipped_packages() if package.name == "starlette"]
+
+
+def audit(copy: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "dev.audit"],
+        env={"ADVISORIES": str(copy), "PATH": "", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def copy_with(folder: Path, affected: str) -> Path:
+    place = folder / "vulns" / "starlette"
+    place.mkdir(parents=True)
+    text = ADVISORY + affected.replace("VERSION", STARLETTE.version)
+    (place / "PYSEC-2026-1.yaml").write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("affected", AFFECTED.values(), ids=AFFECTED)
+def test_a_hole_in_the_copy_is_named(affected: str, tmp_path: Path) -> None:
+    done = audit(copy_with(tmp_path, affected))
+    assert done.returncode == 1
+    assert f"starlette {STARLETTE.version}: PYSEC-2026-1 = CVE-2026-1\n" in done.stderr
+
+
+@pytest.mark.parametrize("affected", NOT_AFFECTED.values(), ids=NOT_AFFECTED)
+def test_what_the_copy_says_of_others_is_no_hole(affected: str, tmp_path: Path) -> None:
+    done = audit(copy_with(tmp_path, affected))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("0 vulnerable, 0 skipped, by advisories up to 2026-11-02.\n")
+
+
+def test_a_folder_without_advisories_is_no_answer(tmp_path: Path) -> None:
+    done = audit(tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == f"There are no advisories in {tmp_path}: it must hold vulns/.\n"
+
+
 # make sbom
 
 
