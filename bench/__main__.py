@@ -1,7 +1,7 @@
 """`make bench`: ours beside the floor and the field, in one run, on one database.
 
-BENCH=quick takes two minutes and writes nothing; a full run renews bench/RESULTS.md and
-bench/results.svg.
+BENCH=quick takes two minutes and writes nothing; a full run renews bench/RESULTS.md,
+bench/results.svg and the table of README.md.
 """
 
 import json
@@ -34,11 +34,21 @@ def main() -> None:
     if not quick:
         (FOLDER / "RESULTS.md").write_text(markdown)
         (FOLDER / "results.svg").write_text(report.picture(figures))
+        show_in(FOLDER.parent / "README.md", report.overview(figures))
         (CACHE / "figures.json").write_text(
             json.dumps([[*key, value] for key, value in figures.items()])
         )
-        print("Written: bench/RESULTS.md and bench/results.svg")
+        print("Written: bench/RESULTS.md, bench/results.svg and the table of README.md")
     print(report.summary(figures))
+
+
+def show_in(page: Path, table: str) -> None:
+    """Put a table between the marks of a page."""
+    before, begin, rest = page.read_text().partition("<!-- make bench: -->\n")
+    _, end, after = rest.partition("\n<!-- :make bench -->")
+    if not (begin and end):
+        sys.exit(f"{page.name} has lost the marks that its table stands between.")
+    page.write_text(f"{before}{begin}{table}{end}{after}")
 
 
 def run(effort: measure.Effort) -> tuple[measure.Figures, str | None]:

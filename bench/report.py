@@ -19,6 +19,8 @@ def markdown(figures: Figures, machine: str, *, quick: bool) -> str:
         "the floor: a plain handler with PyJWT and psycopg. Compare ratios, not seconds: of all "
         "figures only instructions repeat on another day and another machine. Nothing here was "
         "measured on the hardware of AWS, Vercel or Neon.",
+        "## In short",
+        overview(figures),
         "## Cold: from nothing to the first answer of the Lambda handler",
         "Interpreter, imports, and either a 401 (no database) or the first list (a connection, no "
         "TLS). The floor, the tutorial and Powertools' resolver write no log line and check less "
@@ -52,11 +54,30 @@ def summary(figures: Figures) -> str:
             value = figures[what, OURS.name]
             ratio = value / figures[what, FLOOR.name]
             said.append(name.format(f"{value / 1e9:.2f}" if "{} G" in name else f"{ratio:.2f}"))
-    for what, name in (("instructions", "instructions"), ("cpu", "CPU")):
-        if (f"warm list {what}", HONO.name) in figures:
-            ours, hono = (figures[f"warm list {what}", p.name] for p in (OURS, HONO))
-            said.append(f"{name} of a warm list {ours / hono:.2f} of hono's")
+    if ("warm list instructions", HONO.name) in figures:
+        ours, hono = (figures["warm list instructions", p.name] for p in (OURS, HONO))
+        said.append(f"instructions of a warm list {ours / hono:.2f} of hono's")
+    if ("warm list cpu of hono's", OURS.name) in figures:
+        share = figures["warm list cpu of hono's", OURS.name]
+        said.append(f"CPU of a warm list {share:.2f} of hono's")
     return f"{'; '.join(said)}."
+
+
+def overview(figures: Figures) -> str:
+    """What the README shows."""
+    return _table(
+        PARTNERS,
+        {
+            "list of 10: M instructions": _cells(figures, "warm list instructions", 1e-6, digits=2),
+            "CPU us": _cells(figures, "warm list cpu", 1e6),
+            "cold start to a 401: G instructions": _cells(
+                figures, "cold unauthorized instructions", 1e-9, digits=2
+            ),
+            "CPU ms": _cells(figures, "cold unauthorized cpu", 1e3),
+            "peak MB": _cells(figures, "warm rss", 1, ratio=False),
+            "zip MB": _cells(figures, "zipped", 1, digits=1, ratio=False),
+        },
+    )
 
 
 def _cold(figures: Figures) -> str:

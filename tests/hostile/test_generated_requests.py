@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.hostile import planted_faults
-from tests.hostile.servers import serving
+from tests.targets.local import serve
 
 pytestmark = pytest.mark.verify
 
@@ -60,7 +60,7 @@ def attack(
 def test_no_generated_request_gets_a_5xx_or_breaks_the_document(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    with serving("dev.app:app", environment) as url:
+    with serve(environment) as url:
         report, output = attack(url, tmp_path, environment, examples=80)
     sys.stdout.write(f"seed {SEED}: {report['test_cases']}\n")
     assert report["failures"] == [], output
@@ -77,7 +77,7 @@ def test_no_generated_request_gets_a_5xx_or_breaks_the_document(
 
 
 def test_planted_faults_are_found(environment: dict[str, str], tmp_path: Path) -> None:
-    with serving("tests.hostile.planted_faults:app", environment) as url:
+    with serve(environment, "tests.hostile.planted_faults:app") as url:
         report, output = attack(url, tmp_path, environment, examples=5)
     found = {failure["type"] for failure in report["failures"]}
     assert found >= set(planted_faults.NAMES), output

@@ -11,7 +11,6 @@ import pytest
 
 from tests.conftest import SECRET
 from tests.databases import Database
-from tests.hostile.servers import serving
 from tests.hostile.strangers import (
     CURSOR_LISTS,
     TASK_ROUTES,
@@ -22,6 +21,7 @@ from tests.hostile.strangers import (
     token,
 )
 from tests.hostile.wire import Answer, Wire
+from tests.targets.local import serve
 
 FEWEST_ATTEMPTS = 800
 VICTIM, GHOST = "victim-5f0c9a", "ghosts-5f0c9a"  # of one length: only one of them exists
@@ -116,7 +116,7 @@ def told(answer: Answer, mine: str) -> tuple[int, str, list[tuple[str, str]]]:
 def test_no_attempt_reaches_or_notices_what_is_somebody_elses(fresh_database: Database) -> None:
     environment = {"DATABASE_URL": fresh_database.app_url, "BETTER_AUTH_SECRET": SECRET}
     chosen, statuses = list(attempts()), Counter[int]()
-    with serving("dev.app:app", environment) as url, closing(Wire(url)) as wire:
+    with serve(environment) as url, closing(Wire(url)) as wire:
         found = list(hits(wire, fresh_database, chosen, statuses))
     assert found == []
     assert len(chosen) >= FEWEST_ATTEMPTS
@@ -136,7 +136,7 @@ def found_with_hole(database_url: str, database: Database, plant: str) -> set[st
     chosen = [attempt for attempt in attempts() if attempt.label in FOUND_BY[plant]]
     assert len(chosen) == len(FOUND_BY[plant])
     with (
-        serving("tests.hostile.planted_strangers:app", environment) as url,
+        serve(environment, "tests.hostile.planted_strangers:app") as url,
         closing(Wire(url)) as wire,
     ):
         return {hit.partition(":")[0] for hit in hits(wire, database, chosen)}

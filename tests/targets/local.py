@@ -12,10 +12,10 @@ from dev.postgres import free_port
 
 
 @contextmanager
-def serve(environment: Mapping[str, str]) -> Generator[str]:
-    """Run the server with these variables. Gives its base URL."""
+def serve(environment: Mapping[str, str], application: str = "dev.app:app") -> Generator[str]:
+    """Run `module:name` under uvicorn with these variables. Gives its base URL."""
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "dev.app:app", "--port", str(port)]
+    command = [sys.executable, "-m", "uvicorn", application, "--port", str(port)]
     process = subprocess.Popen(
         [*command, "--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "2"],
         env={**os.environ, **environment},
