@@ -15,7 +15,7 @@ from dev.shipped_packages import Package
 
 
 class NoAdvisories(Exception):
-    """The folder is no copy of the database: one sentence says so."""
+    """The folder is no copy of the database, or one that cannot be read: one sentence says so."""
 
 
 def known_holes(folder: Path, packages: Sequence[Package]) -> tuple[list[str], str]:
@@ -37,7 +37,10 @@ def known_holes(folder: Path, packages: Sequence[Package]) -> tuple[list[str], s
 
 def _advisories(folder: Path, name: str) -> Iterator[dict[str, Any]]:
     for path in sorted(folder.glob(f"vulns/{name}/*.yaml")):
-        yield yaml.load(path.read_text(), yaml.CSafeLoader)
+        advisory = yaml.load(path.read_text(), yaml.CSafeLoader)
+        if not {"id", "modified", "affected"} <= advisory.keys():
+            raise NoAdvisories(f"{path} is no advisory: get a new copy of the database.")
+        yield advisory
 
 
 def is_affected(version: Version, advisory: dict[str, Any], name: str) -> bool:

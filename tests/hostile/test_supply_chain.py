@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
@@ -24,7 +25,8 @@ KNOWN_HOLES = [
     ("pyjwt", "2.12.0", "CVE-2026-32597: unknown critical headers are accepted"),
     ("pyjwt", "2.13.0", "CVE-2026-48523, CVE-2026-48526"),
     ("pyjwt", "2.14.0", "CVE-2026-102268: a public key as HMAC secret; 102266, 102267, 101917"),
-    ("pyjwt", "2.15.0", "CVE-2026-102275"),
+    ("pyjwt", "2.15.0", "CVE-2026-102275; PYSEC-2026-4140 to 4152 and 4183, but for 4146"),
+    ("anyio", "4.14.2", "PYSEC-2026-4023, 4024, 4025"),
     ("starlette", "0.49.1", "CVE-2025-62727: Range headers cost quadratic time"),
     ("starlette", "1.0.1", "CVE-2026-48710: the Host header changes the path"),
     ("starlette", "1.3.0", "PYSEC-2026-248"),
@@ -47,6 +49,18 @@ def test_what_is_shipped_is_newer_than_each_known_hole(
 ) -> None:
     [package] = [package for package in shipped_packages() if package.name == name]
     assert Version(package.version) >= Version(floor), advisory
+
+
+def test_pyjwt_leaves_the_options_of_its_caller_alone() -> None:
+    # PYSEC-2026-4146, which names no version without it: decode() wrote into them what a later call
+    # with the same options then left unchecked.
+    token = jwt.encode({"exp": 1}, "k" * 32)
+    options: Any = {"verify_signature": False}
+    jwt.decode(token, options=options)
+    assert options == {"verify_signature": False}
+    options["verify_signature"] = True
+    with pytest.raises(jwt.ExpiredSignatureError):
+        jwt.decode(token, "k" * 32, algorithms=["HS256"], options=options)
 
 
 def test_what_is_never_safe_is_neither_shipped_nor_used() -> None:
@@ -187,6 +201,15 @@ def test_a_folder_without_advisories_is_no_answer(tmp_path: Path) -> None:
     done = audit(tmp_path)
     assert done.returncode == 1
     assert done.stderr == f"There are no advisories in {tmp_path}: it must hold vulns/.\n"
+
+
+def test_an_advisory_of_another_form_is_no_answer(tmp_path: Path) -> None:
+    copy = copy_with(tmp_path, NOT_AFFECTED["to come"])
+    path = copy / "vulns" / "starlette" / "PYSEC-2026-1.yaml"
+    path.write_text(path.read_text().replace("affected:", "affects:"))
+    done = audit(copy)
+    assert done.returncode == 1
+    assert done.stderr == f"{path} is no advisory: get a new copy of the database.\n"
 
 
 # make sbom
