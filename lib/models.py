@@ -1,12 +1,13 @@
 """The shapes that go in and out of the API; knows nothing of storage (see tables.py)."""
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints
 from pydantic.json_schema import WithJsonSchema
 
-from lib.errors import TaskNotFound
+from lib.errors import ApiError, TaskNotFound
 
 BIGINT_MAX = 2**63 - 1
 
@@ -24,7 +25,8 @@ def _check_storable(value: object) -> object:
     return _storable(value) if isinstance(value, str) else value
 
 
-def _parse_task_id(value: object) -> object:
+def parse_id(not_found: type[ApiError], value: object) -> object:
+    """The id in a path. Raises `not_found` for one that no row can have."""
     if (
         not isinstance(value, str)
         or not value.isascii()
@@ -33,7 +35,7 @@ def _parse_task_id(value: object) -> object:
     ):
         raise ValueError("must be a positive integer")
     if len(value) > 19 or int(value) > BIGINT_MAX:
-        raise TaskNotFound
+        raise not_found
     return int(value)
 
 
@@ -48,11 +50,8 @@ def _parse_limit(value: object) -> object:
 NO_NUL: dict[str, Any] = {"pattern": r"^[^\u0000]*$"}
 NO_NUL_NOR_BLANK: dict[str, Any] = {"pattern": r"^[^\u0000]*[^\s\u0000\u0085][^\u0000]*$"}
 
-TaskId = Annotated[
-    int,
-    BeforeValidator(_parse_task_id),
-    WithJsonSchema({"type": "integer", "format": "int64", "minimum": 1, "maximum": BIGINT_MAX}),
-]
+ID = WithJsonSchema({"type": "integer", "format": "int64", "minimum": 1, "maximum": BIGINT_MAX})
+TaskId = Annotated[int, BeforeValidator(partial(parse_id, TaskNotFound)), ID]
 Title = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),

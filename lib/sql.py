@@ -122,7 +122,7 @@ FROM task, LATERAL (SELECT task.id AS id, task.user_id AS user_id, task.title AS
 
 CREATE_WITH_ACCOUNT = """
 WITH account AS
-(INSERT INTO users (id, name, email, "emailVerified") SELECT %(owner)s::VARCHAR AS id, %(name)s::VARCHAR AS name, %(email)s::VARCHAR AS email, CAST(%(email_verified)s AS BOOLEAN) AS "emailVerified"
+(INSERT INTO users (id, name, email, "emailVerified") SELECT %(owner)s::VARCHAR AS id, %(account_name)s::VARCHAR AS name, %(account_email)s::VARCHAR AS email, CAST(%(account_email_verified)s AS BOOLEAN) AS "emailVerified"
 WHERE NOT (EXISTS (SELECT *
 FROM pg_constraint
 WHERE pg_constraint.contype = 'f' AND pg_constraint.confrelid = 'users'::regclass AND (pg_constraint.conrelid NOT IN ('tasks'::regclass, 'idempotency_keys'::regclass)))) ON CONFLICT DO NOTHING),
@@ -166,7 +166,7 @@ CREATE_ONCE_WITH_ACCOUNT = """
 WITH sweep AS
 (DELETE FROM idempotency_keys WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key != %(key)s::VARCHAR AND idempotency_keys.created_at < now() - CAST('24 hours' AS INTERVAL)),
 account AS
-(INSERT INTO users (id, name, email, "emailVerified") SELECT %(owner)s::VARCHAR AS id, %(name)s::VARCHAR AS name, %(email)s::VARCHAR AS email, CAST(%(email_verified)s AS BOOLEAN) AS "emailVerified"
+(INSERT INTO users (id, name, email, "emailVerified") SELECT %(owner)s::VARCHAR AS id, %(account_name)s::VARCHAR AS name, %(account_email)s::VARCHAR AS email, CAST(%(account_email_verified)s AS BOOLEAN) AS "emailVerified"
 WHERE NOT (EXISTS (SELECT *
 FROM pg_constraint
 WHERE pg_constraint.contype = 'f' AND pg_constraint.confrelid = 'users'::regclass AND (pg_constraint.conrelid NOT IN ('tasks'::regclass, 'idempotency_keys'::regclass)))) ON CONFLICT DO NOTHING),
@@ -202,7 +202,7 @@ WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key = %
 """
 
 READY = """
-SELECT EXISTS (SELECT *
+SELECT row_security_active('tasks') AS row_security_active_1, EXISTS (SELECT *
 FROM tasks
 WHERE tasks.user_id = '') AS anon_1, EXISTS (SELECT *
 FROM idempotency_keys

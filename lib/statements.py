@@ -203,9 +203,9 @@ def _with_account[S: (Select, Insert)](statement: S) -> S:
     """
     account = {
         "id": owner,
-        "name": bindparam("name", type_=Text),
-        "email": bindparam("email", type_=Text),
-        "emailVerified": cast(bindparam("email_verified"), Boolean),
+        "name": bindparam("account_name", type_=Text),
+        "email": bindparam("account_email", type_=Text),
+        "emailVerified": cast(bindparam("account_email_verified"), Boolean),
     }
     shared = exists().where(
         constraints.c.contype == literal_column("'f'"),
@@ -320,5 +320,9 @@ RECORD = select(keys.c.request_hash, keys.c.task, keys.c.task_id, keys.c.version
     keys.c.user_id == owner, keys.c.key == key, not_(expired)
 )
 
-# Touches every table that requests need, so that a database without migrations is not ready.
-READY = select(*(exists().where(table.c.user_id == literal_column("''")) for table in ours))
+# Touches every table that requests need, so that a database without migrations is not ready; and
+# says whether row-level security holds the role that asks.
+READY = select(
+    func.row_security_active(literal_column("'tasks'"), type_=Boolean),
+    *(exists().where(table.c.user_id == literal_column("''")) for table in ours),
+)

@@ -1,5 +1,5 @@
-"""Every operation on tasks: one statement each, always of one owner; knows no Request and no status
-code.
+"""Every operation on what users own: one statement each, always of one owner; knows no Request and
+no status code.
 """
 
 from collections.abc import Generator, Mapping
@@ -104,8 +104,8 @@ def create_task(
     Raises UserUnknown if the owner has no row and gets none, InvalidInput for a key that was used
     for another request.
     """
-    values: dict[str, Any] = {"owner": owner, **task.model_dump()}
-    with _of_known_user(account, values):
+    values: dict[str, Any] = {"owner": owner, **task.model_dump(), **_account_values(account)}
+    with _of_known_user(account):
         if once:
             statement = sql.CREATE_ONCE_WITH_ACCOUNT if account else sql.CREATE_ONCE
             [_, records] = _fetch_once(session, statement, values, once)
@@ -115,15 +115,20 @@ def create_task(
         return StoredTask(*row)
 
 
+def _account_values(account: Account | None) -> dict[str, Any]:
+    """What statements that make the owner's row want besides."""
+    if account is None:
+        return {}
+    return {
+        "account_name": account.name,
+        "account_email": account.email,
+        "account_email_verified": account.email_verified,
+    }
+
+
 @contextmanager
-def _of_known_user(account: Account | None, values: dict[str, Any]) -> Generator[None]:
-    """Give a statement the values of the `account`. Raises UserUnknown where it finds no owner."""
-    if account:
-        values |= {
-            "name": account.name,
-            "email": account.email,
-            "email_verified": account.email_verified,
-        }
+def _of_known_user(account: Account | None) -> Generator[None]:
+    """Raises UserUnknown where a statement finds no owner, nor can make one of the `account`."""
     try:
         yield
     except (sql_errors.ForeignKeyViolation, sql_errors.NotNullViolation) as error:
@@ -183,12 +188,16 @@ def delete_task(session: Session, owner: str, task_id: int, versions: list[int] 
     _change(session, sql.DELETE, {"owner": owner, "task_id": task_id, "versions": versions})
 
 
-def check_ready(session: Session) -> None:
-    """Raises Unavailable if the tables are not there or not ours to use."""
+def check_ready(session: Session) -> bool:
+    """Whether row-level security holds the role that asks.
+
+    Raises Unavailable if the tables are not there or not ours to use.
+    """
     try:
-        session.fetch((sql.READY, {}))
+        [[(held, *_)]] = session.fetch((sql.READY, {}))
     except (sql_errors.UndefinedTable, sql_errors.InsufficientPrivilege) as error:
         raise Unavailable("The database is not prepared: run the migrations.") from error
+    return held
 
 
 def _change(

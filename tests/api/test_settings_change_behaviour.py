@@ -4,7 +4,7 @@ import jwt
 import pytest
 from starlette.testclient import TestClient
 
-from api.health import app as health_app
+from api import health
 from api.tasks import app as tasks_app
 from lib.settings import SettingsError, forget_settings
 from tests.conftest import SECRET, StartApi, bearer
@@ -123,8 +123,8 @@ def test_where_the_platform_sends_requests_all_the_same_the_log_says_what_is_wro
     start_api()
     monkeypatch.setenv("LOG_LEVEL", "LOUD")
     forget_settings()
-    health_app.middleware_stack = None
-    answer = TestClient(health_app).get("/api/health")
+    health.app.middleware_stack = None
+    answer = TestClient(health.app).get("/api/health")
     monkeypatch.delenv("LOG_LEVEL")
     forget_settings()
     assert answer.status_code == 500
@@ -181,3 +181,15 @@ def test_a_list_that_the_platform_would_drop_is_refused_in_a_sentence(
     # As many tasks, and sent: what counts is the bytes.
     database.query("UPDATE tasks SET title = repeat('x', 200) WHERE user_id = 'long'")
     assert on_lambda.get("/api/long/tasks", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("url", ["app_url", "admin_url"])
+def test_a_role_that_no_row_level_security_holds_is_told_of_once(
+    url: str, database: Database, start_api: StartApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    health._warn_of_role.cache_clear()
+    api = start_api(DATABASE_URL=getattr(database, url))
+    for _ in range(2):
+        assert api.get("/api/health/ready").status_code == 200
+    told = [text for text in caplog.messages if "passes row-level security by" in text]
+    assert len(told) == (1 if url == "admin_url" else 0)

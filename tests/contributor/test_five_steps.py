@@ -13,7 +13,7 @@ from tests.dev.documented import documented
 
 # The whole suite takes minutes: of `make test`, what a new group may break.
 ITS_TESTS = (
-    "tests/api/test_notes.py tests/bench/test_import_budget.py tests/migrations "
+    "tests/api/test_notes.py tests/bench/test_import_budget.py tests/migrations tests/lib "
     "tests/contract/test_health_and_docs.py"
 )
 BUILT = """
