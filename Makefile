@@ -4,9 +4,12 @@ SHELL := /bin/sh
 PYTHON := .venv/bin/python
 export PYTHONPATH := $(CURDIR)
 
+##@ Every day
+
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^##@ / {print "\n" substr($$0, 5)} \
+		/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Made again whenever the pinned packages change.
 .venv/ready: requirements-dev.txt .python-version
@@ -39,6 +42,8 @@ verify-rest: .venv/ready node_modules/.ready
 check: .venv/ready ## Check format, lint, types, imports and generated files
 	@$(PYTHON) -m dev.check
 
+##@ What is generated
+
 .PHONY: sql
 sql: .venv/ready ## Compile lib/statements.py to lib/sql.py
 	@$(PYTHON) -m dev.compile_statements
@@ -51,4 +56,4 @@ openapi: .venv/ready ## Write the OpenAPI document again
 lock: .venv/ready ## Pin the packages of pyproject.toml again
 	@$(PYTHON) -m dev.lock
 
--include dev/*.mk
+include $(addprefix dev/,vercel.mk aws.mk smoke.mk database.mk security.mk bench.mk)

@@ -1,4 +1,4 @@
-# AWS: the emulator, the artifact, the deployment. Included by the Makefile.
+##@ AWS
 
 node_modules/.ready: package-lock.json
 	@command -v npm >/dev/null || { echo "npm is missing: install Node.js 20.19 or later and run make again." >&2; exit 1; }
@@ -15,8 +15,12 @@ package: .venv/ready ## Build the zip for AWS Lambda: build/lambda.zip
 	@$(PYTHON) -m dev.package $(if $(ARCH),--arch $(ARCH)) $(if $(EXTRA),--extra $(EXTRA))
 
 .PHONY: deploy-aws
-deploy-aws: .venv/ready node_modules/.ready ## Deploy to AWS: make deploy-aws STAGE=prod (docs/aws.md)
+deploy-aws: stage-named .venv/ready node_modules/.ready ## Deploy to AWS: make deploy-aws STAGE=prod (docs/aws.md)
 	@STAGE="$(STAGE)" $(PYTHON) -m dev.deploy_aws
+
+.PHONY: stage-named
+stage-named:
+	@test -n "$(STAGE)" || { echo "Name the stage: make deploy-aws STAGE=prod." >&2; exit 1; }
 
 .PHONY: test-aws
 test-aws: .venv/ready node_modules/.ready ## Test the zip in Lambda's own runtime, and the stack's template

@@ -18,6 +18,10 @@ CHECKS: dict[str, list[str]] = {
     "openapi": [PYTHON, "-m", "dev.openapi", "--check"],
     "pins": [PYTHON, "-m", "dev.lock", "--check"],
 }
+CURES = {
+    "format": "To mend it: .venv/bin/ruff format\n",
+    "lint": "To mend what can be mended: .venv/bin/ruff check --fix\n",
+}
 WRONG_IMPORT = re.compile(r"([\w.]+) -> ([\w.]+) \(l\.(\d+)\)")
 
 
@@ -30,7 +34,8 @@ def main() -> None:
         print(f"{name:8} {result:6} {time.monotonic() - began:5.1f} s", flush=True)
         if done.returncode:
             failed.append(name)
-            print(_with_places(done.stdout + done.stderr).strip(), end="\n\n", flush=True)
+            print(_with_places(done.stdout + done.stderr).strip(), flush=True)
+            print(CURES.get(name, ""), flush=True)
     if failed:
         sys.exit(f"Not in order: {', '.join(failed)}.")
 

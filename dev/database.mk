@@ -1,4 +1,4 @@
-# The database: measurements and faults.
+##@ The database
 
 .PHONY: roundtrips
 roundtrips: .venv/ready ## Count the round trips of every request

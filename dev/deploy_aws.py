@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from psycopg.conninfo import conninfo_to_dict
 
 from dev import package
@@ -38,6 +38,12 @@ def main() -> int:
         deploy(os.environ.get("STAGE", ""), os.environ.get("AWS_REGION", "eu-central-1"))
     except (CannotDeploy, RuntimeError) as error:
         print(error, file=sys.stderr)
+        return 1
+    except NoCredentialsError:
+        print(
+            "There are no AWS credentials: set AWS_PROFILE, or sign in with aws sso login.",
+            file=sys.stderr,
+        )
         return 1
     except (BotoCoreError, ClientError) as error:
         print(f"AWS refused: {error}", file=sys.stderr)

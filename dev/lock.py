@@ -20,7 +20,8 @@ def compile_requirements(output: Path, pins: Path, *options: str) -> None:
     command = ["uv", "pip", "compile", "-q", "pyproject.toml", "--universal"]
     command += ["--python-version", "3.13", "--generate-hashes", "--no-config"]
     command += ["--custom-compile-command", "make lock", *options, "-o", str(output)]
-    subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=True)
+    if subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=False).returncode:
+        sys.exit("The packages of pyproject.toml and the pins do not fit together: see above.")
 
 
 def pinned(requirements: Path) -> list[str]:

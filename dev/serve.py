@@ -10,9 +10,15 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+
+if __name__ == "__main__":
+    # Ctrl-C while the rest is imported ends it, and shows no traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import watchfiles
 from dotenv import dotenv_values
@@ -37,6 +43,7 @@ class CannotServe(Exception):
 
 def main() -> None:
     _end_with_parent()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     os.environ.update(
         {k: v for k, v in dotenv_values(ROOT / ".env").items() if v and k not in os.environ}
@@ -60,8 +67,9 @@ def serve(host: str, port: str) -> None:
     url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104 - as shown
     with ExitStack() as stack:
         stack.enter_context(_only_one(url))
-        _check_free(host, int(port))
+        listener = stack.enter_context(_listen(host, int(port)))
         os.environ.setdefault("BETTER_AUTH_SECRET", EXAMPLE_SECRET)
+        read_settings(os.environ)
         given = bool(os.environ.get("DATABASE_URL"))
         if not given:
             print("Starting PostgreSQL ...", flush=True)
@@ -72,7 +80,7 @@ def serve(host: str, port: str) -> None:
         token = None
         if settings.JWT_ALGORITHM == "HS256":
             token = make_token("demo", settings.shared_secrets[0], settings)
-        _run(host, port, _banner(url, token))
+        _run(listener, _banner(url, token, None if given else settings.DATABASE_URL))
 
 
 def _check_database() -> None:
@@ -94,8 +102,11 @@ def _check_database() -> None:
         database.close()
 
 
-def _banner(url: str, token: str | None) -> str:
-    lines = [f"The API runs at {url}", f"Its docs are at {url}/api/docs", ""]
+def _banner(url: str, token: str | None, database_url: str | None) -> str:
+    lines = [f"The API runs at {url}", f"Its docs are at {url}/api/docs"]
+    if database_url:
+        lines.append(f"Its database is at {database_url}")
+    lines.append("")
     if token is None:
         return "\n".join([*lines, "Tokens come from your Better Auth server (JWT_ALGORITHM)."])
     return "\n".join(
@@ -115,8 +126,8 @@ def _banner(url: str, token: str | None) -> str:
     )
 
 
-def _run(host: str, port: str, banner: str) -> None:
-    command = [sys.executable, "-m", "uvicorn", "dev.app:app", "--host", host, "--port", port]
+def _run(listener: socket.socket, banner: str) -> None:
+    command = [sys.executable, "-m", "uvicorn", "dev.app:app", "--fd", str(listener.fileno())]
     command += ["--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "2"]
     changed = watchfiles.watch(
         *(ROOT / folder for folder in WATCHED),
@@ -125,14 +136,15 @@ def _run(host: str, port: str, banner: str) -> None:
         rust_timeout=500,
         yield_on_timeout=True,
     )
-    server, ended = _start(command), False
+    server, ended = _start(command, listener), False
     try:
-        threading.Thread(target=_print_when_up, args=(host, int(port), banner), daemon=True).start()
+        address = listener.getsockname()
+        threading.Thread(target=_print_when_up, args=(address, banner), daemon=True).start()
         for changes in changed:
             if changes:
                 print("Changed: reloading ...", flush=True)
                 _stop(server)
-                server, ended = _start(command), False
+                server, ended = _start(command, listener), False
             elif server.poll() is not None and not ended:
                 print("The server ended; it starts again when the code changes.", flush=True)
                 ended = True
@@ -140,13 +152,14 @@ def _run(host: str, port: str, banner: str) -> None:
         _stop(server)
 
 
-def _start(command: list[str]) -> subprocess.Popen[bytes]:
+def _start(command: list[str], listener: socket.socket) -> subprocess.Popen[bytes]:
     return unprivileged.start(
         command,
         identity=unprivileged.SELF,
         stop_signal=signal.SIGTERM,
         output=sys.stdout.buffer,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
+        pass_fds=[listener.fileno()],
     )
 
 
@@ -159,13 +172,15 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
         server.wait()
 
 
-def _print_when_up(host: str, port: int, banner: str) -> None:
-    waiting = threading.Event()
-    while not waiting.wait(0.1):
-        with socket.socket() as probe:
-            if probe.connect_ex((host, port)) == 0:
-                print(banner, flush=True)
-                return
+def _print_when_up(address: tuple[str, int], banner: str) -> None:
+    # The port is ours before anybody answers there, so a connection alone says nothing.
+    while True:
+        with suppress(OSError, HTTPException), closing(HTTPConnection(*address)) as connection:
+            connection.request("GET", "/api/health")
+            connection.getresponse()
+            print(banner, flush=True)
+            return
+        time.sleep(0.1)
 
 
 @contextmanager
@@ -177,7 +192,8 @@ def _only_one(url: str) -> Generator[None]:
         except BlockingIOError:
             lock.seek(0)
             raise CannotServe(
-                f"It runs already, at {lock.read() or 'another address'}: use that, or stop it."
+                f"It runs already, at {lock.read() or 'another address'}: use that, or end it with"
+                " Ctrl-C, where it runs, or kill and its pid."
             ) from None
         lock.truncate(0)
         lock.write(f"{url} (pid {os.getpid()})")
@@ -185,16 +201,20 @@ def _only_one(url: str) -> Generator[None]:
         yield
 
 
-def _check_free(host: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+@contextmanager
+def _listen(host: str, port: int) -> Generator[socket.socket]:
+    """Take the port for as long as this runs: what comes while code is reloaded waits for it."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            listener.bind((host, port))
+            listener.listen()
         except OSError as error:
             raise CannotServe(
                 f"Port {port} of {host} cannot be used ({error.strerror}): "
                 f"choose another, as in PORT={port + 1 if port < 65535 else 8000} make dev."
             ) from None
+        yield listener
 
 
 def _end_with_parent() -> None:

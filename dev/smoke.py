@@ -120,7 +120,9 @@ class Table:
             self._print(f"\nNot tried{because}: {', '.join(names)}.")
         seconds = report.milliseconds / 1000
         self._print(f"\n{'OK' if report.ok else 'FAILED'} in {seconds:.1f} s. {report.detail}")
-        if not report.ok:
+        if report.failed[:1] == ["create"] and "401" in report.detail:
+            self._print("Does this shell hold the deployment's BETTER_AUTH_SECRET?")
+        if not report.ok and report.failed != ["setup"]:
             self._print(f"The log lines of this run have the request id smoke-{report.run}-<step>.")
 
     def _print(self, text: str, end: str = "\n") -> None:

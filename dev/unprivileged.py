@@ -47,6 +47,7 @@ def start(
     stop_signal: signal.Signals,
     output: IO[bytes],
     env: Mapping[str, str],
+    pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Start the command; when this process dies, whatever the way, the command gets `stop_signal`.
 
@@ -54,7 +55,7 @@ def start(
     lives as long as the program should (the main one), never from a pool's worker.
     On macOS there is no such signal.
 
-    identity: SELF, NAMESPACE or a user id in digits.
+    identity: SELF, NAMESPACE or a user id in digits. pass_fds: open files that it inherits.
     """
     words = [str(word) for word in command]
     own_env = dict(env)
@@ -70,6 +71,7 @@ def start(
         env=own_env,
         # Ctrl-C in the terminal is for us: we then stop the program in our own order.
         start_new_session=True,
+        pass_fds=pass_fds,
     )
 
 

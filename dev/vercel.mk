@@ -1,3 +1,5 @@
+##@ Vercel
+
 .PHONY: vercel-build
 vercel-build: .venv/ready node_modules/.ready ## Build for Vercel, without an account, and check the result
 	@$(PYTHON) -m dev.vercel_build
@@ -8,5 +10,5 @@ test-vercel: .venv/ready node_modules/.ready ## Test that build under Vercel's o
 	@$(PYTHON) -m pytest -q tests/contract --target vercel_runtime
 
 .PHONY: deploy-vercel
-deploy-vercel: vercel-build ## Deploy a preview to Vercel; PRODUCTION=1 for production
+deploy-vercel: .venv/ready node_modules/.ready ## Deploy a preview to Vercel; PRODUCTION=1 for production
 	@$(PYTHON) -m dev.vercel_deploy

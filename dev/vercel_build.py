@@ -342,7 +342,7 @@ def _remove_old_builds(cache: Path, keep: Path) -> None:
 def main() -> int:
     """Build anew, print what was built, and return 1 if it must not be deployed."""
     argparse.ArgumentParser(description=main.__doc__).parse_args()
-    print("Building with the Vercel CLI (10 to 60 s) ...", file=sys.stderr)
+    print("Building with the Vercel CLI (one to three minutes) ...", file=sys.stderr)
     try:
         built = build(fresh=True)
     except BuildError as error:

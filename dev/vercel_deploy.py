@@ -1,9 +1,10 @@
-"""Hands the checked sources to Vercel, migrations first; builds nothing itself."""
+"""Builds, checks and hands the sources to Vercel, migrations first."""
 
 import os
 import subprocess
 import sys
 
+from dev import vercel_build
 from dev.vercel_build import CLI, ROOT
 
 
@@ -14,6 +15,8 @@ def main() -> int:
     # The command would otherwise make a new project under a name of its own choice.
     if not linked:
         print("Link this folder to a Vercel project first: npx vercel link.", file=sys.stderr)
+        return 1
+    if vercel_build.main():
         return 1
     if os.environ.get("DATABASE_URL_UNPOOLED"):
         if subprocess.run(

@@ -42,7 +42,7 @@ class NotYourPath(ApiError):
 
 class UserUnknown(ApiError):
     status = 403
-    detail = "This user has no account here: sign up again before creating tasks."
+    detail = "This user has no account here: sign up again first."
 
 
 class TaskNotFound(ApiError):
@@ -88,13 +88,13 @@ class Unavailable(ApiError):
 
 
 class DatabaseUnavailable(Unavailable):
-    """The database did not answer in time. `applied` says whether a write may have happened."""
+    """There is no answer of the database; `outcome_unknown`: a write may have happened."""
 
     def __init__(self, *, outcome_unknown: bool) -> None:
         super().__init__(
             "The database did not answer in time, the outcome is unknown: read before you repeat."
             if outcome_unknown
-            else "The database did not answer in time, nothing was changed: try again."
+            else "The database is not available now, nothing was changed: try again."
         )
 
 

@@ -201,9 +201,8 @@ class Probe:
 
 
 def _sentence(step: SmokeStep) -> str:
-    return (
-        f"The step {step.name!r} failed: expected {step.expected}, seen {step.seen}: {step.note}."
-    )
+    note = step.note if step.note.endswith("?") else f"{step.note}."
+    return f"The step {step.name!r} failed: expected {step.expected}, seen {step.seen}: {note}"
 
 
 def _detail(answer: Answer) -> str:

@@ -4,7 +4,7 @@ import json
 import re
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator
 
 
 def _postgres_url(value: str) -> str:
@@ -33,6 +33,18 @@ def _preview_origin(value: str) -> str:
     return re.escape(value).replace(r"\*", "[a-z0-9]+")
 
 
+def _http_url(value: str) -> str:
+    if not re.fullmatch(r"https?://[^/?#@\s]+(/\S*)?", value):
+        raise ValueError("must be a URL that begins with http:// or https://")
+    return value
+
+
+def _base_url(value: str) -> str:
+    if "?" in value or "#" in value:
+        raise ValueError("must be a URL without ? and #")
+    return _http_url(value)
+
+
 def _json_web_keys(value: str) -> str:
     try:
         keys = json.loads(value)["keys"]
@@ -47,5 +59,5 @@ PostgresUrl = Annotated[str, BeforeValidator(_postgres_url)]
 Origins = Annotated[list[str], BeforeValidator(_origins)]
 PreviewOrigin = Annotated[str, BeforeValidator(_preview_origin)]
 JsonWebKeys = Annotated[str, BeforeValidator(_json_web_keys)]
-HttpUrl = Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+(/\S*)?$")]
-BaseUrl = Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$")]
+HttpUrl = Annotated[str, BeforeValidator(_http_url)]
+BaseUrl = Annotated[str, BeforeValidator(_base_url)]

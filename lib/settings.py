@@ -171,6 +171,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
 
 def _sentence(fault: Mapping) -> str:
     message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "bool_parsing":
+        message = "must be true or false"
     name = ".".join(map(str, fault["loc"]))
     return f"{name}: {message}." if name else f"{message}."
 

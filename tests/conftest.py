@@ -7,6 +7,7 @@ Never the developer's database: DATABASE_URL and its like are taken out of the e
 
 import importlib
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -31,6 +32,9 @@ FOLDERS_OF_VERIFY |= {"chaos", "faults"}
 FILES_OF_VERIFY = {"test_pgbouncer.py", "test_database.py"}
 CLUSTER = pytest.StashKey[Cluster]()
 SECRET = "contract-suite-secret-0123456789abcdef"
+
+# A shell's background job ignores Ctrl-C, and so would every program that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 for name in Settings.model_fields:
     os.environ.pop(name, None)

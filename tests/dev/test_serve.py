@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -82,7 +83,9 @@ def test_a_second_start_says_that_one_runs(tmp_path: Path) -> None:
         assert second.wait(30) == 1
     url = next(line for line in lines if line.startswith("The API runs")).split()[-1]
     assert len(said) == 1
-    assert re.fullmatch(rf"It runs already, at {url} \(pid \d+\): use that, or stop it\.", said[0])
+    assert re.fullmatch(
+        rf"It runs already, at {url} \(pid \d+\): use that, or end .* its pid\.", said[0]
+    )
 
 
 def test_a_port_in_use_is_said_in_one_sentence(tmp_path: Path) -> None:
@@ -119,3 +122,46 @@ def test_given_variables_are_used_instead_of_local_defaults(tmp_path: Path) -> N
         assert process.wait(30) == 1
     assert said == ["DATABASE_URL: must be a postgresql:// URL."]
     assert not (tmp_path / "postgres").exists()
+
+
+def test_of_two_that_want_one_port_one_has_it_and_the_other_says_so(tmp_path: Path) -> None:
+    # At once: neither may say that it runs because the other one answers.
+    environment = os.environ | {"PYTHONPATH": str(serve.ROOT), "PORT": str(free_port())}
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", COMMAND, str(tmp_path / name)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for name in "ab"
+    ]
+    said: dict[int, list[str]] = {process.pid: [] for process in both}
+
+    def listen_to(process: subprocess.Popen[str]) -> None:
+        assert process.stdout
+        said[process.pid] += process.stdout
+
+    threads = [threading.Thread(target=listen_to, args=[process]) for process in both]
+    for thread in threads:
+        thread.start()
+    try:
+        until = time.monotonic() + 60
+        while not any("Ctrl-C" in line for lines in said.values() for line in lines):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+    finally:
+        for process in both:
+            process.send_signal(signal.SIGINT)
+        for process, thread in zip(both, threads, strict=True):
+            process.wait(30)
+            thread.join()
+            assert process.stdout
+            process.stdout.close()
+    refused, served = sorted(said.values(), key=len)
+    assert re.fullmatch(r"Port \d+ of 127\.0\.0\.1 cannot be used .*\n", refused[0])
+    assert len(refused) == 1
+    assert any(line.startswith("The API runs at") for line in served)

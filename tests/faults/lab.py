@@ -29,7 +29,7 @@ from tests.databases import Cluster, Database
 BACKENDS = 5
 PASSWORD = "faulty-0123456789"
 UNKNOWN = "The database did not answer in time, the outcome is unknown: read before you repeat."
-UNCHANGED = "The database did not answer in time, nothing was changed: try again."
+UNCHANGED = "The database is not available now, nothing was changed: try again."
 
 # What a request of a volley does; a name that ends in "once" carries an Idempotency-Key.
 READS = ("list",)

@@ -44,7 +44,10 @@ def test_every_form_of_a_postgres_url_is_accepted(scheme: str) -> None:
             },
             "CORS_PREVIEW_ORIGIN is for previews: unset it in production.",
         ),
-        ({"PROVISION_USERS": "perhaps"}, "PROVISION_USERS: "),
+        ({"PROVISION_USERS": "perhaps"}, "PROVISION_USERS: must be true or false."),
+        ({"SMOKE_BASE_URL": "127.0.0.1:8000"}, "SMOKE_BASE_URL: must be a URL that begins with"),
+        ({"SMOKE_BASE_URL": "https://a.example/?b"}, "must be a URL without ? and #"),
+        ({"JWKS_URL": "a.example/jwks"}, "JWKS_URL: must be a URL that begins with http"),
         ({"CRON_SECRET": "short"}, "CRON_SECRET: "),
         ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL: "),
         (

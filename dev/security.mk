@@ -1,4 +1,4 @@
-# The packages that are deployed, and hostile requests.
+##@ Security
 
 .PHONY: audit
 audit: .venv/ready ## Ask for known holes of every package that is deployed (ADVISORIES=folder)
