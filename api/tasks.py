@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import AfterValidator
 
 from lib import database, store
 from lib.app import create_app
@@ -42,11 +43,20 @@ IfNoneMatch = Annotated[
     str | None,
     Header(description="The `ETag` of the task as you read it: 304 while it is the same."),
 ]
+
+
+def _check_key(value: str) -> str:
+    if not re.fullmatch(r"[!-~]{1,255}", value):
+        raise ValueError("must have 1 to 255 visible ASCII characters")
+    return value
+
+
 IdempotencyKey = Annotated[
     str | None,
+    AfterValidator(_check_key),
     Header(
-        pattern=r"^[!-~]{1,255}$",
         description="One for each thing to do: for 24 hours it gives the first answer again.",
+        json_schema_extra={"pattern": "^[!-~]{1,255}$"},
     ),
 ]
 

@@ -18,8 +18,9 @@ from lib.route import CallersRoute
 DESCRIPTION = """Tasks of a to-do application. Every task route wants a Better Auth token:
 `Authorization: Bearer <JWT>`, and its `{user_id}` is the token's subject.
 
-Errors are always `{"detail": "<one sentence>"}`. Single tasks carry an `ETag`, which `If-Match` and
-`If-None-Match` understand; `POST` and `PATCH` understand `Idempotency-Key`."""
+Errors are always `{"detail": "<one sentence>"}`. Single tasks carry an `ETag`: send it as
+`If-Match` with a change, as `If-None-Match` with a read. `POST` and `PATCH` take an
+`Idempotency-Key`."""
 
 # Compared with the token by CallersRoute, before FastAPI looks at parameters.
 USER_ID = {
@@ -84,13 +85,11 @@ EXAMPLES = {
     ("*", "412"): {"detail": errors.TaskChanged.detail},
     ("*", "413"): {"detail": errors.BodyTooLarge.detail},
     ("*", "415"): {"detail": errors.NotJson.detail},
-    ("create_task", "422"): invalid("body", "title", "Field required", "missing"),
+    ("create_task", "422"): invalid("body", "title", "is missing", "missing"),
     ("update_task", "422"): invalid(
-        "body", "title", "String should have at least 1 character", "string_too_short"
+        "body", "title", "must have 1 or more characters", "string_too_short"
     ),
-    ("list_tasks", "422"): invalid(
-        "query", "limit", "Input should be less than or equal to 100", "less_than_equal"
-    ),
+    ("list_tasks", "422"): invalid("query", "limit", "must be 100 or less", "less_than_equal"),
     ("*", "422"): invalid("path", "task_id", "must be a positive integer", "value_error"),
     ("*", "500"): {"detail": errors.ApiError.detail},
     ("*", "503"): {"detail": str(errors.DatabaseUnavailable(outcome_unknown=False))},
@@ -126,16 +125,18 @@ def document() -> dict[str, Any]:
         ],
     )
     spec["components"]["securitySchemes"] = {
-        "bearer": {
-            "type": "http",
-            "scheme": "bearer",
-            "bearerFormat": "JWT",
-            "description": "A token of Better Auth, as `authClient.token()` gives it.",
-        },
+        # Swagger UI leaves the cursor in the last one's field: where people paste their token.
         "cron": {
             "type": "http",
             "scheme": "bearer",
             "description": "The deployment's CRON_SECRET, as the platform's scheduler sends it.",
+        },
+        "bearer": {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": "A token of Better Auth, as `authClient.token()` gives it; on your own "
+            "machine `make token USER=demo` prints one.",
         },
     }
     # FastAPI declares its own form of a 422, which this API never answers.

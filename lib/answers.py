@@ -1,5 +1,6 @@
 """Errors as answers: one sentence of JSON each, whatever rose; knows no route and no platform."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import Request
@@ -35,14 +36,40 @@ def _chain(error: BaseException) -> str:
     return f"{name} <- {_chain(cause)}" if cause else name
 
 
+# Pydantic's words are for whoever wrote the model; these are for whoever fills it.
+SENTENCES = {
+    "missing": "is missing",
+    "string_type": "must be a string",
+    "string_too_short": "must have {min_length} or more characters",
+    "string_too_long": "must have {max_length} or fewer characters",
+    "bool_type": "must be true or false",
+    "int_parsing": "must be a whole number",
+    "greater_than_equal": "must be {ge} or more",
+    "less_than_equal": "must be {le} or less",
+    "literal_error": "must be {expected}",
+    "model_attributes_type": "must be an object",
+}
+
+
 async def answer_invalid_input(_: Request, error: RequestValidationError) -> Response:
     errors = [
         # Not the input and not its context: both may hold what cannot be written as JSON.
-        {"loc": list(e["loc"]), "msg": e["msg"].removeprefix("Value error, "), "type": e["type"]}
+        {"loc": _location(e["loc"]), "msg": _sentence(e), "type": e["type"]}
         for e in error.errors()
     ]
     first = errors[0]
     return json_error(422, f"{'.'.join(map(str, first['loc']))}: {first['msg']}", errors=errors)
+
+
+def _location(loc: Sequence[str | int]) -> list[str | int]:
+    place, *names = loc
+    return [place, *(str(n).title() if place == "header" else n for n in names)]
+
+
+def _sentence(fault: Mapping[str, Any]) -> str:
+    if sentence := SENTENCES.get(fault["type"]):
+        return sentence.format_map(fault.get("ctx", {}))
+    return fault["msg"].removeprefix("Value error, ")
 
 
 async def answer_routing_error(request: Request, error: HTTPException) -> Response:
