@@ -112,7 +112,9 @@ def _only_one_per_folder(data: Path) -> Generator[None]:
 def _already_running(data: Path) -> PostgresError:
     pid = _recorded_pid(data)
     who = f"pid {pid}" if pid else "still starting"
-    return PostgresError(f"PostgreSQL already runs on this data folder ({who}): {data}.")
+    return PostgresError(
+        f"PostgreSQL already runs on {data} ({who}): end what started it, make dev or make offline."
+    )
 
 
 def _make_cluster(data: Path, *, durable: bool) -> None:

@@ -102,7 +102,14 @@ def _cors(app: ASGIApp) -> ASGIApp:
 
 
 class Cors(CORSMiddleware):
-    """Starlette's, whose preflight answers are plain text."""
+    """Starlette's, whose preflight answers are plain text, and give the log no reason."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "OPTIONS":
+            origin = Headers(scope=scope).get("origin", "")
+            if origin and not self.is_allowed_origin(origin):
+                scope["reason"] = f"{origin[:100]} is not among CORS_ORIGINS"
+        await super().__call__(scope, receive, send)
 
     def preflight_response(self, request_headers: Headers) -> Response:
         plain = super().preflight_response(request_headers)

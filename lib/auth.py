@@ -55,7 +55,9 @@ async def authenticate(authorization: str | None, settings: Settings) -> Caller:
     try:
         return _caller(await _verified_claims(token, settings), settings)
     except jwt.ExpiredSignatureError as error:
-        raise Unauthenticated("The token has expired.", error="invalid_token") from error
+        raise Unauthenticated(
+            "The token has expired.", error="invalid_token", reason=type(error).__name__
+        ) from error
     except (
         jwt.PyJWTError,
         ValueError,

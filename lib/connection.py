@@ -130,8 +130,9 @@ def _await_login(pgconn: pq.abc.PGconn, deadline: float, reached_by: float) -> s
         step = pgconn.connect_poll()
         if step == pq.PollingStatus.OK:
             return None
-    # In front of these words stand host and port.
-    return " ".join(pgconn.get_error_message().rpartition(" failed: ")[2].split())
+    # In front of these words stand host and port, behind them questions.
+    reason = pgconn.get_error_message().rpartition(" failed: ")[2]
+    return " ".join(reason.strip().partition("\n")[0].split())
 
 
 def _ready(descriptor: int, events: int, seconds: float) -> bool:

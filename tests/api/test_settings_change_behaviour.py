@@ -193,3 +193,12 @@ def test_a_role_that_no_row_level_security_holds_is_told_of_once(
         assert api.get("/api/health/ready").status_code == 200
     told = [text for text in caplog.messages if "passes row-level security by" in text]
     assert len(told) == (1 if url == "admin_url" else 0)
+
+
+def test_a_refused_origin_is_the_reason_in_the_log(
+    start_api: StartApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    headers = {"Origin": "https://evil.example", "Access-Control-Request-Method": "PUT"}
+    assert start_api().options("/api/alice/tasks", headers=headers).status_code == 400
+    [line] = [record for record in caplog.records if record.getMessage() == "request"]
+    assert vars(line)["reason"] == "https://evil.example is not among CORS_ORIGINS"

@@ -56,8 +56,12 @@ async function execute(page, id, { fields = {}, body } = {}) {
 async function authorize(page, token) {
   await page.locator(".auth-wrapper .authorize").first().click();
   const dialog = page.locator(".modal-ux");
-  await dialog.locator("input").first().fill(token);
-  await dialog.locator(".btn.authorize").first().click();
+  // Typed where the cursor waits, as people do: into the token's field.
+  const field = dialog.locator(".auth-container", { hasText: "make token" });
+  await page.waitForFunction(() => document.activeElement?.closest(".modal-ux .auth-container"));
+  await page.keyboard.insertText(token);
+  assert.equal(await field.locator("input").inputValue(), token);
+  await field.locator(".btn.authorize").click();
   await dialog.locator(".btn-done").first().click();
 }
 

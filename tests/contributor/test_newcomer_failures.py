@@ -110,7 +110,7 @@ def test_a_server_that_runs_already_is_named(copy: WorkingCopy) -> None:
         [url] = [line.split()[-1] for line in dev.lines if line.startswith("The API runs at")]
         said = last_words(copy, "make", "dev", PORT=str(free_port()))
     assert said.startswith(f"It runs already, at {url} (pid ")
-    assert said.endswith("): use that, or stop it.")
+    assert said.endswith("): use that, or end it: Ctrl-C where it runs, or kill and its pid.")
 
 
 def test_a_database_url_that_is_none_is_said(copy: WorkingCopy) -> None:

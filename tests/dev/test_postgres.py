@@ -121,7 +121,8 @@ def test_a_second_start_on_the_same_folder_is_refused_with_one_sentence(data: Pa
         with pytest.raises(PostgresError) as refusal, running(data, durable=True):
             pass
         assert str(refusal.value) == (
-            f"PostgreSQL already runs on this data folder (pid {pid}): {data}."
+            f"PostgreSQL already runs on {data} (pid {pid}): end what started it, "
+            "make dev or make offline."
         )
         assert time.monotonic() - started < 2
         psycopg.connect(url).close()
