@@ -192,8 +192,8 @@ def _only_one(url: str) -> Generator[None]:
         except BlockingIOError:
             lock.seek(0)
             raise CannotServe(
-                f"It runs already, at {lock.read() or 'another address'}: use that, or end it: Ctrl-C"
-                " where it runs, or kill and its pid."
+                f"It runs already, at {lock.read() or 'another address'}: use that, or end it:"
+                " Ctrl-C where it runs, or kill and its pid."
             ) from None
         lock.truncate(0)
         lock.write(f"{url} (pid {os.getpid()})")
