@@ -1,17 +1,23 @@
 """The six task routes: each names its inputs, calls one store function and names its output."""
 
 import json
-import re
-from hashlib import sha256
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
-from fastapi import APIRouter, Header, Query, Request, Response
-from pydantic import AfterValidator
+from fastapi import APIRouter, Query, Request, Response
 
 from lib import database, store
 from lib.app import create_app
 from lib.auth import Caller
+from lib.conditional import (
+    IdempotencyKey,
+    IfMatch,
+    IfNoneMatch,
+    allowed_versions,
+    etag,
+    is_known,
+    request_hash,
+)
 from lib.cursor import make_cursor, read_cursor
 from lib.errors import InvalidInput
 from lib.lambda_handler import mangum_handler
@@ -34,31 +40,6 @@ NOT_FOUND: dict[int | str, dict[str, Any]] = {
 CONDITIONAL = NOT_FOUND | {
     412: {"model": ErrorResponse, "description": "The task has changed since it was read"}
 }
-
-IfMatch = Annotated[
-    str | None,
-    Header(description="The `ETag` of the task as you read it: 412 if it has changed since."),
-]
-IfNoneMatch = Annotated[
-    str | None,
-    Header(description="The `ETag` of the task as you read it: 304 while it is the same."),
-]
-
-
-def _check_key(value: str) -> str:
-    if not re.fullmatch(r"[!-~]{1,255}", value):
-        raise ValueError("must have 1 to 255 visible ASCII characters")
-    return value
-
-
-IdempotencyKey = Annotated[
-    str | None,
-    AfterValidator(_check_key),
-    Header(
-        description="One for each thing to do: for 24 hours it gives the first answer again.",
-        json_schema_extra={"pattern": "^[!-~]{1,255}$"},
-    ),
-]
 
 router = APIRouter(
     prefix="/api/{user_id}/tasks",
@@ -147,8 +128,7 @@ async def get_task(
     Its `ETag` makes later changes safe (`If-Match`) and later reads cheap (`If-None-Match`).
     """
     stored = await database.run(caller.id, store.get_task, caller.id, task_id)
-    known = {tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")}
-    if known == {"*"} or _etag(stored) in known:
+    if is_known(if_none_match, stored.version):
         return Response(status_code=304, headers=_headers(stored))
     return _answer(stored)
 
@@ -167,7 +147,7 @@ async def update_task(
     Fields that you leave out stay as they are; `"description": null` clears it. With `If-Match`
     nothing is changed if somebody else was faster.
     """
-    versions = _versions(if_match)
+    versions = allowed_versions(if_match)
     stored = await database.run(
         caller.id, store.update_task, caller.id, task_id, changes, versions,
         writes=True, repeatable=versions is None,
@@ -179,7 +159,7 @@ async def update_task(
 async def delete_task(caller: CurrentCaller, task_id: TaskId, if_match: IfMatch = None) -> Response:
     """Delete a task."""
     await database.run(
-        caller.id, store.delete_task, caller.id, task_id, _versions(if_match), writes=True
+        caller.id, store.delete_task, caller.id, task_id, allowed_versions(if_match), writes=True
     )
     return Response(status_code=204)
 
@@ -201,7 +181,7 @@ async def complete_task(
 
     Without a body this toggles. `{"completed": true}` sets it, however often it is sent.
     """
-    versions = _versions(if_match)
+    versions = allowed_versions(if_match)
     once = _once(idempotency_key, "complete", task_id, wanted and wanted.completed)
     sets = wanted is not None and wanted.completed is not None and versions is None
     stored = await database.run(
@@ -215,31 +195,18 @@ def _path(caller: Caller) -> str:
     return f"/api/{quote(caller.id, safe='')}/tasks"
 
 
-def _etag(task: StoredTask) -> str:
-    return f'"{task.version}"'
+def _once(key: str | None, *request: Any) -> Once | None:
+    return None if key is None else Once(key, request_hash(*request))
 
 
 def _headers(task: StoredTask) -> dict[str, str]:
-    return {"ETag": _etag(task), "Cache-Control": "private, no-cache"}
+    return {"ETag": etag(task.version), "Cache-Control": "private, no-cache"}
 
 
 def _answer(task: StoredTask, status: int = 200, **headers: str) -> Response:
     return Response(
         task.json, status, media_type="application/json", headers=_headers(task) | headers
     )
-
-
-def _versions(if_match: str | None) -> list[int] | None:
-    """The versions that If-Match allows: None for every one (RFC 9110, section 13.1.1)."""
-    if if_match is None or if_match.strip() == "*":
-        return None
-    return [int(version) for version in re.findall(r'(?:^|,)\s*"(\d{1,18})"\s*(?=,|$)', if_match)]
-
-
-def _once(key: str | None, *request: Any) -> Once | None:
-    if key is None:
-        return None
-    return Once(key, sha256(json.dumps(request, sort_keys=True).encode()).hexdigest())
 
 
 app = create_app(router, needs=("DATABASE_URL", "BETTER_AUTH_SECRET"), at_exit=database.close)

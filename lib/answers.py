@@ -14,6 +14,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lib import log
 from lib.errors import ApiError
 
+# Pydantic's words are for whoever wrote the model; these are for whoever fills it.
+SENTENCES = {
+    "missing": "is missing",
+    "string_type": "must be a string",
+    "string_too_short": "must have {min_length} or more characters",
+    "string_too_long": "must have {max_length} or fewer characters",
+    "bool_type": "must be true or false",
+    "int_parsing": "must be a whole number",
+    "greater_than_equal": "must be {ge} or more",
+    "less_than_equal": "must be {le} or less",
+    "literal_error": "must be {expected}",
+    "model_attributes_type": "must be an object",
+}
+
 
 def json_error(
     status: int, detail: str, *, headers: dict[str, str] | None = None, **more: Any
@@ -34,21 +48,6 @@ def _chain(error: BaseException) -> str:
     sqlstate = getattr(error, "sqlstate", None)
     name = type(error).__name__ + (f"({sqlstate})" if sqlstate else "")
     return f"{name} <- {_chain(cause)}" if cause else name
-
-
-# Pydantic's words are for whoever wrote the model; these are for whoever fills it.
-SENTENCES = {
-    "missing": "is missing",
-    "string_type": "must be a string",
-    "string_too_short": "must have {min_length} or more characters",
-    "string_too_long": "must have {max_length} or fewer characters",
-    "bool_type": "must be true or false",
-    "int_parsing": "must be a whole number",
-    "greater_than_equal": "must be {ge} or more",
-    "less_than_equal": "must be {le} or less",
-    "literal_error": "must be {expected}",
-    "model_attributes_type": "must be an object",
-}
 
 
 async def answer_invalid_input(_: Request, error: RequestValidationError) -> Response:
