@@ -46,7 +46,7 @@ BUDGETS = {
     "health": Budget({"/api/health": 200}, 262, DATABASE | TOKENS),
     "smoke": Budget({"/api/smoke": 401}, 280, DATABASE),
     "tasks": Budget(
-        {"/api/somebody/tasks": 403, "/api/budget/tasks": 200}, 360, {"api.docs", "lib.smoke"}
+        {"/api/somebody/tasks": 403, "/api/budget/tasks": 200}, 366, {"api.docs", "lib.smoke"}
     ),
 }
 
