@@ -9,11 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Generator
-from contextlib import ExitStack, closing, contextmanager, suppress
-from http.client import HTTPConnection, HTTPException
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -136,15 +133,13 @@ def _run(listener: socket.socket, banner: str) -> None:
         rust_timeout=500,
         yield_on_timeout=True,
     )
-    server, ended = _start(command, listener), False
+    server, ended = _start(command, listener, banner), False
     try:
-        address = listener.getsockname()
-        threading.Thread(target=_print_when_up, args=(address, banner), daemon=True).start()
         for changes in changed:
             if changes:
                 print("Changed: reloading ...", flush=True)
                 _stop(server)
-                server, ended = _start(command, listener), False
+                server, ended = _start(command, listener, banner if ended else ""), False
             elif server.poll() is not None and not ended:
                 print("The server ended; it starts again when the code changes.", flush=True)
                 ended = True
@@ -152,13 +147,13 @@ def _run(listener: socket.socket, banner: str) -> None:
         _stop(server)
 
 
-def _start(command: list[str], listener: socket.socket) -> subprocess.Popen[bytes]:
+def _start(command: list[str], listener: socket.socket, banner: str) -> subprocess.Popen[bytes]:
     return unprivileged.start(
         command,
         identity=unprivileged.SELF,
         stop_signal=signal.SIGTERM,
         output=sys.stdout.buffer,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "BANNER": banner},
         pass_fds=[listener.fileno()],
     )
 
@@ -170,17 +165,6 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         server.kill()
         server.wait()
-
-
-def _print_when_up(address: tuple[str, int], banner: str) -> None:
-    # The port is ours before anybody answers there, so a connection alone says nothing.
-    while True:
-        with suppress(OSError, HTTPException), closing(HTTPConnection(*address)) as connection:
-            connection.request("GET", "/api/health")
-            connection.getresponse()
-            print(banner, flush=True)
-            return
-        time.sleep(0.1)
 
 
 @contextmanager
