@@ -47,7 +47,7 @@ def wake_up() -> None:
 
 @plant("if-match-ignored")
 def ignore_if_match() -> None:
-    replace(tasks, "_versions", lambda _: None)
+    replace(tasks, "allowed_versions", lambda _: None)
 
 
 @plant("toggle-by-read-then-write")
