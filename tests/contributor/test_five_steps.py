@@ -13,8 +13,8 @@ from tests.dev.documented import documented
 
 # The whole suite takes minutes: of `make test`, what a new group may break.
 ITS_TESTS = (
-    "tests/api/test_notes.py tests/bench/test_import_budget.py tests/migrations tests/lib/test_arguments.py "
-    "tests/lib/test_owners.py tests/contract/test_health_and_docs.py"
+    "tests/api/test_notes.py tests/bench/test_import_budget.py tests/lib/test_arguments.py "
+    "tests/lib/test_owners.py tests/migrations tests/contract/test_health_and_docs.py"
 )
 BUILT = """
 import os, sys, threading
