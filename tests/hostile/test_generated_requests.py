@@ -7,13 +7,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.hostile import planted_faults
+from tests.hostile.conftest import FIGURES
 from tests.targets.local import serve
 
 pytestmark = pytest.mark.verify
@@ -58,11 +59,15 @@ def attack(
 
 
 def test_no_generated_request_gets_a_5xx_or_breaks_the_document(
-    environment: dict[str, str], tmp_path: Path
+    environment: dict[str, str], tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     with serve(environment) as url:
         report, output = attack(url, tmp_path, environment, examples=80)
-    sys.stdout.write(f"seed {SEED}: {report['test_cases']}\n")
+    generated, failures = report["test_cases"]["generated"], len(report["failures"])
+    record_property(
+        FIGURES,
+        f"generated requests, seed {SEED}: {generated}, every check on, {failures} failures",
+    )
     assert report["failures"] == [], output
     assert report["errors"] == [], output
     assert report["complete"]

@@ -3,8 +3,10 @@ the server answers normally after each.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 
+from tests.hostile.conftest import FIGURES
 from tests.hostile.raw_requests import SMUGGLING, WELL_FORMED, raw_requests, smuggled
 from tests.hostile.strangers import token
 from tests.hostile.wire import Wire, exchange
@@ -14,7 +16,9 @@ USER = "raw-requests"
 PATH = f"/api/{USER}/tasks"
 
 
-def test_no_bytes_bring_the_server_down(base_url: str) -> None:
+def test_no_bytes_bring_the_server_down(
+    base_url: str, record_property: Callable[[str, object], None]
+) -> None:
     wire, mine = Wire(base_url), token(USER)
     headers = [("Authorization", f"Bearer {mine}")]
     kept = wire.send("POST", PATH, headers, b'{"title": "kept"}').header("location") or ""
@@ -30,6 +34,7 @@ def test_no_bytes_bring_the_server_down(base_url: str) -> None:
         if afterwards.status != 200:
             wrong.append((f"after {name}", [afterwards.status]))
     wire.close()
+    record_property(FIGURES, f"requests of raw bytes: {len(cases)}, {len(wrong)} brought it down")
     assert wrong == []
     assert len({name for name, _ in cases}) == len(cases) >= FEWEST_CASES
     # Most are read to the end: what the server refuses at its first byte tests the server only.

@@ -4,13 +4,14 @@ import json
 import re
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 
 import pytest
 
 from tests.conftest import SECRET
 from tests.databases import Database
+from tests.hostile.conftest import FIGURES
 from tests.hostile.strangers import (
     CURSOR_LISTS,
     TASK_ROUTES,
@@ -113,11 +114,14 @@ def told(answer: Answer, mine: str) -> tuple[int, str, list[tuple[str, str]]]:
     )
 
 
-def test_no_attempt_reaches_or_notices_what_is_somebody_elses(fresh_database: Database) -> None:
+def test_no_attempt_reaches_or_notices_what_is_somebody_elses(
+    fresh_database: Database, record_property: Callable[[str, object], None]
+) -> None:
     environment = {"DATABASE_URL": fresh_database.app_url, "BETTER_AUTH_SECRET": SECRET}
     chosen, statuses = list(attempts()), Counter[int]()
     with serve(environment) as url, closing(Wire(url)) as wire:
         found = list(hits(wire, fresh_database, chosen, statuses))
+    record_property(FIGURES, f"attempts at others' tasks: {len(chosen)}, {len(found)} hits")
     assert found == []
     assert len(chosen) >= FEWEST_ATTEMPTS
     assert len({attempt.label for attempt in chosen}) == len(chosen)
