@@ -19,9 +19,9 @@ class NoAdvisories(Exception):
 
 
 def known_holes(folder: Path, packages: Sequence[Package]) -> tuple[list[str], str]:
-    """One line for each hole, and the day of the newest advisory on any package of the copy.
+    """One line for each hole, and what the copy can know: its age, and how many packages it names.
 
-    Raises NoAdvisories.
+    One that it does not name may have no advisory, or the copy may lack it. Raises NoAdvisories.
     """
     days = [str(advisory["modified"])[:10] for advisory in _advisories(folder, "*")]
     if not days:
@@ -32,7 +32,8 @@ def known_holes(folder: Path, packages: Sequence[Package]) -> tuple[list[str], s
         for hole in _advisories(folder, package.name)
         if not hole.get("withdrawn") and is_affected(Version(package.version), hole, package.name)
     ]
-    return found, max(days)
+    named = sum(any(_advisories(folder, package.name)) for package in packages)
+    return found, f"advisories up to {max(days)}, which name {named} of them"
 
 
 def _advisories(folder: Path, name: str) -> Iterator[dict[str, Any]]:

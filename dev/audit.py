@@ -74,20 +74,20 @@ def holes(report: dict[str, Any], packages: Sequence[Package]) -> list[str]:
 
 
 def main() -> None:
-    packages, source = shipped_packages(), ""
+    packages = shipped_packages()
     copy = os.environ.get("ADVISORIES")
     print(f"Auditing {len(packages)} packages ...", flush=True)
     try:
         if copy:
-            found, newest = known_holes(Path(copy), packages)
-            source = f", by advisories up to {newest}"
+            found, known = known_holes(Path(copy), packages)
+            verdict = f"0 vulnerable by {known}"
         else:
-            found = holes(report_on(packages), packages)
+            found, verdict = holes(report_on(packages), packages), "0 vulnerable, 0 skipped"
     except (NotAudited, NoAdvisories) as error:
         sys.exit(str(error))
     if found:
         sys.exit("\n".join([*found, "Raise these versions in pyproject.toml, then run make lock."]))
-    print(f"{len(packages)} packages: 0 vulnerable, 0 skipped{source}.")
+    print(f"{len(packages)} packages: {verdict}.")
 
 
 if __name__ == "__main__":

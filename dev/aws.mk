@@ -18,6 +18,7 @@ package: .venv/ready ## Build the zip for AWS Lambda: build/lambda.zip
 deploy-aws: stage-named .venv/ready node_modules/.ready ## Deploy to AWS: make deploy-aws STAGE=prod (docs/aws.md)
 	@STAGE="$(STAGE)" $(PYTHON) -m dev.deploy_aws
 
+# The first thing asked for: before npm's tools are installed.
 .PHONY: stage-named
 stage-named:
 	@test -n "$(STAGE)" || { echo "Name the stage: make deploy-aws STAGE=prod." >&2; exit 1; }

@@ -66,7 +66,7 @@ def serve(host: str, port: str) -> None:
         stack.enter_context(_only_one(url))
         listener = stack.enter_context(_listen(host, int(port)))
         os.environ.setdefault("BETTER_AUTH_SECRET", EXAMPLE_SECRET)
-        read_settings(os.environ)
+        read_settings(os.environ)  # a mistake is told before PostgreSQL is started
         given = bool(os.environ.get("DATABASE_URL"))
         if not given:
             print("Starting PostgreSQL ...", flush=True)
