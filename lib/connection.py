@@ -3,18 +3,18 @@
 import logging
 import math
 import queue
+import re
 import select
 import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, LiteralString
 
 import psycopg
-from psycopg import generators, pq
-from psycopg._queries import PostgresQuery
-from psycopg.abc import PQGen
-from psycopg.adapt import Transformer
+from psycopg import abc, generators, pq
+from psycopg.adapt import PyFormat, Transformer
 from psycopg.conninfo import make_conninfo
 from psycopg.errors import error_from_result
 
@@ -26,7 +26,11 @@ ADDRESS_PATIENCE = 2.0
 # Its warnings name host and user, and what they tell is in the line of the request.
 logging.getLogger("psycopg").setLevel(logging.CRITICAL)
 
+# A parameter in the text of a statement, as SQLAlchemy and psycopg write it.
+NAMED = re.compile(r"%\((\w+)\)s")
+
 type Statement = tuple[LiteralString, Mapping[str, Any]]
+type Bound = tuple[bytes, Sequence[pq.abc.Buffer | None], tuple[int, ...]]
 type Rows = list[tuple[Any, ...]]
 
 
@@ -43,35 +47,26 @@ class DeadlineConnection(psycopg.Connection[tuple[Any, ...]]):
 
     deadline = math.inf
 
-    def run(self, statements: Sequence[Statement]) -> list[Rows]:
-        """Run statements as one transaction, in one flight: the rows of each, none if it has none.
+    def run(self, first: Statement, *statements: Statement) -> list[Rows]:
+        """Run statements as one transaction, in one flight: the rows of each behind the `first`.
 
         psycopg's `pipeline()` writes and waits for each statement by itself: with it a request
-        takes 188 k instructions and nine system calls more. PostgresQuery is private to psycopg,
-        whose version is pinned. Raises psycopg.Error; unless it is one of a statement, the
-        connection is of no more use.
+        takes 188 k instructions and nine system calls more. Raises psycopg.Error; unless it is
+        one of a statement, the connection is of no more use.
         """
-        transformers = [Transformer(self) for _ in statements]
-        queries = [PostgresQuery(transformer) for transformer in transformers]
-        for query, (text, values) in zip(queries, statements, strict=True):
-            query.convert(text, values)
+        transformer = Transformer(self)
+        flight = [_bound(transformer, *statement) for statement in (first, *statements)]
         self.pgconn.enter_pipeline_mode()
-        for query in queries:
-            self.pgconn.send_query_params(
-                query.query, query.params, param_types=query.types, param_formats=query.formats
-            )
+        for text, values, types in flight:
+            self.pgconn.send_query_params(text, values, param_types=types)
         self.pgconn.pipeline_sync()
-        results = self.wait(_results(self.pgconn, len(queries)))
+        results = self.wait(_results(self.pgconn, len(flight)))
         if not self.closed:
             self.pgconn.exit_pipeline_mode()
         for result in results:
             if result.status == pq.ExecStatus.FATAL_ERROR:
                 raise error_from_result(result)
-        rows = []
-        for transformer, result in zip(transformers, results, strict=True):
-            transformer.set_pgresult(result)
-            rows.append(transformer.load_rows(0, result.ntuples, tuple))
-        return rows
+        return [_rows(transformer, result) for result in results[1:]]
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         if self.deadline != math.inf:
@@ -85,7 +80,29 @@ class DeadlineConnection(psycopg.Connection[tuple[Any, ...]]):
             raise
 
 
-def _results(pgconn: pq.abc.PGconn, statements: int) -> PQGen[list[pq.abc.PGresult]]:
+def _bound(transformer: abc.Transformer, text: LiteralString, values: Mapping[str, Any]) -> Bound:
+    """Raises psycopg.DataError for a text with a NUL in it."""
+    query, names = _numbered(text)
+    # As text, which every type has: which one of two formats is cheaper is no question here.
+    texts = transformer.dump_sequence(
+        [values[name] for name in names], [PyFormat.TEXT] * len(names)
+    )
+    return query, texts, transformer.types or ()
+
+
+@cache
+def _numbered(text: LiteralString) -> tuple[bytes, list[str]]:
+    """A statement as PostgreSQL's protocol wants it, $1 for a name, and the names."""
+    names = list(dict.fromkeys(NAMED.findall(text)))
+    return NAMED.sub(lambda found: f"${names.index(found[1]) + 1}", text).encode(), names
+
+
+def _rows(transformer: abc.Transformer, result: pq.abc.PGresult) -> Rows:
+    transformer.set_pgresult(result)
+    return transformer.load_rows(0, result.ntuples, tuple)
+
+
+def _results(pgconn: pq.abc.PGconn, statements: int) -> abc.PQGen[list[pq.abc.PGresult]]:
     """One result of each statement that was sent."""
     yield from generators.send(pgconn)
     results: list[pq.abc.PGresult] = []

@@ -74,7 +74,7 @@ class Session:
             "statement_timeout": _milliseconds(left),
             "lock_timeout": _milliseconds(min(left, LOCK_TIMEOUT)),
         }
-        return self._connection.run([(CLAIMS, claims), *statements])[1:]
+        return self._connection.run((CLAIMS, claims), *statements)
 
 
 def _milliseconds(seconds: float) -> str:

@@ -31,9 +31,9 @@ def statements(task: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     run: Any = DeadlineConnection.run
     execute: Any = DeadlineConnection.execute
 
-    def record_run(self: DeadlineConnection, statements: list[tuple[str, object]]) -> object:
+    def record_run(self: DeadlineConnection, *statements: tuple[str, object]) -> object:
         sent.extend(text for text, _ in statements if "set_config" not in text)
-        return run(self, statements)
+        return run(self, *statements)
 
     def record_execute(self: DeadlineConnection, query: str, *rest: object) -> object:
         sent.append(query)
