@@ -1,47 +1,26 @@
 """Structured logs, one JSON line a request; the only module that touches Powertools."""
 
+import json
 import logging
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from typing import Any
 
 from aws_lambda_powertools import Logger
-from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 from aws_lambda_powertools.metrics import EphemeralMetrics
 
-from lib.settings import SettingsError, load_settings, runs_on_lambda
-
-# Names of asyncio tasks say nothing: the request id does.
-logging.logAsyncioTasks = False  # ty: ignore[missing-attribute]
+from lib.settings import SettingsError, load_settings, runs_on_lambda, trace_id
 
 SERVICE = "task-api"
-# What every record has: all else is a field of the line.
-PLAIN_RECORD = vars(logging.makeLogRecord({})).keys() | {"message", "asctime", "location"}
 
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 _logger: Logger | None = None
-
-
-class LineFormatter(LambdaPowertoolsFormatter):
-    """The line that Powertools' own formatter writes, which also looks for what no request has:
-    109 k instructions.
-    """
-
-    def format(self, record: logging.LogRecord) -> str:
-        if record.exc_info:
-            return super().format(record)
-        fields = {name: value for name, value in vars(record).items() if name not in PLAIN_RECORD}
-        line = {
-            "level": record.levelname,
-            "message": record.getMessage(),
-            "timestamp": self.formatTime(record),
-            "service": SERVICE,
-            **fields,
-            "xray_trace_id": self._get_latest_trace_id(),
-        }
-        return self.serialize({name: value for name, value in line.items() if value is not None})
+# json.dumps would make one for each line. In ASCII, which no stream refuses.
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def _get_logger() -> Logger:
@@ -55,7 +34,9 @@ def _get_logger() -> Logger:
             service=SERVICE,
             level=level,
             stream=sys.stdout,
-            logger_formatter=LineFormatter(use_rfc3339=True, location=None),
+            use_rfc3339=True,
+            utc=True,
+            location=None,
         )
     return _logger
 
@@ -67,8 +48,27 @@ def begin_request(request_id: str) -> None:
 
 
 def log_request(**fields: Any) -> None:
-    """The one line of an answered request."""
-    _get_logger().info("request", request_id=_request_id.get(), **fields)
+    """The one line of an answered request: as Powertools would write it, if it had the time.
+
+    By way of it and `logging` the line takes an eighth of the instructions of a warm request, by
+    this one a third of that.
+    """
+    if _get_logger().log_level > logging.INFO:
+        return
+    line = {
+        "level": "INFO",
+        "message": "request",
+        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "service": SERVICE,
+        "request_id": _request_id.get(),
+        **fields,
+        "xray_trace_id": trace_id(),
+    }
+    present = {name: value for name, value in line.items() if value is not None}
+    # As `logging` has it: what cannot be said is no reason to fail.
+    with suppress(OSError, ValueError):
+        sys.stdout.write(f"{_to_json(present)}\n")
+        sys.stdout.flush()
 
 
 def log_notice(message: str, **fields: Any) -> None:

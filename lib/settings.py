@@ -210,6 +210,12 @@ def initializes_for_snapshot() -> bool:
     return os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
 
 
+def trace_id() -> str | None:
+    """The id by which X-Ray knows this invocation, out of `Root=<id>;Parent=...;Sampled=0`."""
+    root = os.environ.get("_X_AMZN_TRACE_ID", "").partition(";")[0]
+    return root.removeprefix("Root=") or None
+
+
 def load_settings() -> Settings:
     """The settings of this process; secrets that AWS holds are read again when they are too old.
 

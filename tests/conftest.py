@@ -6,6 +6,7 @@ Never the developer's database: DATABASE_URL and its like are taken out of the e
 """
 
 import importlib
+import json
 import os
 import signal
 import tempfile
@@ -147,6 +148,21 @@ def start_api(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> G
 
         yield start
         database_module.close()
+
+
+type RequestLines = Callable[[], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def request_lines(capsys: pytest.CaptureFixture[str]) -> RequestLines:
+    """Gives the log lines of the requests since it was last called."""
+
+    def read() -> list[dict[str, Any]]:
+        printed = capsys.readouterr().out.splitlines()
+        lines = [json.loads(line) for line in printed if line.startswith("{")]
+        return [line for line in lines if line["message"] == "request"]
+
+    return read
 
 
 def bearer(user_id: str, **claims: object) -> dict[str, str]:

@@ -2,15 +2,14 @@
 
 import asyncio
 
-import pytest
 from starlette.types import Message
 
 from api.tasks import app
-from tests.conftest import StartApi, bearer
+from tests.conftest import RequestLines, StartApi, bearer
 
 
 def test_a_client_that_leaves_while_it_sends_is_logged_as_such(
-    start_api: StartApi, caplog: pytest.LogCaptureFixture
+    start_api: StartApi, request_lines: RequestLines
 ) -> None:
     start_api()
     sent: list[Message] = []
@@ -32,5 +31,5 @@ def test_a_client_that_leaves_while_it_sends_is_logged_as_such(
     }
     asyncio.run(app(scope, leave, note))
     assert sent == []
-    assert [record.levelname for record in caplog.records] == ["INFO"]
-    assert vars(caplog.records[0])["status"] == 499
+    [line] = request_lines()
+    assert (line["level"], line["status"]) == ("INFO", 499)

@@ -1,9 +1,9 @@
 """The queries of docs/operations.md ask for what the log's lines really hold."""
 
-import io
 import json
 import logging
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,13 +33,13 @@ def fields_of(query: str) -> set[str]:
 
 
 def test_every_field_of_a_query_is_in_a_line(
-    start_api: StartApi, monkeypatch: pytest.MonkeyPatch
+    start_api: StartApi, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     api = start_api()
     api.get("/api/health")
     # It writes to the standard output of the test that came first.
     [handler] = logging.getLogger(SERVICE).handlers
-    monkeypatch.setattr(handler, "stream", written := io.StringIO())
+    monkeypatch.setattr(handler, "stream", sys.stdout)
     api.get("/api/alice/tasks", headers=bearer("alice"))
     api.get("/api/alice/tasks", headers={"Authorization": "Bearer a.b.c"})
     with monkeypatch.context() as broken:
@@ -54,7 +54,7 @@ def test_every_field_of_a_query_is_in_a_line(
     api = TestClient(tasks_app)
     assert api.get("/api/alice/tasks", headers=bearer("alice")).status_code == 500
 
-    lines = [json.loads(line) for line in written.getvalue().splitlines()]
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     held = {name for line in lines for name in line}
     held |= {name for line in lines for cause in line.get("causes", []) for name in cause}
     asked = set().union(*map(fields_of, queries()))

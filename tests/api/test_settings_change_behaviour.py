@@ -7,7 +7,7 @@ from starlette.testclient import TestClient
 from api import health
 from api.tasks import app as tasks_app
 from lib.settings import SettingsError, forget_settings
-from tests.conftest import SECRET, StartApi, bearer
+from tests.conftest import SECRET, RequestLines, StartApi, bearer
 from tests.databases import Database
 
 OLD_SECRET = "the-secret-before-the-rotation-0123456789"
@@ -196,9 +196,9 @@ def test_a_role_that_no_row_level_security_holds_is_told_of_once(
 
 
 def test_a_refused_origin_is_the_reason_in_the_log(
-    start_api: StartApi, caplog: pytest.LogCaptureFixture
+    start_api: StartApi, request_lines: RequestLines
 ) -> None:
     headers = {"Origin": "https://evil.example", "Access-Control-Request-Method": "PUT"}
     assert start_api().options("/api/alice/tasks", headers=headers).status_code == 400
-    [line] = [record for record in caplog.records if record.getMessage() == "request"]
-    assert vars(line)["reason"] == "https://evil.example is not among CORS_ORIGINS"
+    [line] = request_lines()
+    assert line["reason"] == "https://evil.example is not among CORS_ORIGINS"

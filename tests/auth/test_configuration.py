@@ -17,7 +17,7 @@ import pytest
 from tests.auth.key_server import KeyServer, sends, whole
 from tests.auth.keys import SECRET, jwk, key_set, private_key, signing
 from tests.auth.tokens import ALGORITHMS, KID, USER, Forge, variables
-from tests.conftest import StartApi
+from tests.conftest import RequestLines, StartApi
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,26 +30,25 @@ def token(algorithm: str, **header: Any) -> str:
     return forge.token(header=forge.header(**header), claims=claims)
 
 
-def reason_of(api: Any, sent: str, caplog: pytest.LogCaptureFixture) -> str:
+def reason_of(api: Any, sent: str, request_lines: RequestLines) -> str:
     """The reason in the log line of a request that is refused with 401."""
-    caplog.clear()
     answer = api.get("/api/nobody/tasks", headers={"Authorization": f"Bearer {sent}"})
     assert answer.status_code == 401
     assert answer.json() == {"detail": "The token is invalid."}, "the client is told no more"
-    [line] = [record for record in caplog.records if record.getMessage() == "request"]
-    return vars(line)["reason"]
+    [line] = request_lines()
+    return line["reason"]
 
 
 @pytest.mark.parametrize("ours", ALGORITHMS)
 @pytest.mark.parametrize("theirs", ALGORITHMS)
 def test_a_frontend_that_signs_otherwise_is_named_with_the_cure(
-    ours: str, theirs: str, start_api: StartApi, caplog: pytest.LogCaptureFixture
+    ours: str, theirs: str, start_api: StartApi, request_lines: RequestLines
 ) -> None:
     if ours == theirs:
         return
     api = start_api(**variables(ours, "bare"))
     source = {"HS256": "BETTER_AUTH_SECRET"}.get(theirs, "JWKS_URL=<frontend>/api/auth/jwks")
-    assert reason_of(api, token(theirs), caplog) == (
+    assert reason_of(api, token(theirs), request_lines) == (
         f"InvalidAlgorithmError: the token says {theirs}, JWT_ALGORITHM is {ours}: if your frontend"
         f" signs so, set JWT_ALGORITHM={theirs} and {source}"
     )
@@ -57,10 +56,10 @@ def test_a_frontend_that_signs_otherwise_is_named_with_the_cure(
 
 @pytest.mark.parametrize("alg", ["none", "HS512", "A" * 300, "\u001b[2J", None, ["EdDSA"], {}])
 def test_an_algorithm_that_nobody_configures_is_not_quoted(
-    alg: object, start_api: StartApi, caplog: pytest.LogCaptureFixture
+    alg: object, start_api: StartApi, request_lines: RequestLines
 ) -> None:
     api = start_api(**variables("HS256", "bare"))
-    assert reason_of(api, token("HS256", alg=alg), caplog) == "InvalidAlgorithmError"
+    assert reason_of(api, token("HS256", alg=alg), request_lines) == "InvalidAlgorithmError"
 
 
 def entries(*algorithms: str) -> str:

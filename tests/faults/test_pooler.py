@@ -19,9 +19,8 @@ from lib import database
 from lib.connection import NotConnected, connect
 from lib.database import Pool, Session
 from lib.database_url import connection_parameters
-from tests.conftest import StartApi, bearer
+from tests.conftest import RequestLines, StartApi, bearer
 from tests.databases import Cluster, Database
-from tests.lib.test_database import listen_to_the_log
 
 pytestmark = pytest.mark.verify
 
@@ -158,14 +157,13 @@ def test_a_statement_is_cancelled_through_the_pooler(
 
 
 def test_a_wrong_bundle_is_503_with_its_reason_in_the_log(
-    start_api: StartApi, url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    start_api: StartApi, url: str, tmp_path: Path, request_lines: RequestLines
 ) -> None:
     wrong = write_certificate(tmp_path).ca
     parts = url.partition("sslrootcert=")
     api = start_api(DATABASE_URL=f"{parts[0]}sslrootcert={wrong}")
-    listen_to_the_log(api, caplog)
     answer = api.get("/api/alice/tasks", headers=bearer("alice"))
     assert answer.status_code == 503
     assert "retry-after" in answer.headers
-    [line] = [record for record in caplog.records if record.message == "request"]
-    assert "certificate verify failed" in line.reason  # ty: ignore[missing-attribute]
+    [line] = request_lines()
+    assert "certificate verify failed" in line["reason"]

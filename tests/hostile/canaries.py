@@ -117,9 +117,11 @@ def listening(
         heard.add("telemetry log", *(record.to_json() for record in records))
         data = telemetry.metrics.get_metrics_data()
         heard.add("telemetry metric", data.to_json() if data else "")
-    heard.add("log line", *lines.getvalue().splitlines())
     captured = capfd.readouterr()
-    heard.add("stdout", *captured.out.splitlines())
+    printed = captured.out.splitlines()
+    of_requests = [line for line in printed if '"message":"request"' in line]
+    heard.add("log line", *of_requests, *lines.getvalue().splitlines())
+    heard.add("stdout", *printed)
     heard.add("stderr", *captured.err.splitlines())
 
 

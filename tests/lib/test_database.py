@@ -22,7 +22,6 @@ import pytest
 import time_machine
 from psycopg import errors as sql_errors
 from psycopg.conninfo import conninfo_to_dict
-from starlette.testclient import TestClient
 
 from dev import roundtrips, tcp_proxy
 from dev.certificate import Certificate, write_certificate
@@ -33,7 +32,7 @@ from lib.database import Pool, Session
 from lib.database_url import connection_parameters
 from lib.errors import DatabaseUnavailable
 from lib.settings import SettingsError, load_settings, read_settings
-from tests.conftest import StartApi, bearer
+from tests.conftest import RequestLines, StartApi, bearer
 from tests.databases import Cluster, Database
 from tests.faults.catalogue import black_hole
 
@@ -279,25 +278,18 @@ def test_a_name_that_does_not_exist_is_no_connection() -> None:
         connect(parameters, time.monotonic() + 2)
 
 
-def listen_to_the_log(api: TestClient, caplog: pytest.LogCaptureFixture) -> None:
-    api.get("/api/health")  # makes the logger, with the level that it would get back afterwards
-    caplog.set_level("INFO", "task-api")
-    caplog.clear()
-
-
 def test_why_there_is_no_connection_is_in_the_log_and_nowhere_else(
-    start_api: StartApi, database: Database, caplog: pytest.LogCaptureFixture
+    start_api: StartApi, database: Database, request_lines: RequestLines
 ) -> None:
     api = start_api(DATABASE_URL=database.app_url.replace(":local@", ":Wr0ng@"))
-    listen_to_the_log(api, caplog)
     answer = api.get("/api/health/ready")
     assert answer.status_code == 503
     assert "password" not in answer.text
-    [line] = [record for record in caplog.records if record.message == "request"]
-    assert line.reason == (  # ty: ignore
+    [line] = request_lines()
+    assert line["reason"] == (
         'no connection: FATAL: password authentication failed for user "task_app"'
     )
-    assert "Wr0ng" not in caplog.text
+    assert "Wr0ng" not in str(line)
 
 
 # --- The pool ------------------------------------------------------------------------------------
