@@ -5,8 +5,9 @@ line; knows no route.
 import re
 import time
 import uuid
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lib import log
@@ -47,12 +48,13 @@ class RequestBoundary:
             log.log_notice("The settings cannot work.", faults=str(self.fault).splitlines())
             return await json_error(500, ApiError.detail)(scope, receive, send)
         began = time.perf_counter()
-        request_id = _request_id(scope)
+        joined = _joined(scope["headers"])
+        request_id = _request_id(joined, scope.get("aws.event"))
         log.begin_request(request_id)
         path, head = scope["path"], scope["method"] == "HEAD"
         scope = dict(scope, method="GET" if head else scope["method"])
         scope["query_string"] = scope.get("untraced_query", b"")
-        scope["headers"] = _joined(scope["headers"])
+        scope["headers"] = list(joined.items())
         if len(path) > 1 and path.endswith("/"):
             # Served as if it were not there: a redirect would lose the Authorization header.
             scope["path"] = path[:-1]
@@ -78,23 +80,22 @@ class RequestBoundary:
             _log_request(scope, "HEAD" if head else scope["method"], status, began)
 
 
-def _joined(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """Repeated headers as one list each (RFC 9110, section 5.3): gateways join them before us."""
     joined: dict[bytes, bytes] = {}
     for name, value in headers:
         joined[name] = joined[name] + b", " + value if name in joined else value
-    return list(joined.items())
+    return joined
 
 
-def _request_id(scope: Scope) -> str:
-    headers = Headers(scope=scope)
-    given = headers.get("x-request-id", "")
+def _request_id(headers: Mapping[bytes, bytes], event: dict[str, Any] | None) -> str:
+    given = headers.get(b"x-request-id", b"").decode("latin-1")
     if REQUEST_ID.fullmatch(given):
         return given
-    event = scope.get("aws.event") or {}
-    platform = (event.get("requestContext") or {}).get("requestId") or headers.get("x-vercel-id")
+    platform = ((event or {}).get("requestContext") or {}).get("requestId")
+    platform = platform or headers.get(b"x-vercel-id", b"").decode("latin-1")
     # Vercel's hold colons, the emulator's and API Gateway's may hold an equals sign.
-    cleaned = re.sub(r"[^A-Za-z0-9._-]", "-", platform or "")[:128]
+    cleaned = re.sub(r"[^A-Za-z0-9._-]", "-", platform)[:128]
     return cleaned or uuid.uuid4().hex
 
 
