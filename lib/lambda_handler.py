@@ -15,10 +15,12 @@ from urllib.parse import quote
 from fastapi import FastAPI
 from mangum import Mangum
 from mangum.handlers.api_gateway import HTTPGateway
+from mangum.protocols.http import HTTPCycle
 from mangum.types import Scope
 
 from lib import log
 from lib.errors import ApiError
+from lib.invocation_loop import InvocationLoop
 from lib.settings import (
     forget_settings,
     initializes_for_snapshot,
@@ -27,9 +29,27 @@ from lib.settings import (
     runs_on_lambda,
 )
 
-# One loop for the whole life of the process: Mangum asks for the current one at every event, and
-# any asyncio.run() elsewhere would have taken it away.
-_runner = asyncio.Runner()
+
+class HttpApi(HTTPGateway):
+    """Mangum's own, which builds the scope again to look at it: 78 k instructions a request."""
+
+    @cached_property
+    def scope(self) -> Scope:
+        return super().scope
+
+
+class Adapter(Mangum):
+    """Mangum for this one kind of event, on that loop."""
+
+    def __call__(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
+        gateway = HttpApi(event, context, self.config)
+        cycle = HTTPCycle(gateway.scope, gateway.body)
+        _loop.complete(cycle.run(self.app))
+        return gateway({"status": cycle.status, "headers": cycle.headers, "body": cycle.body})
+
+
+# One for the whole life of the process.
+_loop = InvocationLoop()
 
 # It would log method and path, and so the user's id, in its own format.
 logging.getLogger("mangum.http").setLevel(logging.ERROR)
@@ -42,8 +62,8 @@ def mangum_handler(app: FastAPI) -> LambdaHandler:
 
     It never raises: an event that is no HTTP request gets `{"handled": false, "reason": ...}`.
     """
-    asyncio.set_event_loop(_runner.get_loop())
-    adapter = Mangum(app, lifespan="off", custom_handlers=[HttpApi])
+    asyncio.set_event_loop(_loop)  # Mangum looks for one
+    adapter = Adapter(app, lifespan="off")
 
     def prepare() -> None:
         # Settings that cannot work fail the deployment, not the first user; and what is built here
@@ -69,7 +89,6 @@ def mangum_handler(app: FastAPI) -> LambdaHandler:
         if not isinstance(event, dict) or "http" not in (event.get("requestContext") or {}):
             log.log_notice("event ignored", reason="it is no HTTP request")
             return {"handled": False, "reason": "The event is no HTTP API request (payload 2.0)."}
-        asyncio.set_event_loop(_runner.get_loop())
         try:
             return adapter(_with_encoded_path(event) if runs_on_lambda() else event, context)
         except Exception as error:  # noqa: BLE001 - a worker that raises is a hung emulator
@@ -82,14 +101,6 @@ def mangum_handler(app: FastAPI) -> LambdaHandler:
             }
 
     return lambda_handler
-
-
-class HttpApi(HTTPGateway):
-    """Mangum's own, which builds the scope again to look at it: 78 k instructions a request."""
-
-    @cached_property
-    def scope(self) -> Scope:
-        return super().scope
 
 
 def _with_encoded_path(event: dict[str, Any]) -> dict[str, Any]:

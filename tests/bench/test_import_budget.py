@@ -44,7 +44,7 @@ class Budget:
 BUDGETS = {
     "docs": Budget({"/api/openapi.json": 200, "/api/docs": 200}, 262, DATABASE | TOKENS),
     "health": Budget({"/api/health": 200}, 262, DATABASE | TOKENS),
-    "smoke": Budget({"/api/smoke": 401}, 280, DATABASE),
+    "smoke": Budget({"/api/smoke": 401}, 281, DATABASE),
     "tasks": Budget(
         {"/api/somebody/tasks": 403, "/api/budget/tasks": 200}, 366, {"api.docs", "lib.smoke"}
     ),

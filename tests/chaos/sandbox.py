@@ -6,7 +6,6 @@ client and no fault.
 Lambda's start from a snapshot is much like it: what was imported is there, connections are not.
 """
 
-import asyncio
 import contextlib
 import ctypes
 import json
@@ -84,8 +83,7 @@ def serve_requests(listener: socket.socket, module: ModuleType) -> None:
 def serve_events(link: socket.socket, module: ModuleType) -> None:
     """As on Lambda: one after the other. Each event and each answer is a line."""
     # The loop of the parent is one for all its children: they would share its selector.
-    lambda_module._runner = asyncio.Runner()
-    asyncio.set_event_loop(lambda_module._runner.get_loop())
+    lambda_module._loop = lambda_module.InvocationLoop()
     with contextlib.suppress(ConnectionError), link.makefile("rwb") as stream:
         while line := stream.readline():
             plants.wake_up()
