@@ -67,6 +67,7 @@ def run(effort: measure.Effort) -> tuple[measure.Figures, str | None]:
                 whole, zipped = sizes(partner)
                 bench.note("size", partner, whole)
                 bench.note("zipped", partner, zipped)
+            measure.measure_lives(bench)
             measure.measure_warm(bench)
             measure.measure_cold_starts(bench)
             measure.measure_servers(bench)

@@ -4,7 +4,7 @@ import os
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -16,8 +16,11 @@ from bench import fairness, instructions, load, workload
 from bench.partners import AS_ZIPPED, FLOOR, HONO, OURS, PARTNERS, Partner
 from bench.processes import Sandbox, Unfair, cpu_seconds, sandbox, server, start_cold
 
+# Of a sandbox's life, in requests: some compilers need the first part to learn what is asked.
+AGES = (1000, 2000)
 WARM = ("list", "get", "create", "toggle")
 COLD = ("unauthorized", "list")
+WARMED = tuple(partner for partner in PARTNERS if partner is not AS_ZIPPED)
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Effort:
     sizes: tuple[int, ...]
     started: tuple[Partner, ...]
     cold_starts: int
+    lives: int
+    oldest: int
     warm_up: int
     rounds: int
     requests: int
@@ -39,21 +44,22 @@ class Effort:
 
 
 FULL = Effort(
-    sizes=workload.SIZES, started=PARTNERS, cold_starts=5, warm_up=300, rounds=15, requests=40,
+    sizes=workload.SIZES, started=PARTNERS, cold_starts=5,
+    lives=3, oldest=2000, warm_up=300, rounds=10, requests=40,
     server_rounds=3, server_seconds=2.0,
     counted=PARTNERS,
     counted_warm=WARM, counted_cold=COLD, counted_requests=30,
 )  # fmt: skip
 QUICK = Effort(
     sizes=workload.SIZES[:2], started=tuple(p for p in PARTNERS if p is not AS_ZIPPED),
-    cold_starts=3, warm_up=60, rounds=5, requests=20,
+    cold_starts=3, lives=1, oldest=1000, warm_up=60, rounds=5, requests=20,
     server_rounds=1, server_seconds=1.0,
     counted=(FLOOR, OURS), counted_warm=("list",), counted_cold=("unauthorized",),
     counted_requests=20,
 )  # fmt: skip
 # Whether it works at all: its figures say nothing.
 TRIAL = Effort(
-    sizes=(10,), started=PARTNERS, cold_starts=1, warm_up=2, rounds=1, requests=2,
+    sizes=(10,), started=PARTNERS, cold_starts=1, lives=0, oldest=0, warm_up=2, rounds=1, requests=2,
     server_rounds=1, server_seconds=0.2,
     counted=(), counted_warm=(), counted_cold=(), counted_requests=1,
 )  # fmt: skip
@@ -92,12 +98,43 @@ def measure_cold_starts(bench: Bench) -> None:
             bench.figures[f"cold {name} {what}", partner] = median
 
 
+def measure_lives(bench: Bench) -> None:
+    """A list of 10 from a sandbox's second request on, all partners alive, twenty in turn."""
+    cpu: dict[tuple[int, Partner], list[float]] = defaultdict(list)
+    for number in range(bench.effort.lives):
+        bench.progress(f"lives of a sandbox, {number + 1} of {bench.effort.lives}")
+        with ExitStack() as stack:
+            alive = {p: stack.enter_context(sandbox(p, bench.urls, bench.events)) for p in WARMED}
+            for process in alive.values():
+                process.answer("list")  # makes its connection
+            begin = 0
+            for age in AGES:
+                if age <= bench.effort.oldest:
+                    for partner, seconds in _spend(alive, age - begin).items():
+                        cpu[age, partner].append(seconds / (age - begin))
+                    begin = age
+    for (age, partner), values in cpu.items():
+        bench.note(f"life {age} cpu", partner, statistics.median(values))
+        # Life by life, since what else the machine does changes from one to the next.
+        pairs = zip(values, cpu[age, HONO], strict=True)
+        bench.note(f"life {age} cpu of hono's", partner, statistics.median(a / b for a, b in pairs))
+
+
+def _spend(alive: Mapping[Partner, Sandbox], requests: int) -> dict[Partner, float]:
+    """Seconds of CPU for so many lists."""
+    spent = dict.fromkeys(alive, 0.0)
+    for _ in range(requests // 20):
+        for partner, process in alive.items():
+            spent[partner] += 20 * process.answer("list", 20)["cpu"]
+    return spent
+
+
 def measure_warm(bench: Bench) -> None:
     """Through the Lambda handler, all partners alive, a few requests of each in turn: medians."""
     expected: dict[str, Any] = {}
     with ExitStack() as stack:
         alive: dict[Partner, Sandbox] = {}
-        for partner in (FLOOR, *(p for p in PARTNERS if p not in (FLOOR, AS_ZIPPED))):
+        for partner in WARMED:
             process = stack.enter_context(sandbox(partner, bench.urls, bench.events))
             fairness.check(partner.name, process, expected)
             alive[partner] = process
@@ -124,11 +161,6 @@ def _measure_requests(bench: Bench, alive: dict[Partner, Sandbox]) -> None:
     for (name, partner), values in cpu.items():
         bench.note(f"warm {name} cpu", partner, statistics.median(values))
         bench.note(f"warm {name} wall", partner, statistics.median(walls[name, partner]))
-        # Round by round, since what else the machine does changes from one to the next.
-        pairs = zip(values, cpu[name, HONO], strict=True)
-        bench.note(
-            f"warm {name} cpu of hono's", partner, statistics.median(a / b for a, b in pairs)
-        )
 
 
 def _measure_growth(bench: Bench, alive: dict[Partner, Sandbox]) -> None:
