@@ -15,6 +15,9 @@ from aws_lambda_powertools.metrics import EphemeralMetrics
 
 from lib.settings import SettingsError, load_settings, runs_on_lambda, trace_id
 
+# Names of asyncio tasks say nothing: the request id does.
+logging.logAsyncioTasks = False  # ty: ignore[missing-attribute]
+
 SERVICE = "task-api"
 
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)

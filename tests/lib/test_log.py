@@ -1,5 +1,6 @@
 """The line of a request, which is written past `logging`: still as Powertools writes lines."""
 
+import asyncio
 import io
 import json
 import logging
@@ -21,8 +22,12 @@ def test_it_has_the_form_of_powertools_lines(
     [handler] = logging.getLogger(log.SERVICE).handlers
     monkeypatch.setattr(handler, "stream", sys.stdout)
     capsys.readouterr()
-    log.log_notice("request", status=200)
-    log.log_request(status=200, user_id=None)
+
+    async def write() -> None:  # the name of a task is no news
+        log.log_notice("request", status=200)
+        log.log_request(status=200, user_id=None)
+
+    asyncio.run(write())
     theirs, ours = map(json.loads, capsys.readouterr().out.splitlines())
     assert list(ours) == list(theirs)
     moments = [datetime.fromisoformat(line.pop("timestamp")) for line in (theirs, ours)]
