@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics
@@ -26,6 +26,17 @@ _logger: Logger | None = None
 _to_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
+class CurrentStdout(logging.StreamHandler[TextIO]):
+    """Writes to what is standard output at the moment, as `print` does: it may be replaced."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # ty: ignore[incompatible-property-override]
+        return sys.stdout
+
+
 def _get_logger() -> Logger:
     global _logger  # noqa: PLW0603 - made at the first line, when the settings are known
     if _logger is None:
@@ -36,7 +47,7 @@ def _get_logger() -> Logger:
         _logger = Logger(
             service=SERVICE,
             level=level,
-            stream=sys.stdout,
+            logger_handler=CurrentStdout(),
             use_rfc3339=True,
             utc=True,
             location=None,

@@ -19,8 +19,6 @@ def test_it_has_the_form_of_powertools_lines(
     monkeypatch.setenv("_X_AMZN_TRACE_ID", "Root=1-69223b1d-3b7d2c5e;Parent=53995c3f;Sampled=0")
     log.begin_request("of-this-test")
     log.log_notice("first, to make the logger")
-    [handler] = logging.getLogger(log.SERVICE).handlers
-    monkeypatch.setattr(handler, "stream", sys.stdout)
     capsys.readouterr()
 
     async def write() -> None:  # the name of a task is no news
