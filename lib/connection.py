@@ -3,20 +3,16 @@
 import logging
 import math
 import queue
-import re
 import select
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from functools import cache
-from typing import Any, LiteralString
+from collections.abc import Mapping
+from typing import Any
 
 import psycopg
-from psycopg import abc, generators, pq
-from psycopg.adapt import PyFormat, Transformer
+from psycopg import pq
 from psycopg.conninfo import make_conninfo
-from psycopg.errors import error_from_result
 
 from lib.database_url import is_this_machine
 
@@ -25,13 +21,6 @@ ADDRESS_PATIENCE = 2.0
 
 # Its warnings name host and user, and what they tell is in the line of the request.
 logging.getLogger("psycopg").setLevel(logging.CRITICAL)
-
-# A parameter in the text of a statement, as SQLAlchemy and psycopg write it.
-NAMED = re.compile(r"%\((\w+)\)s")
-
-type Statement = tuple[LiteralString, Mapping[str, Any]]
-type Bound = tuple[bytes, Sequence[pq.abc.Buffer | None], tuple[int, ...]]
-type Rows = list[tuple[Any, ...]]
 
 
 class NotConnected(psycopg.OperationalError):
@@ -47,27 +36,6 @@ class DeadlineConnection(psycopg.Connection[tuple[Any, ...]]):
 
     deadline = math.inf
 
-    def run(self, first: Statement, *statements: Statement) -> list[Rows]:
-        """Run statements as one transaction, in one flight: the rows of each behind the `first`.
-
-        psycopg's `pipeline()` writes and waits for each statement by itself: with it a request
-        takes 188 k instructions and nine system calls more. Raises psycopg.Error; unless it is
-        one of a statement, the connection is of no more use.
-        """
-        transformer = Transformer(self)
-        flight = [_bound(transformer, *statement) for statement in (first, *statements)]
-        self.pgconn.enter_pipeline_mode()
-        for text, values, types in flight:
-            self.pgconn.send_query_params(text, values, param_types=types)
-        self.pgconn.pipeline_sync()
-        results = self.wait(_results(self.pgconn, len(flight)))
-        if not self.closed:
-            self.pgconn.exit_pipeline_mode()
-        for result in results:
-            if result.status == pq.ExecStatus.FATAL_ERROR:
-                raise error_from_result(result)
-        return [_rows(transformer, result) for result in results[1:]]
-
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         if self.deadline != math.inf:
             left = max(0.0, self.deadline - time.monotonic())
@@ -78,38 +46,6 @@ class DeadlineConnection(psycopg.Connection[tuple[Any, ...]]):
             if time.monotonic() >= self.deadline:
                 self.pgconn.finish()  # an answer may still come: this connection is of no use
             raise
-
-
-def _bound(transformer: abc.Transformer, text: LiteralString, values: Mapping[str, Any]) -> Bound:
-    """Raises psycopg.DataError for a text with a NUL in it."""
-    query, names = _numbered(text)
-    # As text, which every type has: which one of two formats is cheaper is no question here.
-    texts = transformer.dump_sequence(
-        [values[name] for name in names], [PyFormat.TEXT] * len(names)
-    )
-    return query, texts, transformer.types or ()
-
-
-@cache
-def _numbered(text: LiteralString) -> tuple[bytes, list[str]]:
-    """A statement as PostgreSQL's protocol wants it, $1 for a name, and the names."""
-    names = list(dict.fromkeys(NAMED.findall(text)))
-    return NAMED.sub(lambda found: f"${names.index(found[1]) + 1}", text).encode(), names
-
-
-def _rows(transformer: abc.Transformer, result: pq.abc.PGresult) -> Rows:
-    transformer.set_pgresult(result)
-    return transformer.load_rows(0, result.ntuples, tuple)
-
-
-def _results(pgconn: pq.abc.PGconn, statements: int) -> abc.PQGen[list[pq.abc.PGresult]]:
-    """One result of each statement that was sent."""
-    yield from generators.send(pgconn)
-    results: list[pq.abc.PGresult] = []
-    for _ in range(statements):
-        results += yield from generators.fetch_many(pgconn)
-    yield from generators.fetch_many(pgconn)  # the end of the transaction
-    return results
 
 
 def connect(parameters: Mapping[str, Any], deadline: float) -> DeadlineConnection:

@@ -16,14 +16,8 @@ from typing import Any
 
 import psycopg
 
-from lib.connection import (
-    DeadlineConnection,
-    NotConnected,
-    Rows,
-    Statement,
-    connect,
-    has_news,
-)
+from lib import flight
+from lib.connection import DeadlineConnection, NotConnected, connect, has_news
 from lib.database_url import connection_parameters, is_neon
 from lib.errors import DatabaseUnavailable
 from lib.log import log_notice
@@ -60,7 +54,7 @@ class Session:
         self._connection = connection
         self._owner = owner
 
-    def fetch(self, *statements: Statement) -> list[Rows]:
+    def fetch(self, *statements: flight.Statement) -> list[flight.Rows]:
         """Run statements as one transaction, in one flight to the server and back.
 
         Gives the rows of each, none for a statement that returns none. In front of them travel
@@ -74,7 +68,7 @@ class Session:
             "statement_timeout": _milliseconds(left),
             "lock_timeout": _milliseconds(min(left, LOCK_TIMEOUT)),
         }
-        return self._connection.run((CLAIMS, claims), *statements)
+        return flight.run(self._connection, (CLAIMS, claims), *statements)
 
 
 def _milliseconds(seconds: float) -> str:

@@ -25,7 +25,7 @@ FORBIDDEN_EVERYWHERE = {
     "httpx", "httpx2", "lib.aws_secrets", "lib.jwks", "lib.statements", "lib.tables", "migrations",
     "moto", "requests", "sqlalchemy", "sqlmodel", "tests", "uvicorn", "watchfiles",
 }  # fmt: skip
-DATABASE = {"lib.connection", "lib.database", "lib.sql", "lib.store", "psycopg"}
+DATABASE = {"lib.connection", "lib.database", "lib.flight", "lib.sql", "lib.store", "psycopg"}
 TOKENS = {"jwt", "lib.auth", "lib.route"}
 
 

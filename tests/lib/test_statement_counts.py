@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from lib import flight
 from lib.database import DeadlineConnection
 from tests.conftest import StartApi, bearer
 
@@ -28,18 +29,18 @@ def task(api: TestClient) -> str:
 def statements(task: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is sent to PostgreSQL from here on, without the claims that travel in front."""
     sent: list[str] = []
-    run: Any = DeadlineConnection.run
+    run: Any = flight.run
     execute: Any = DeadlineConnection.execute
 
-    def record_run(self: DeadlineConnection, *statements: tuple[str, object]) -> object:
+    def record_run(connection: DeadlineConnection, *statements: tuple[str, object]) -> object:
         sent.extend(text for text, _ in statements if "set_config" not in text)
-        return run(self, *statements)
+        return run(connection, *statements)
 
     def record_execute(self: DeadlineConnection, query: str, *rest: object) -> object:
         sent.append(query)
         return execute(self, query, *rest)
 
-    monkeypatch.setattr(DeadlineConnection, "run", record_run)
+    monkeypatch.setattr(flight, "run", record_run)
     monkeypatch.setattr(DeadlineConnection, "execute", record_execute)
     return sent
 
