@@ -2,7 +2,7 @@
 
 from html import escape
 
-from bench.measure import AGES, Figures
+from bench.measure import AGES, FULL, QUICK, Figures
 from bench.partners import AS_ZIPPED, FLOOR, HONO, OURS, PARTNERS, TUTORIAL, Partner
 from bench.workload import PAGE
 
@@ -28,7 +28,8 @@ def markdown(figures: Figures, machine: str, *, quick: bool) -> str:
         "input than this API does.",
         _cold(figures),
         "## Warm: one request through the Lambda handler",
-        "After some 1,300 requests of four kinds, which compilers like Node's have learnt from.",
+        "The four kinds in turn, each asked "
+        f"{(QUICK if quick else FULL).warm_up} times before, which compilers like Node's learn from.",
         _warm(figures),
         "## A server of many requests at once, as on Vercel",
         "One process, one loop (uvicorn; for hono Node's own server), a list of 10. The client "

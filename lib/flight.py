@@ -10,8 +10,8 @@ from psycopg import abc, generators, pq
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import error_from_result
 
-# A parameter in the text of a statement, as SQLAlchemy and psycopg write it.
-NAMED = re.compile(r"%\((\w+)\)s")
+# A parameter or a per cent sign in the text of a statement, as SQLAlchemy and psycopg write them.
+MARK = re.compile(r"%\((\w+)\)s|%%")
 
 type Statement = tuple[LiteralString, Mapping[str, Any]]
 type Bound = tuple[bytes, Sequence[pq.abc.Buffer | None], tuple[int, ...]]
@@ -56,8 +56,12 @@ def _bound(transformer: abc.Transformer, text: LiteralString, values: Mapping[st
 @cache
 def _numbered(text: LiteralString) -> tuple[bytes, list[str]]:
     """A statement as PostgreSQL's protocol wants it, $1 for a name, and the names."""
-    names = list(dict.fromkeys(NAMED.findall(text)))
-    return NAMED.sub(lambda found: f"${names.index(found[1]) + 1}", text).encode(), names
+    names = list(dict.fromkeys(filter(None, MARK.findall(text))))
+
+    def number(mark: re.Match[str]) -> str:
+        return f"${names.index(mark[1]) + 1}" if mark[1] else "%"
+
+    return MARK.sub(number, text).encode(), names
 
 
 def _rows(transformer: abc.Transformer, result: pq.abc.PGresult) -> Rows:

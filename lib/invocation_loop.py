@@ -1,6 +1,7 @@
 """An event loop that turns only if something has to be waited for; knows no event."""
 
 import asyncio
+import sys
 from collections.abc import Coroutine
 from typing import Any
 
@@ -21,12 +22,21 @@ class InvocationLoop(asyncio.SelectorEventLoop):
 
     def complete[T](self, coroutine: Coroutine[Any, Any, T]) -> T:
         """What the coroutine returns or raises."""
-        outer = asyncio._get_running_loop()
+        outer, hooks = asyncio._get_running_loop(), sys.get_asyncgen_hooks()
         asyncio._set_running_loop(self)
+        # As run_forever does: who leaves an async generator early relies on its end being run.
+        sys.set_asyncgen_hooks(
+            self._asyncgen_firstiter_hook,  # ty: ignore[missing-attribute]
+            self._asyncgen_finalizer_hook,  # ty: ignore[missing-attribute]
+        )
         self._starts = True
         try:
             task = asyncio.Task(coroutine, loop=self, eager_start=True)
         finally:
             self._starts = False
+            sys.set_asyncgen_hooks(*hooks)
             asyncio._set_running_loop(outer)
-        return task.result() if task.done() else self.run_until_complete(task)
+        asked_for = self._ready  # ty: ignore[missing-attribute]
+        if task.done() and not asked_for:
+            return task.result()
+        return self.run_until_complete(task)

@@ -10,6 +10,7 @@ from lib.settings import SettingsError, forget_settings
 from tests.conftest import SECRET, RequestLines, StartApi, bearer
 from tests.databases import Database
 
+ORIGIN = "http://localhost:3000"
 OLD_SECRET = "the-secret-before-the-rotation-0123456789"
 
 
@@ -202,3 +203,21 @@ def test_a_refused_origin_is_the_reason_in_the_log(
     assert start_api().options("/api/alice/tasks", headers=headers).status_code == 400
     [line] = request_lines()
     assert line["reason"] == "https://evil.example is not among CORS_ORIGINS"
+
+
+@pytest.mark.parametrize("allowed", ["true", None])
+def test_credentials_are_allowed_to_our_origins_where_it_is_configured(
+    allowed: str | None, start_api: StartApi
+) -> None:
+    api = start_api(CORS_ALLOW_CREDENTIALS=allowed)
+    name = "access-control-allow-credentials"
+    preflight = {"Access-Control-Request-Method": "PUT"}
+    for origin, told in ((ORIGIN, allowed), ("https://evil.example", None), (None, None)):
+        headers = bearer("alice") | ({"Origin": origin} if origin else {})
+        answer = api.get("/api/alice/tasks", headers=headers)
+        assert answer.headers.get(name) == told
+        assert answer.headers.get("access-control-allow-origin") == (
+            ORIGIN if origin == ORIGIN else None
+        )
+    answer = api.options("/api/alice/tasks", headers={"Origin": ORIGIN, **preflight})
+    assert answer.headers.get(name) == allowed

@@ -145,6 +145,37 @@ def test_what_it_sets_in_its_context_stays_there(waits: bool, loop: Turned) -> N
     assert WORD.get() == "of the caller"
 
 
+def test_a_generator_that_is_left_early_runs_to_its_end(loop: Turned) -> None:
+    ended: list[str] = []
+
+    async def generate() -> AsyncGenerator[str]:
+        try:
+            yield "done"
+            yield "never asked for"
+        finally:
+            await asyncio.sleep(0)
+            ended.append("cleaned up")
+
+    async def leave() -> str:
+        return await anext(generate())
+
+    assert loop.complete(leave()) == "done"
+    assert loop.complete(a_pause()) == "done"
+    assert ended == ["cleaned up"]
+
+
+def test_who_asks_to_be_called_is_called(loop: Turned) -> None:
+    called: list[int] = []
+
+    async def ask() -> str:
+        asyncio.get_running_loop().call_soon(called.append, 1)
+        return "done"
+
+    for times in (1, 2):
+        assert loop.complete(ask()) == "done"
+        assert len(called) == times
+
+
 def test_a_loop_around_it_runs_on(loop: Turned) -> None:
     async def around() -> str:
         word = loop.complete(the_loop_and_the_task())
