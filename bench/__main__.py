@@ -67,8 +67,8 @@ def run(effort: measure.Effort) -> tuple[measure.Figures, str | None]:
                 whole, zipped = sizes(partner)
                 bench.note("size", partner, whole)
                 bench.note("zipped", partner, zipped)
-            measure.measure_lives(bench)
             measure.measure_warm(bench)
+            measure.measure_lives(bench)
             measure.measure_cold_starts(bench)
             measure.measure_servers(bench)
             if valgrind:

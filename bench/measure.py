@@ -31,7 +31,7 @@ class Effort:
     started: tuple[Partner, ...]
     cold_starts: int
     lives: int
-    oldest: int
+    ages: tuple[int, ...]
     warm_up: int
     rounds: int
     requests: int
@@ -45,21 +45,22 @@ class Effort:
 
 FULL = Effort(
     sizes=workload.SIZES, started=PARTNERS, cold_starts=5,
-    lives=3, oldest=2000, warm_up=300, rounds=10, requests=40,
+    lives=3, ages=AGES, warm_up=300, rounds=10, requests=40,
     server_rounds=3, server_seconds=2.0,
     counted=PARTNERS,
     counted_warm=WARM, counted_cold=COLD, counted_requests=30,
 )  # fmt: skip
 QUICK = Effort(
     sizes=workload.SIZES[:2], started=tuple(p for p in PARTNERS if p is not AS_ZIPPED),
-    cold_starts=3, lives=1, oldest=1000, warm_up=60, rounds=5, requests=20,
+    cold_starts=3, lives=1, ages=AGES[:1], warm_up=60, rounds=5, requests=20,
     server_rounds=1, server_seconds=1.0,
     counted=(FLOOR, OURS), counted_warm=("list",), counted_cold=("unauthorized",),
     counted_requests=20,
 )  # fmt: skip
 # Whether it works at all: its figures say nothing.
 TRIAL = Effort(
-    sizes=(10,), started=PARTNERS, cold_starts=1, lives=0, oldest=0, warm_up=2, rounds=1, requests=2,
+    sizes=(10,), started=PARTNERS, cold_starts=1,
+    lives=1, ages=(20,), warm_up=2, rounds=1, requests=2,
     server_rounds=1, server_seconds=0.2,
     counted=(), counted_warm=(), counted_cold=(), counted_requests=1,
 )  # fmt: skip
@@ -108,11 +109,10 @@ def measure_lives(bench: Bench) -> None:
             for process in alive.values():
                 process.answer("list")  # makes its connection
             begin = 0
-            for age in AGES:
-                if age <= bench.effort.oldest:
-                    for partner, seconds in _spend(alive, age - begin).items():
-                        cpu[age, partner].append(seconds / (age - begin))
-                    begin = age
+            for age in bench.effort.ages:
+                for partner, seconds in _spend(alive, age - begin).items():
+                    cpu[age, partner].append(seconds / (age - begin))
+                begin = age
     for (age, partner), values in cpu.items():
         bench.note(f"life {age} cpu", partner, statistics.median(values))
         # Life by life, since what else the machine does changes from one to the next.

@@ -119,7 +119,7 @@ class Cors(CORSMiddleware):
         ]
 
     async def send(self, message: Message, send: Send, request_headers: Headers) -> None:
-        """Starlette looks through all headers for each that it adds: 45 k instructions."""
+        """As Starlette does, which looks through all headers anew for each that it adds."""
         if message["type"] == "http.response.start":
             added = [(b"vary", b"Origin")]
             origin = request_headers.get("origin")

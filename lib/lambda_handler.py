@@ -29,6 +29,9 @@ from lib.settings import (
     runs_on_lambda,
 )
 
+# One for the whole life of the process.
+_loop = InvocationLoop()
+
 
 class HttpApi(HTTPGateway):
     """Mangum's own, which builds the scope again to look at it: 78 k instructions a request."""
@@ -39,7 +42,7 @@ class HttpApi(HTTPGateway):
 
 
 class Adapter(Mangum):
-    """Mangum for this one kind of event, on that loop."""
+    """Mangum for that one kind of event, on our loop."""
 
     def __call__(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
         gateway = HttpApi(event, context, self.config)
@@ -47,9 +50,6 @@ class Adapter(Mangum):
         _loop.complete(cycle.run(self.app))
         return gateway({"status": cycle.status, "headers": cycle.headers, "body": cycle.body})
 
-
-# One for the whole life of the process.
-_loop = InvocationLoop()
 
 # It would log method and path, and so the user's id, in its own format.
 logging.getLogger("mangum.http").setLevel(logging.ERROR)

@@ -64,8 +64,8 @@ def begin_request(request_id: str) -> None:
 def log_request(**fields: Any) -> None:
     """The one line of an answered request: as Powertools would write it, if it had the time.
 
-    By way of it and `logging` the line takes an eighth of the instructions of a warm request, by
-    this one a third of that. So handlers of `logging` hear of notices and failures only.
+    By way of it and `logging` the line costs 135 k instructions more, a tenth of a warm request.
+    So handlers of `logging` hear of notices and failures only.
     """
     if _get_logger().log_level > logging.INFO:
         return

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from starlette.types import Message
 
 from api.tasks import app
@@ -9,7 +10,7 @@ from tests.conftest import RequestLines, StartApi, bearer
 
 
 def test_a_client_that_leaves_while_it_sends_is_logged_as_such(
-    start_api: StartApi, request_lines: RequestLines
+    start_api: StartApi, request_lines: RequestLines, caplog: pytest.LogCaptureFixture
 ) -> None:
     start_api()
     sent: list[Message] = []
@@ -33,3 +34,4 @@ def test_a_client_that_leaves_while_it_sends_is_logged_as_such(
     assert sent == []
     [line] = request_lines()
     assert (line["level"], line["status"]) == ("INFO", 499)
+    assert caplog.records == [], "nothing else is said"

@@ -279,7 +279,10 @@ def test_a_name_that_does_not_exist_is_no_connection() -> None:
 
 
 def test_why_there_is_no_connection_is_in_the_log_and_nowhere_else(
-    start_api: StartApi, database: Database, request_lines: RequestLines
+    start_api: StartApi,
+    database: Database,
+    request_lines: RequestLines,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     api = start_api(DATABASE_URL=database.app_url.replace(":local@", ":Wr0ng@"))
     answer = api.get("/api/health/ready")
@@ -289,7 +292,7 @@ def test_why_there_is_no_connection_is_in_the_log_and_nowhere_else(
     assert line["reason"] == (
         'no connection: FATAL: password authentication failed for user "task_app"'
     )
-    assert "Wr0ng" not in str(line)
+    assert "Wr0ng" not in f"{line} {caplog.text}"
 
 
 # --- The pool ------------------------------------------------------------------------------------
