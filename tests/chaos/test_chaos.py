@@ -23,8 +23,9 @@ def test_nothing_is_lost_and_nothing_doubled(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("name", sorted(plants.PLANTS))
 def test_a_planted_bug_is_found(cluster: Cluster, name: str) -> None:
-    # The seeds are tries: when faults meet a request is not in the plan.
-    for seed in range(5):
+    # The seeds are tries: when faults meet a request is not in the plan. The rarest bug, a blind
+    # repeat, showed in 3 tries of 12.
+    for seed in range(20):
         result = asyncio.run(run(cluster, seed, PLANTED, plant=name, stops_at_once=True))
         if result.violations:
             return
