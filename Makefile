@@ -45,7 +45,7 @@ check: .venv/ready ## Check format, lint, types, imports and generated files
 ##@ What is generated
 
 .PHONY: sql
-sql: .venv/ready ## Compile lib/statements.py to lib/sql.py
+sql: .venv/ready ## Compile lib/db/queries.py to lib/db/compiled.py
 	@$(PYTHON) -m dev.compile_statements
 
 .PHONY: openapi

@@ -7,14 +7,14 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from lib.app import create_app
 from lib.errors import ApiError
 from lib.lambda_handler import mangum_handler
-from lib.models import ErrorResponse
+from lib.schemas import ErrorResponse
 from lib.settings import load_settings
+from lib.web.app import create_app
 
-LIB = Path(__file__).parent.parent / "lib"
-DOCUMENT, PAGE = LIB / "openapi.json", LIB / "docs_page"
+STATIC = Path(__file__).parent.parent / "lib" / "static"
+DOCUMENT, PAGE = STATIC / "openapi.json", STATIC / "docs_page"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

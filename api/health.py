@@ -5,9 +5,9 @@ from functools import cache
 from fastapi import APIRouter
 
 from lib import log
-from lib.app import create_app
 from lib.lambda_handler import mangum_handler
-from lib.models import ErrorResponse, Health
+from lib.schemas import ErrorResponse, Health
+from lib.web.app import create_app
 
 router = APIRouter(prefix="/api/health", tags=["health"])
 
@@ -23,7 +23,8 @@ async def get_health() -> Health:
 )
 async def get_readiness() -> Health:
     """Tell whether the database answers."""
-    from lib import database, store  # noqa: PLC0415 - a probe of liveness must not pay for it
+    from lib.db import pool as database  # noqa: PLC0415 - a probe of liveness must not pay for it
+    from lib.db import tasks as store  # noqa: PLC0415 - a probe of liveness must not pay for it
 
     if not await database.run(None, store.check_ready):
         _warn_of_role()

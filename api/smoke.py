@@ -13,13 +13,13 @@ from fastapi.encoders import jsonable_encoder
 from fastapi.responses import JSONResponse
 
 from lib import log
-from lib.app import create_app
 from lib.errors import Unauthenticated
 from lib.lambda_handler import mangum_handler
-from lib.models import ErrorResponse
-from lib.probe import SmokeReport
+from lib.schemas import ErrorResponse
 from lib.settings import load_settings
-from lib.smoke import run_smoke_test
+from lib.smoke.report import SmokeReport
+from lib.smoke.run import run_smoke_test
+from lib.web.app import create_app
 
 # Seconds from the beginning of a run in which this process begins no other.
 FRESH = 30

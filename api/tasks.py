@@ -6,22 +6,13 @@ from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 
-from lib import database, store
-from lib.app import create_app
-from lib.auth import Caller
-from lib.conditional import (
-    IdempotencyKey,
-    IfMatch,
-    IfNoneMatch,
-    allowed_versions,
-    etag,
-    is_known,
-    request_hash,
-)
-from lib.cursor import make_cursor, read_cursor
+from lib.auth.tokens import Caller
+from lib.db import pool as database
+from lib.db import tasks as store
+from lib.db.tasks import Account, Once, StoredTask
 from lib.errors import InvalidInput
 from lib.lambda_handler import mangum_handler
-from lib.models import (
+from lib.schemas import (
     ErrorResponse,
     Task,
     TaskComplete,
@@ -30,9 +21,19 @@ from lib.models import (
     TaskQuery,
     TaskUpdate,
 )
-from lib.route import CALLERS_ERRORS, WITH_BODY, CallersRoute, CurrentCaller
 from lib.settings import load_settings
-from lib.store import Account, Once, StoredTask
+from lib.web.app import create_app
+from lib.web.pagination import make_cursor, read_cursor
+from lib.web.preconditions import (
+    IdempotencyKey,
+    IfMatch,
+    IfNoneMatch,
+    allowed_versions,
+    etag,
+    is_known,
+    request_hash,
+)
+from lib.web.routing import CALLERS_ERRORS, WITH_BODY, CallersRoute, CurrentCaller
 
 NOT_FOUND: dict[int | str, dict[str, Any]] = {
     404: {"model": ErrorResponse, "description": "There is no such task"}

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from packaging.version import Version
 
-from dev.shipped_packages import Package
+from dev.deploy.shipped_packages import Package
 
 
 class NoAdvisories(Exception):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dev.advisories import NoAdvisories, known_holes
-from dev.shipped_packages import Package, shipped_packages
+from dev.deploy.shipped_packages import Package, shipped_packages
 
 
 class NotAudited(Exception):

@@ -12,11 +12,11 @@ offline: .venv/ready node_modules/.ready ## Serve the Lambda functions under ser
 
 .PHONY: package
 package: .venv/ready ## Build the zip for AWS Lambda: build/lambda.zip
-	@$(PYTHON) -m dev.package $(if $(ARCH),--arch $(ARCH)) $(if $(EXTRA),--extra $(EXTRA))
+	@$(PYTHON) -m dev.deploy.package $(if $(ARCH),--arch $(ARCH)) $(if $(EXTRA),--extra $(EXTRA))
 
 .PHONY: deploy-aws
 deploy-aws: stage-named .venv/ready node_modules/.ready ## Deploy to AWS: make deploy-aws STAGE=prod (docs/aws.md)
-	@STAGE="$(STAGE)" $(PYTHON) -m dev.deploy_aws
+	@STAGE="$(STAGE)" $(PYTHON) -m dev.deploy.aws
 
 # The first thing asked for: before npm's tools are installed.
 .PHONY: stage-named
@@ -25,6 +25,6 @@ stage-named:
 
 .PHONY: test-aws
 test-aws: .venv/ready node_modules/.ready ## Test the zip in Lambda's own runtime, and the stack's template
-	@$(PYTHON) -m pytest -q -n 2 -m verify tests/aws
-	@$(PYTHON) -m pytest -q -n 2 tests/contract --target lambda_runtime -p tests.targets.deviations
-	@$(PYTHON) -m pytest -q -n 2 tests/contract --target offline -p tests.targets.deviations
+	@$(PYTHON) -m pytest -q -n 2 -m verify tests/platforms/aws
+	@$(PYTHON) -m pytest -q -n 2 tests/contract --target lambda_runtime -p tests.support.targets.deviations
+	@$(PYTHON) -m pytest -q -n 2 tests/contract --target offline -p tests.support.targets.deviations

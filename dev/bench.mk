@@ -2,7 +2,7 @@
 
 .PHONY: chaos
 chaos: .venv/ready ## Lose nothing, double nothing, while everything breaks (CHAOS=quick, SEED=, SECONDS=, PLANT=)
-	@$(PYTHON) -m tests.chaos $(if $(filter quick,$(CHAOS)),--quick) $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(PLANT),--plant $(PLANT)) $(if $(AVAILABILITY),--availability $(AVAILABILITY))
+	@$(PYTHON) -m tests.resilience.chaos $(if $(filter quick,$(CHAOS)),--quick) $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(PLANT),--plant $(PLANT)) $(if $(AVAILABILITY),--availability $(AVAILABILITY))
 
 .PHONY: bench
 bench: .venv/ready ## Measure beside other ways to build this (BENCH=quick: two minutes)
@@ -10,4 +10,4 @@ bench: .venv/ready ## Measure beside other ways to build this (BENCH=quick: two 
 
 .PHONY: figures
 figures: .venv/ready node_modules/.ready ## Measure sizes and starts of the functions on both platforms
-	@$(PYTHON) -m tests.targets.figures
+	@$(PYTHON) -m tests.support.targets.figures

@@ -1,4 +1,7 @@
-"""Writes lib/sql.py from lib/statements.py (`make sql`); `--check` says whether it is fresh."""
+"""Compile lib/db/queries.py to lib/db/compiled.py (`make sql`).
+
+`--check` only reports whether the file is up to date.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -7,9 +10,9 @@ from pathlib import Path
 from sqlalchemy import ClauseElement
 from sqlalchemy.dialects import registry
 
-from lib import statements
+from lib.db import queries as statements
 
-GENERATED = Path(__file__).parent.parent / "lib" / "sql.py"
+GENERATED = Path(__file__).parent.parent / "lib" / "db" / "compiled.py"
 HEADER = '''"""The SQL that runs: compiled from statements.py by `make sql`, not edited."""
 
 from typing import LiteralString
@@ -47,7 +50,7 @@ def main() -> None:
     fresh = generate()
     if "--check" in sys.argv:
         if not GENERATED.exists() or GENERATED.read_text() != fresh:
-            sys.exit("lib/sql.py is out of date: run make sql and commit it.")
+            sys.exit("lib/db/compiled.py is out of date: run make sql and commit it.")
         return
     GENERATED.write_text(fresh)
 

@@ -12,8 +12,8 @@ from fastapi.routing import APIRoute
 from api import docs
 from dev.app import GROUPS
 from lib import errors
-from lib.models import Task
-from lib.route import CallersRoute
+from lib.schemas import Task
+from lib.web.routing import CallersRoute
 
 DESCRIPTION = """Tasks of a to-do application. Every task route wants a Better Auth token:
 `Authorization: Bearer <JWT>`, and its `{user_id}` is the token's subject.

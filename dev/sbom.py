@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from dev.shipped_packages import ROOT, Package, shipped_packages
+from dev.deploy.shipped_packages import ROOT, Package, shipped_packages
 
 OUTPUT = ROOT / "build" / "sbom.json"
 

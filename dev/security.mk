@@ -10,4 +10,4 @@ sbom: .venv/ready ## Write the CycloneDX bill of materials: build/sbom.json
 
 .PHONY: hostile
 hostile: .venv/ready ## Attack the API: strangers, odd bytes, canaries, generated requests
-	@$(PYTHON) -m pytest -q -m "verify or not verify" tests/hostile
+	@$(PYTHON) -m pytest -q -m "verify or not verify" tests/security/hostile

@@ -24,7 +24,8 @@ from dev import unprivileged
 from dev.local_database import local_database
 from dev.postgres import DISK_FULL, PostgresError
 from dev.token import make_token
-from lib import database, store
+from lib.db import pool as database
+from lib.db import tasks as store
 from lib.errors import DatabaseUnavailable, Unavailable
 from lib.settings import EXAMPLE_SECRET, SettingsError, read_settings
 

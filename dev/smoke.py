@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
-from lib.probe import SmokeReport, SmokeStep
 from lib.settings import EXAMPLE_SECRET, SettingsError, load_settings
-from lib.smoke import run_smoke_test
+from lib.smoke.report import SmokeReport, SmokeStep
+from lib.smoke.run import run_smoke_test
 
 ENV_FILE = Path(__file__).parent.parent / ".env"
 LOCAL_URL = "http://127.0.0.1:8000"  # of make dev

@@ -5,10 +5,10 @@ import sys
 import time
 
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal"]
-# Each a module of tests/targets. Hand-made bytes would test their stand-in for the gateway.
+# Each a module of tests/support/targets. Hand-made bytes would test their stand-in for the gateway.
 TARGETS = ("offline", "lambda_runtime", "vercel_runtime")
 # The emulator cannot pass everything: what, and why, is listed beside it, and must fail.
-DEVIATING = {"offline": ["-p", "tests.targets.deviations", "-rfE"]}
+DEVIATING = {"offline": ["-p", "tests.support.targets.deviations", "-rfE"]}
 STAGES = {
     f"contract on {name}": [*f"tests/contract --target {name} -m".split(), "not raw", *known]
     for name in TARGETS

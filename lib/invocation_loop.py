@@ -10,7 +10,7 @@ class InvocationLoop(asyncio.SelectorEventLoop):
     """Runs one coroutine after the other, each as far as it comes by itself.
 
     On Lambda hardly any has to wait: a sandbox serves one request at a time, so the database is
-    waited for in place (lib/database.py). Turning all the same, twice a request with two calls of
+    waited for in place (lib/db/pool.py). Turning all the same, twice a request with two calls of
     the system, costs 80 k instructions.
     """
 

@@ -13,7 +13,7 @@ from psycopg.errors import LockNotAvailable
 from sqlalchemy import Connection, NullPool, create_engine
 from sqlalchemy.exc import OperationalError
 
-from lib.database_url import connection_parameters
+from lib.db.url import connection_parameters
 from lib.settings import SettingsError, load_settings
 
 # Seconds: how long tables may stay locked by others, and how long requests go first.

@@ -3,7 +3,7 @@
 from alembic import context
 from sqlalchemy import text
 
-from lib.tables import SQLModel
+from lib.db.models import SQLModel
 from migrations.ownership import include_object
 
 LOCK = 5_237_001  # any number, the same for every runner

@@ -1,6 +1,7 @@
 """What all tests share: a PostgreSQL of the run's own, a database a worker, the API under test.
 
-    --target=NAME   what the contract suite runs against: a module of tests/targets (default: local)
+    --target=NAME   what the contract suite runs against: a module of tests/support/targets
+                    (default: local)
 
 Never the developer's database: DATABASE_URL and its like are taken out of the environment.
 """
@@ -21,15 +22,18 @@ import pytest
 from starlette.testclient import TestClient
 
 from dev.app import GROUPS, app
-from lib import database as database_module
+from lib.db import pool as database_module
 from lib.settings import Settings, forget_settings
-from tests.databases import Cluster, Database, running_cluster
+from tests.support.databases import Cluster, Database, running_cluster
 
 HERE = Path(__file__).parent
 # Real components from npm and Debian: the emulator, the builder, Better Auth, a browser, PgBouncer.
-FOLDERS_OF_VERIFY = {"aws", "better_auth", "browser", "contributor", "frontend", "vercel"}
-# These hold short time budgets, which a crowded machine breaks by itself.
-FOLDERS_OF_VERIFY |= {"chaos", "faults"}
+FOLDERS_OF_VERIFY = (
+    "platforms", "integrations/better_auth", "integrations/browser", "integrations/client",
+    "tooling/contributor",
+    # These hold short time budgets, which a crowded machine breaks by itself.
+    "resilience",
+)  # fmt: skip
 FILES_OF_VERIFY = {"test_pgbouncer.py", "test_database.py"}
 CLUSTER = pytest.StashKey[Cluster]()
 SECRET = "contract-suite-secret-0123456789abcdef"
@@ -46,7 +50,7 @@ for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--target", default="local", help="a module of tests/targets")
+    parser.addoption("--target", default="local", help="a module of tests/support/targets")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -64,7 +68,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         place = item.path.relative_to(HERE)
-        if place.parts[0] in FOLDERS_OF_VERIFY or place.name in FILES_OF_VERIFY:
+        folder = place.parent.as_posix()
+        if folder.startswith(FOLDERS_OF_VERIFY) or place.name in FILES_OF_VERIFY:
             item.add_marker(pytest.mark.verify)
 
 
@@ -112,7 +117,7 @@ def base_url(request: pytest.FixtureRequest) -> Iterator[str]:
     if given := os.environ.get("CONTRACT_BASE_URL"):
         yield given
         return
-    target = importlib.import_module(f"tests.targets.{request.config.option.target}")
+    target = importlib.import_module(f"tests.support.targets.{request.config.option.target}")
     with target.serve(request.getfixturevalue("environment")) as url:
         yield url
 

@@ -1,0 +1,33 @@
+"""The environment, read once and checked."""
+
+from lib.settings.environment import (
+    SECRET_LIFETIME,
+    SECRETS,
+    forget_settings,
+    initializes_for_snapshot,
+    load_settings,
+    runs_on_lambda,
+    trace_id,
+)
+from lib.settings.settings import (
+    EXAMPLE_SECRET,
+    Settings,
+    SettingsError,
+    read_settings,
+    require,
+)
+
+__all__ = [
+    "EXAMPLE_SECRET",
+    "SECRETS",
+    "SECRET_LIFETIME",
+    "Settings",
+    "SettingsError",
+    "forget_settings",
+    "initializes_for_snapshot",
+    "load_settings",
+    "read_settings",
+    "require",
+    "runs_on_lambda",
+    "trace_id",
+]

@@ -1,0 +1,5 @@
+"""Gives this folder's tests their databases and logs."""
+
+from tests.integrations.better_auth.fixtures import deploy, logs, migrated_database, new_database
+
+__all__ = ["deploy", "logs", "migrated_database", "new_database"]

@@ -1,0 +1,224 @@
+"""Starts the real Better Auth and the real API as processes; knows nothing of tasks."""
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+import httpx2
+
+from dev import unprivileged
+from dev.postgres import free_port
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+# Made for these tests; protects nothing.
+SECRET = "a-secret-for-the-better-auth-tests-only-0123456789"
+AUDIENCE = "todo-api"
+READY_SECONDS = 60
+
+
+class FixtureError(Exception):
+    """One sentence for the person at the terminal: what is missing or went wrong."""
+
+
+def node() -> str:
+    """The path of Node. Raises FixtureError when it, or npm beside it, is missing."""
+    path = shutil.which("node")
+    if path is None or shutil.which("npm") is None:
+        raise FixtureError("Install Node.js 20 or newer with npm: the Better Auth tests run it.")
+    return path
+
+
+def install_packages() -> None:
+    """Install the Node packages of this folder once per package-lock.json; safe in parallel.
+
+    Raises FixtureError when Node is missing or npm fails.
+    """
+    node()
+    wanted = sha256((HERE / "package-lock.json").read_bytes()).hexdigest()
+    stamp = HERE / "node_modules" / ".installed"
+    lock = ROOT / ".cache" / "better-auth-install.lock"
+    lock.parent.mkdir(exist_ok=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if stamp.exists() and stamp.read_text() == wanted:
+            return
+        sys.stderr.write("Installing Better Auth and its test tools (npm ci) ...\n")
+        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        npm = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False)
+        if npm.returncode:
+            raise FixtureError(
+                f"npm ci failed: is the npm registry reachable?\n{npm.stderr[-2000:]}"
+            )
+        stamp.write_text(wanted)
+
+
+@contextmanager
+def process(command: list[str], env: Mapping[str, str], log: Path) -> Generator[subprocess.Popen]:
+    """A program for the length of the `with`, output in `log`; it ends with us at the latest."""
+    with log.open("wb") as output:
+        started = unprivileged.start(
+            command,
+            identity=unprivileged.SELF,
+            stop_signal=signal.SIGTERM,
+            output=output,
+            env={"PATH": os.environ["PATH"], "HOME": str(log.parent), **env},
+        )
+        try:
+            yield started
+        finally:
+            started.send_signal(signal.SIGTERM)
+            try:
+                started.wait(10)
+            except subprocess.TimeoutExpired:
+                started.kill()
+                started.wait()
+
+
+def _refuse_dead(started: subprocess.Popen, log: Path, deadline: float) -> None:
+    if started.poll() is not None or time.monotonic() > deadline:
+        what = "did not start" if started.poll() is not None else "was not ready in time"
+        raise FixtureError(f"{log.stem} {what}:\n{log.read_text(errors='replace')[-3000:]}")
+    time.sleep(0.05)
+
+
+@dataclass
+class Person:
+    """Somebody signed up with Better Auth, and the session cookie of their browser."""
+
+    id: str
+    email: str
+    browser: httpx2.Client
+    token_path: str
+
+    def token(self) -> str:
+        """A new access token for the API."""
+        answer = self.browser.get(self.token_path)
+        answer.raise_for_status()
+        return answer.json()["token"]
+
+
+@dataclass
+class BetterAuth:
+    """A running Better Auth. `created` and `added` name the tables its migrations touched."""
+
+    way: str
+    url: str
+    created: list[str]
+    added: list[str]
+    log: Path
+    browsers: list[httpx2.Client] = field(default_factory=list)
+
+    @property
+    def jwks_url(self) -> str:
+        return f"{self.url}/api/auth/jwks"
+
+    @property
+    def token_path(self) -> str:
+        return "/api/token" if self.way == "hs256-route" else "/api/auth/token"
+
+    @property
+    def audience(self) -> str:
+        """Better Auth's default audience is its own URL."""
+        return self.url if self.way == "eddsa-plain" else AUDIENCE
+
+    @property
+    def algorithm(self) -> str:
+        return {"hs": "HS256", "ed": "EdDSA", "es": "ES256", "rs": "RS256"}[self.way[:2]]
+
+    def browser(self) -> httpx2.Client:
+        """A client with cookies of its own, on Better Auth's own origin."""
+        client = httpx2.Client(base_url=self.url, headers={"origin": self.url}, timeout=20)
+        self.browsers.append(client)
+        return client
+
+    def sign_up(self, email: str, password: str = "a-password-of-a-test") -> Person:  # noqa: S107
+        """A new account, signed in."""
+        browser = self.browser()
+        body = {"name": email.partition("@")[0], "email": email, "password": password}
+        answer = browser.post("/api/auth/sign-up/email", json=body)
+        answer.raise_for_status()
+        return Person(answer.json()["user"]["id"], email, browser, self.token_path)
+
+    def set_clock(self, seconds: float) -> None:
+        """Move Better Auth's clock by this many seconds against the real time."""
+        httpx2.post(f"{self.url}/fixture/clock", json={"seconds": seconds}).raise_for_status()
+
+    def environment_of_api(self) -> dict[str, str]:
+        """What the API needs to accept this Better Auth's tokens."""
+        env = {
+            "JWT_ALGORITHM": self.algorithm,
+            "JWT_ISSUER": self.url,
+            "JWT_AUDIENCE": self.audience,
+            "CORS_ORIGINS": self.url,
+        }
+        if self.algorithm == "HS256":
+            return {**env, "BETTER_AUTH_SECRET": SECRET}
+        return {**env, "JWKS_URL": self.jwks_url}
+
+
+@contextmanager
+def better_auth(
+    way: str, database_url: str, log: Path, settings: Mapping[str, str] | None = None
+) -> Generator[BetterAuth]:
+    """Real Better Auth on this database, issuing tokens in this way (server.mjs lists them).
+
+    settings: further variables of server.mjs, such as {"TOKEN_LIFE": "1h"}.
+    """
+    install_packages()
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    env = {
+        "WAY": way,
+        "PORT": str(port),
+        "DATABASE_URL": database_url,
+        "BETTER_AUTH_URL": url,
+        "BETTER_AUTH_SECRET": SECRET,
+        "BETTER_AUTH_TELEMETRY": "0",
+        **(settings or {}),
+    }
+    deadline = time.monotonic() + READY_SECONDS
+    with process([node(), str(HERE / "server.mjs")], env, log) as started:
+        while not (ready := [x for x in log.read_text().splitlines() if x.startswith('{"ready"')]):
+            _refuse_dead(started, log, deadline)
+        said = json.loads(ready[0])
+        running = BetterAuth(way, url, said["created"], said["added"], log)
+        try:
+            yield running
+        finally:
+            for browser in running.browsers:
+                browser.close()
+
+
+@contextmanager
+def api(
+    database_url: str, log: Path, settings: Mapping[str, str], *, port: int = 0
+) -> Generator[str]:
+    """The API as the local server runs it, in a process of its own; its base URL."""
+    port = port or free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "uvicorn", "dev.app:app", "--port", str(port)]
+    command += ["--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "2"]
+    env = {"DATABASE_URL": database_url, "PYTHONPATH": str(ROOT), **settings}
+    deadline = time.monotonic() + READY_SECONDS
+    with process(command, env, log) as started:
+        while not _answers(f"{url}/api/health"):
+            _refuse_dead(started, log, deadline)
+        yield url
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx2.get(url, timeout=2).status_code == 200
+    except httpx2.TransportError:
+        return False

@@ -1,0 +1,55 @@
+"""The interactive documentation in a real Chromium: every operation of it runs, and nothing leaves.
+
+The screenshots are in build/docs-page/, to be looked at.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.conftest import bearer
+from tests.integrations.better_auth.servers import ROOT, install_packages
+from tests.integrations.browser.chromium import find_chromium
+
+HERE = Path(__file__).parent
+USER = "auth0|zoë in docs 🙂"
+
+
+def test_every_operation_runs_in_the_interactive_documentation(
+    base_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install_packages()
+    shots = ROOT / "build" / "docs-page"
+    shots.mkdir(parents=True, exist_ok=True)
+    driven = subprocess.run(
+        ["node", str(HERE / "docs.mjs")],
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "API_URL": base_url,
+            "CHROMIUM": find_chromium(),
+            "SHOTS": str(shots),
+            "TOKEN": bearer(USER)["Authorization"].removeprefix("Bearer "),
+            "USER_ID": USER,
+        },
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    with capsys.disabled():
+        sys.stdout.write(f"\n{driven.stdout}{driven.stderr}")
+    assert driven.returncode == 0
+    assert driven.stdout.endswith("done\n")
+
+
+def test_large_files_of_the_page_are_kept_by_browsers_and_the_page_is_not(base_url: str) -> None:
+    kept = {
+        name: httpx2.get(f"{base_url}/api/docs{name}").headers["cache-control"]
+        for name in ("", "/start.js", "/swagger-ui-bundle.min.js", "/swagger-ui.min.css")
+    }
+    assert list(kept.values()) == ["no-store", "no-store", *["public, max-age=86400"] * 2]

@@ -1,0 +1,107 @@
+"""Every code block of docs/frontend.md and of the README's section on the API does what it says."""
+
+import io
+import os
+import re
+import subprocess
+import uuid
+from pathlib import Path
+
+import httpx2
+import pytest
+from dotenv import dotenv_values
+
+from lib.settings import read_settings
+from lib.web.app import EXPOSED_HEADERS
+from tests.conftest import SECRET
+from tests.integrations.better_auth.snippets import ROOT
+from tests.integrations.client.documents import Block, blocks, lines_shown, shown
+from tests.integrations.client.test_generated_client import COMMAND
+
+FRONTEND = (ROOT / "docs" / "frontend.md").read_text()
+[README_API] = re.findall(
+    r"^## The API\n(.*?)^## ", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
+)
+LOCAL = "http://127.0.0.1:8000"
+END = "\n--- end of block ---\n"
+
+
+def run_by_this_test(block: Block) -> bool:
+    # test_generated_client.py runs the generator's command.
+    return block.kind == "sh" and not COMMAND.fullmatch(block.text.strip())
+
+
+def run_blocks(scripts: list[str], **variables: str) -> list[str]:
+    """What each block prints; one shell runs them all, from the folder of the project."""
+    script = "set -euo pipefail\n" + "".join(f"{each}\nprintf '{END}'\n" for each in scripts)
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+    ran = subprocess.run(
+        ["bash"], input=script, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
+        env={**env, "BETTER_AUTH_SECRET": SECRET, **variables},
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout.split(END)[:-1]
+
+
+def localised(document: str, base_url: str) -> list[Block]:
+    """Its blocks for the API under test, and a user of their own."""
+    user = f"demo-{uuid.uuid4().hex}"
+    return blocks(document.replace(LOCAL, base_url).replace("demo", user))
+
+
+def test_every_block_is_of_a_kind_that_is_tested() -> None:
+    kinds = [block.kind for block in blocks(FRONTEND)]
+    assert set(kinds) == {"sh", "json", "http", "ini"}
+    assert {block.kind for block in blocks(README_API)} == {"sh"}
+
+
+def test_commands_of_the_frontend_page_answer_what_it_shows(base_url: str) -> None:
+    page = [block for block in localised(FRONTEND, base_url) if block.kind != "ini"]
+    outputs = iter(run_blocks([block.text for block in page if run_by_this_test(block)]))
+    output, compared = "", 0
+    for block in page:
+        if run_by_this_test(block):
+            output = next(outputs)
+        elif block.kind in ("json", "http"):
+            match = shown if block.kind == "json" else lines_shown
+            assert match(block.text, output), (
+                f"The page shows\n{block.text}\nand there is\n{output}"
+            )
+            compared += 1
+    assert compared > 5
+
+
+def test_commands_of_the_readme_work(base_url: str, tmp_path: Path) -> None:
+    (tmp_path / ".curlrc").write_text("fail-with-body\nsilent\n")
+    scripts = [block.text for block in localised(README_API, base_url)]
+    assert '"title":"Buy milk"' in "".join(run_blocks(scripts, CURL_HOME=str(tmp_path)))
+
+
+@pytest.mark.parametrize("block", [x for x in blocks(FRONTEND) if x.kind == "ini"], ids=str)
+def test_settings_of_the_page_are_accepted_by_a_preview_on_vercel(block: Block) -> None:
+    text = block.text.replace("=...", f"={SECRET}")
+    variables = {k: v or "" for k, v in dotenv_values(stream=io.StringIO(text)).items()}
+    assert variables
+    # Each block alone, and where the settings are the strictest.
+    platform = {"VERCEL": "1", "VERCEL_ENV": "preview", "BETTER_AUTH_SECRET": SECRET}
+    if variables.get("JWT_ALGORITHM", "HS256") != "HS256":
+        platform.pop("BETTER_AUTH_SECRET")
+    settings = read_settings({**platform, **variables})
+    assert set(variables) <= settings.model_fields_set
+
+
+def test_origins_name_every_header_that_pages_may_send_and_read(base_url: str) -> None:
+    [origins] = re.findall(r"^## Origins\n(.*?)^## ", FRONTEND, re.MULTILINE | re.DOTALL)
+    named = set(re.findall(r"`([A-Z][A-Za-z]*(?:-[A-Z][A-Za-z]*)*)`", origins)) - {"Origin"}
+    asked = {
+        "Origin": "http://localhost:3000",
+        "Access-Control-Request-Method": "PATCH",
+        "Access-Control-Request-Headers": ", ".join(sorted(named - set(EXPOSED_HEADERS))),
+    }
+    answer = httpx2.options(f"{base_url}/api/demo/tasks", headers=asked)
+    assert answer.status_code == 204, answer.text
+    allowed = set(answer.headers["access-control-allow-headers"].split(", "))
+    assert answer.headers["access-control-max-age"] == "7200"
+    # What browsers always allow is no news.
+    safelisted = {"Accept", "Accept-Language", "Content-Language"}
+    assert named == (allowed - safelisted) | set(EXPOSED_HEADERS)

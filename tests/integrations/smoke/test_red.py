@@ -1,0 +1,433 @@
+"""Each behaviour of the API is broken in turn: the report is red, names the step, and no row stays.
+
+A breakage is named after its test case; what it breaks is one behaviour of the real API, by a proxy
+in front of it.
+"""
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from lib.smoke.report import Limits, SmokeReport
+from lib.smoke.run import TITLE, run_smoke_test
+from tests.integrations.smoke.breaking_proxy import Breakage, Forward, Reply, Request, breaking
+from tests.integrations.smoke.conftest import PATIENT, Rows, Serve, settings_for
+
+MINE, OTHERS = "/api/smoke/tasks", "/api/smoke-other/tasks"
+JSON = {"content-type": "application/json"}
+
+BREAKAGES: dict[str, tuple[list[str], Breakage]] = {}
+
+
+def breaks(*failed: str) -> Callable[[Breakage], Breakage]:
+    """Register a breakage and the steps that must fail because of it, all of them."""
+
+    def register(breakage: Breakage) -> Breakage:
+        name = getattr(breakage, "__name__", "").replace("_", " ")
+        BREAKAGES[name] = list(failed), breakage
+        return breakage
+
+    return register
+
+
+def is_task(request: Request) -> bool:
+    return re.fullmatch(rf"{MINE}/\d+", request.path) is not None
+
+
+def of_step(request: Request, name: str) -> bool:
+    return request.headers["x-request-id"].split("-", 2)[2] == name
+
+
+def edited(reply: Reply, **changes: Any) -> Reply:
+    return replace(reply, body=json.dumps(json.loads(reply.body) | changes).encode())
+
+
+def as_get(request: Request) -> Request:
+    """A reading of the task that this request would change."""
+    return replace(request, method="GET", path=request.path.removesuffix("/complete"), body=b"")
+
+
+# The whole deployment
+
+
+@breaks("liveness", "readiness", "create", "no token", "foreign path", "bad body", "preflight",
+        "cross-origin", "cleanup")  # fmt: skip
+def every_answer_is_the_sign_in_page_of_a_deployment_protection(_: Request, __: Forward) -> Reply:
+    return Reply(401, {"content-type": "text/html"}, b"<!doctype html><title>Sign in</title>")
+
+
+@breaks("liveness")
+def another_protocol(_: Request, __: Forward) -> list[bytes]:
+    return [b"SSH-2.0-OpenSSH_9.9\r\n"]
+
+
+@breaks("readiness")
+def the_database_is_away_for_readiness(request: Request, forward: Forward) -> Reply:
+    if request.path == "/api/health/ready":
+        return Reply(503, JSON, b'{"detail": "The database did not answer in time."}')
+    return forward(request)
+
+
+# Creating
+
+
+@breaks("create", "bad body")
+def create_fails(request: Request, forward: Forward) -> Reply:
+    return Reply(500, JSON, b'{"detail": "x"}') if request.method == "POST" else forward(request)
+
+
+@breaks("create")
+def create_is_stored_and_the_answer_is_lost(request: Request, forward: Forward) -> Reply | None:
+    reply = forward(request)
+    return None if of_step(request, "create") else reply
+
+
+@breaks("create")
+def create_is_stored_and_answers_no_json(request: Request, forward: Forward) -> Reply:
+    reply = forward(request)
+    return replace(reply, body=b"created") if of_step(request, "create") else reply
+
+
+@breaks("create")
+def create_loses_the_title(request: Request, forward: Forward) -> Reply:
+    reply = forward(request)
+    return edited(reply, title="") if of_step(request, "create") else reply
+
+
+@breaks("read", "read unchanged", "list", "edit", "toggle", "delete")
+def create_is_answered_and_not_stored(request: Request, forward: Forward) -> Reply:
+    if request.method == "POST" and len(request.body) < 100:
+        task = {"id": 2**40, "user_id": "smoke", "completed": False, **json.loads(request.body)}
+        return Reply(201, JSON | {"etag": '"1"'}, json.dumps(task).encode())
+    return forward(request)
+
+
+@breaks("create again", "list")
+def idempotency_keys_are_ignored(request: Request, forward: Forward) -> Reply:
+    headers = {k: v for k, v in request.headers.items() if k != "idempotency-key"}
+    return forward(replace(request, headers=headers))
+
+
+# Reading
+
+
+@breaks("read unchanged", "edit")
+def there_are_no_etags(request: Request, forward: Forward) -> Reply:
+    return forward(request).without("etag")
+
+
+@breaks("read unchanged")
+def if_none_match_is_ignored(request: Request, forward: Forward) -> Reply:
+    headers = {k: v for k, v in request.headers.items() if k != "if-none-match"}
+    return forward(replace(request, headers=headers))
+
+
+@breaks("list")
+def the_list_is_empty(request: Request, forward: Forward) -> Reply:
+    if request.path == MINE and request.method == "GET" and "authorization" in request.headers:
+        return Reply(200, JSON, b"[]")
+    return forward(request)
+
+
+@breaks("list", "cleanup")
+def the_list_fails(request: Request, forward: Forward) -> Reply:
+    if request.path == MINE and request.method == "GET" and "authorization" in request.headers:
+        return Reply(500, JSON, b'{"detail": "x"}')
+    return forward(request)
+
+
+@breaks("list")
+def the_list_is_wrapped_in_an_object(request: Request, forward: Forward) -> Reply:
+    reply = forward(request)
+    return replace(reply, body=b'{"tasks": []}') if of_step(request, "list") else reply
+
+
+# Changing
+
+
+@breaks("edit")
+def an_edit_is_lost(request: Request, forward: Forward) -> Reply:
+    return forward(as_get(request) if of_step(request, "edit") else request)
+
+
+@breaks("stale edit")
+def if_match_is_ignored(request: Request, forward: Forward) -> Reply:
+    headers = {k: v for k, v in request.headers.items() if k != "if-match"}
+    return forward(replace(request, headers=headers))
+
+
+@breaks("toggle")
+def a_toggle_is_lost(request: Request, forward: Forward) -> Reply:
+    return forward(as_get(request) if of_step(request, "toggle") else request)
+
+
+@breaks("read toggled", "toggle back")
+def a_toggle_is_answered_and_not_stored(request: Request, forward: Forward) -> Reply:
+    if of_step(request, "toggle"):
+        return edited(forward(as_get(request)), completed=True)
+    return forward(request)
+
+
+@breaks("toggle back")
+def toggles_only_set(request: Request, forward: Forward) -> Reply:
+    if request.method == "PATCH":
+        body = b'{"completed": true}'
+        return forward(replace(request, body=body, headers=request.headers | JSON))
+    return forward(request)
+
+
+# Deleting
+
+
+@breaks("delete", "read deleted", "cleanup")
+def nothing_can_be_deleted(request: Request, forward: Forward) -> Reply:
+    if request.method == "DELETE":
+        return Reply(405, JSON, b'{"detail": "x"}')
+    return forward(request)
+
+
+@breaks("read deleted")
+def the_first_deletion_is_answered_and_not_done(request: Request, forward: Forward) -> Reply:
+    return Reply(204) if of_step(request, "delete") else forward(request)
+
+
+@breaks("read deleted", "cleanup")
+def deletions_are_answered_and_not_done(request: Request, forward: Forward) -> Reply:
+    return Reply(204) if request.method == "DELETE" else forward(request)
+
+
+# Keeping users apart
+
+
+@breaks("other's list")
+def someone_elses_tasks_are_listed(request: Request, forward: Forward) -> Reply:
+    reply = forward(request)
+    if not of_step(request, "others-list"):
+        return reply
+    run = request.headers["x-request-id"].split("-")[1]
+    return replace(reply, body=json.dumps([{"id": 1, "title": TITLE + run}]).encode())
+
+
+@breaks("other's read")
+def someone_elses_task_is_readable(request: Request, forward: Forward) -> Reply:
+    return Reply(200, JSON, b"{}") if of_step(request, "others-read") else forward(request)
+
+
+@breaks("foreign path")
+def someone_elses_path_is_open(request: Request, forward: Forward) -> Reply:
+    return Reply(200, JSON, b"[]") if of_step(request, "foreign-path") else forward(request)
+
+
+@breaks("no token", "cross-origin")
+def no_token_is_needed(request: Request, forward: Forward) -> Reply:
+    if of_step(request, "no-token") or of_step(request, "cross-origin"):
+        return Reply(200, JSON, b"[]")
+    return forward(request)
+
+
+@breaks("no token")
+def a_refusal_does_not_ask_for_a_token(request: Request, forward: Forward) -> Reply:
+    return forward(request).without("www-authenticate")
+
+
+# Input and browsers
+
+
+@breaks("bad body")
+def any_title_is_accepted(request: Request, forward: Forward) -> Reply:
+    if of_step(request, "bad-body"):
+        title = json.loads(request.body)["title"][:200]
+        return forward(replace(request, body=json.dumps({"title": title}).encode()))
+    return forward(request)
+
+
+@breaks("bad body")
+def bad_input_is_a_server_error(request: Request, forward: Forward) -> Reply:
+    return (
+        Reply(500, JSON, b'{"detail": "x"}') if of_step(request, "bad-body") else forward(request)
+    )
+
+
+@breaks("preflight", "cross-origin")
+def cors_is_lost(request: Request, forward: Forward) -> Reply:
+    return forward(request).without("access-control-")
+
+
+@breaks("cross-origin")
+def cors_is_lost_on_errors(request: Request, forward: Forward) -> Reply:
+    reply = forward(request)
+    return reply.without("access-control-") if reply.status >= 400 else reply
+
+
+@breaks("preflight")
+def preflights_are_not_known(request: Request, forward: Forward) -> Reply:
+    return Reply(405, JSON, b"{}") if request.method == "OPTIONS" else forward(request)
+
+
+@breaks("preflight")
+def preflights_forget_a_method(request: Request, forward: Forward) -> Reply:
+    reply = forward(request)
+    methods = reply.headers.get("access-control-allow-methods", "").replace(", PATCH", "")
+    return replace(reply, headers=reply.headers | {"access-control-allow-methods": methods})
+
+
+@breaks("preflight", "cross-origin")
+def another_origin_is_allowed(request: Request, forward: Forward) -> Reply:
+    reply = forward(request)
+    return replace(reply, headers=reply.headers | {"access-control-allow-origin": "https://x.y"})
+
+
+@pytest.mark.parametrize("name", BREAKAGES)
+def test_a_broken_behaviour_is_a_red_report_that_names_it(
+    base_url: str, rows: Rows, name: str
+) -> None:
+    failed, breakage = BREAKAGES[name]
+    with breaking(base_url, breakage) as proxy:
+        report = run_smoke_test(settings_for(proxy.url), limits=PATIENT)
+    assert_red(report, *failed)
+    can_delete = name not in ("nothing can be deleted", "deletions are answered and not done")
+    assert rows.count() == (0 if can_delete else 1)
+
+
+def assert_red(report: SmokeReport, *failed: str) -> None:
+    assert not report.ok
+    assert sorted(report.failed) == sorted(failed), report.steps
+    assert report.detail.startswith(f"The step {report.failed[0]!r} failed: expected ")
+
+
+def test_what_could_not_be_deleted_is_deleted_by_the_next_run(base_url: str, rows: Rows) -> None:
+    with breaking(base_url, BREAKAGES["nothing can be deleted"][1]) as proxy:
+        run_smoke_test(settings_for(proxy.url), limits=PATIENT)
+    [title] = rows.titles()
+    rows.clear()
+    rows.add(title, minutes=3)
+    assert run_smoke_test(settings_for(base_url), limits=PATIENT).ok
+    assert rows.count() == 0
+
+
+# The server itself
+
+
+def test_a_server_that_is_down_fails_at_liveness(closed_url: str) -> None:
+    report = run_smoke_test(settings_for(closed_url), limits=PATIENT)
+    assert_red(report, "liveness")
+    assert "the connection was refused" in report.detail
+    assert [step.result for step in report.steps[2:]] == ["not tried"] * (len(report.steps) - 2)
+
+
+def test_a_host_that_does_not_exist_fails_at_liveness() -> None:
+    report = run_smoke_test(settings_for("http://nowhere.invalid"), limits=PATIENT)
+    assert_red(report, "liveness")
+    assert "the host name cannot be resolved" in report.detail
+
+
+def test_another_secret_fails_where_the_first_token_is_shown(base_url: str, rows: Rows) -> None:
+    other = "another-secret-0123456789-0123456789-0123"
+    report = run_smoke_test(settings_for(base_url, BETTER_AUTH_SECRET=other), limits=PATIENT)
+    assert_red(report, "create", "foreign path", "bad body", "cleanup")
+    assert "expected 201, seen 401: The token is invalid." in report.detail
+
+
+def test_a_database_that_is_gone_fails_at_readiness(serve: Serve, closed_url: str) -> None:
+    port = closed_url.rpartition(":")[2]
+    url = serve(DATABASE_URL=f"postgresql://u:p@127.0.0.1:{port}/gone")
+    report = run_smoke_test(settings_for(url), limits=PATIENT)
+    assert_red(report, "readiness", "create", "cleanup")
+    assert "seen 503: The database is not available now" in report.detail
+
+
+# Time
+
+
+def test_a_slow_answer_fails_though_it_is_right(base_url: str, rows: Rows) -> None:
+    def slow_edit(request: Request, forward: Forward) -> Reply:
+        reply = forward(request)
+        if of_step(request, "edit"):
+            time.sleep(1.2)
+        return reply
+
+    with breaking(base_url, slow_edit) as proxy:
+        report = run_smoke_test(settings_for(proxy.url), limits=Limits(slow=1))
+    assert_red(report, "edit")
+    assert "seen 200: slower than 1 s" in report.detail
+    assert rows.count() == 0
+
+
+def run_with_time(url: str, limits: Limits) -> tuple[SmokeReport, float]:
+    began = time.monotonic()
+    report = run_smoke_test(settings_for(url), limits=limits)
+    return report, time.monotonic() - began
+
+
+def test_a_server_that_hangs_fails_at_liveness(base_url: str) -> None:
+    def hang(_: Request, __: Forward) -> None:
+        time.sleep(3)
+
+    with breaking(base_url, hang) as proxy:
+        report, seconds = run_with_time(proxy.url, Limits(step=0.4, run=2, cleanup=1))
+    assert_red(report, "liveness")
+    assert "no whole answer within 0.4 s" in report.detail
+    assert seconds < 2.2
+
+
+@pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n"])
+def test_a_server_that_drips_is_as_good_as_one_that_hangs(base_url: str, start: bytes) -> None:
+    def drip(_: Request, __: Forward) -> Iterator[bytes]:
+        yield start
+        for byte in b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Long: 123456789\r\n\r\n{}":
+            time.sleep(0.05)
+            yield bytes([byte])
+
+    with breaking(base_url, drip) as proxy:
+        report, seconds = run_with_time(proxy.url, Limits(step=0.4, run=2, cleanup=1))
+    assert_red(report, "liveness")
+    assert "no whole answer within 0.4 s" in report.detail
+    assert seconds < 2.2
+
+
+def test_tasks_that_hang_are_named_and_what_they_stored_is_deleted(
+    base_url: str, rows: Rows
+) -> None:
+    def store_and_hang(request: Request, forward: Forward) -> Reply:
+        reply = forward(request)
+        if of_step(request, "create"):
+            time.sleep(4)
+        return reply
+
+    with breaking(base_url, store_and_hang) as proxy:
+        report, _ = run_with_time(proxy.url, Limits(step=2.5, run=25))
+    assert_red(report, "create")
+    assert report.steps[-1].note == "deleted 1 here"
+    assert rows.count() == 0
+
+
+def test_steps_that_take_long_together_end_in_time_and_clean_up(base_url: str, rows: Rows) -> None:
+    def slow(request: Request, forward: Forward) -> Reply:
+        reply = forward(request)
+        if not of_step(request, "cleanup"):
+            time.sleep(0.4)
+        return reply
+
+    with breaking(base_url, slow) as proxy:
+        report, seconds = run_with_time(proxy.url, Limits(run=5.6, cleanup=4))
+    assert len(report.failed) == 1
+    assert report.steps[-1].result == "ok"
+    assert rows.count() == 0
+    assert seconds < 5.8
+
+
+def test_an_answer_without_end_is_cut_off(base_url: str, rows: Rows) -> None:
+    def endless(request: Request, forward: Forward) -> Reply:
+        reply = forward(request)
+        return replace(reply, body=b" " * 1_100_000) if of_step(request, "list") else reply
+
+    with breaking(base_url, endless) as proxy:
+        report = run_smoke_test(settings_for(proxy.url), limits=PATIENT)
+    assert_red(report, "list")
+    assert "more than 1 MiB" in report.detail
+    assert rows.count() == 0

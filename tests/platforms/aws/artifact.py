@@ -1,0 +1,102 @@
+"""The zip of this working tree, built once and unpacked for the tests; knows not what runs it."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dev.deploy import package
+
+ROOT = Path(__file__).resolve().parents[3]
+CACHE = ROOT / ".cache" / "aws"
+
+
+def unpacked_artifact() -> Path:
+    """The unpacked content of the zip for this machine; rebuilt when a source of it has changed."""
+    name = fingerprint(*package_sources())
+    content = CACHE / f"artifact-{name}"
+    with one_at_a_time("artifact"):
+        if not content.exists():
+            for stale in CACHE.glob("artifact-*"):
+                shutil.rmtree(stale, ignore_errors=True)
+            built = package.build(package.this_architecture(), CACHE / "lambda.zip")
+            unpacking = CACHE / "unpacking"
+            shutil.rmtree(unpacking, ignore_errors=True)
+            with zipfile.ZipFile(built.path) as archive:
+                archive.extractall(unpacking)
+            unpacking.rename(content)
+    return content
+
+
+def arm64_artifact() -> Path:
+    """The zip that would be deployed, where serverless.yml looks for it; built when it is stale."""
+    zipped, stamp = ROOT / "build" / "lambda.zip", CACHE / "arm64-built-of"
+    name = fingerprint(*package_sources())
+    with one_at_a_time("arm64"):
+        built = f"{name} {digest(zipped)}" if zipped.exists() else ""
+        if not stamp.exists() or stamp.read_text() != built:
+            package.build("arm64", zipped)
+            stamp.write_text(f"{name} {digest(zipped)}")
+    return zipped
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def lambda_runtime() -> Path:
+    """A folder with what Lambda itself adds to sys.path: its runtime client and boto3."""
+    return installed(Path(__file__).with_name("runtime-requirements.txt"))
+
+
+def emulator_binary() -> Path:
+    """AWS's Runtime Interface Emulator for this machine."""
+    folder = installed(Path(__file__).with_name("emulator-requirements.txt"), "--no-deps")
+    architecture = package.this_architecture()
+    return folder / "samcli" / "local" / "rapid" / f"aws-lambda-rie-{architecture}"
+
+
+def installed(requirements: Path, *options: str) -> Path:
+    folder = CACHE / f"{requirements.stem}-{fingerprint(requirements)}"
+    with one_at_a_time(requirements.stem):
+        if not folder.exists():
+            unfinished = CACHE / f"{requirements.stem}-unfinished"
+            shutil.rmtree(unfinished, ignore_errors=True)
+            command = [Path(sys.executable).with_name("uv"), "--quiet", "pip", "install"]
+            command += ["--require-hashes", "--compile-bytecode", "--link-mode", "copy", *options]
+            subprocess.run(
+                [*command, "--target", unfinished, "--requirements", requirements], check=True
+            )
+            unfinished.rename(folder)
+    return folder
+
+
+def package_sources() -> Iterator[Path]:
+    yield ROOT / "requirements.txt"
+    yield ROOT / "dev" / "deploy" / "package.py"
+    for name in package.SHIPPED:
+        for path in sorted((ROOT / name).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                yield path
+
+
+def fingerprint(*paths: Path) -> str:
+    hashed = hashlib.sha256()
+    for path in paths:
+        hashed.update(os.fsencode(path.relative_to(ROOT)) + b"\0" + path.read_bytes())
+    return hashed.hexdigest()[:16]
+
+
+@contextmanager
+def one_at_a_time(name: str) -> Generator[None]:
+    # Test workers are processes: two of them must not build into the same folder.
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

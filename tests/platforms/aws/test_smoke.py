@@ -1,0 +1,38 @@
+"""The schedule's event under the real Lambda runtime: green with the stack up, red with it down."""
+
+import json
+from typing import Any
+
+from tests.platforms.aws.sandbox import running_sandbox
+from tests.platforms.aws.stack import read_functions, read_stack
+from tests.support.databases import Database
+from tests.support.targets import lambda_runtime
+
+
+def metrics(output: str) -> dict[str, Any]:
+    [*_, line] = [line for line in output.splitlines() if '"_aws"' in line]
+    return json.loads(line)
+
+
+def test_a_schedule_measures_the_stack(
+    environment: dict[str, str], fresh_database: Database
+) -> None:
+    function = read_functions()["smoke"]
+    [schedule] = [
+        event["schedule"]
+        for event in read_stack()["functions"]["smoke"]["events"]
+        if "schedule" in event
+    ]
+    environment = environment | {"DATABASE_URL": fresh_database.app_url}
+    with lambda_runtime.serve(environment) as url:
+        variables = {"SMOKE_BASE_URL": url, "POWERTOOLS_METRICS_NAMESPACE": "task-api/prod"}
+        with running_sandbox(function, environment | variables) as sandbox:
+            # A cold machine may be slow: what is tested is that each step works.
+            reports: list[Any] = [sandbox.invoke(schedule["input"]) for _ in range(2)]
+            assert reports[-1]["ok"], reports[-1]["detail"]
+            assert metrics(sandbox.output())["SmokeSuccess"] == [1.0]
+    with running_sandbox(function, environment | variables) as sandbox:
+        report: Any = sandbox.invoke(schedule["input"])
+        assert report["failed"] == ["liveness"]
+        assert metrics(sandbox.output())["SmokeSuccess"] == [0.0]
+    assert fresh_database.query("SELECT count(*) FROM tasks") == [(0,)]

@@ -1,0 +1,313 @@
+"""The template that would be deployed: made by the deploy tool, without an account."""
+
+import importlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lib.settings import SECRETS, Settings
+from tests.platforms.aws.artifact import ROOT
+
+SERVERLESS = ROOT / "node_modules" / ".bin" / "serverless"
+TEMPLATE = "cloudformation-template-update-stack.json"
+# What the platform says of itself, and what local use alone needs.
+NOT_OF_THE_STACK = {
+    *("VERCEL", "VERCEL_ENV", "VERCEL_URL", "VERCEL_AUTOMATION_BYPASS_SECRET"),
+    *("AWS_LAMBDA_RUNTIME_API", "SSL_CERT_FILE"),
+}
+
+type Template = dict[str, Any]
+type Synthesize = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def synthesize(tmp_path_factory: pytest.TempPathFactory, artifact: Path) -> Synthesize:
+    """Makes the template of a stage, with parameters; gives its path."""
+    assert artifact == ROOT / "build" / "lambda.zip", "serverless.yml names it"
+
+    @cache
+    def make(stage: str, *parameters: str) -> Path:
+        folder = tmp_path_factory.mktemp(stage)
+        options = [option for parameter in parameters for option in ("--param", parameter)]
+        done = subprocess.run(
+            [SERVERLESS, "package", "--stage", stage, "--package", folder, *options],
+            cwd=ROOT,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return folder / TEMPLATE
+
+    return make
+
+
+@pytest.fixture
+def template(synthesize: Synthesize) -> Template:
+    """The template of a stage that is not production's."""
+    return json.loads(synthesize("staging").read_text())
+
+
+@pytest.fixture
+def production(synthesize: Synthesize) -> Template:
+    return json.loads(synthesize("prod").read_text())
+
+
+def resources(template: Template, kind: str) -> dict[str, dict[str, Any]]:
+    found = {
+        name: resource.get("Properties", {})
+        for name, resource in template["Resources"].items()
+        if resource["Type"] == kind
+    }
+    assert found, kind
+    return found
+
+
+def statements(template: Template) -> Iterator[dict[str, Any]]:
+    for role in resources(template, "AWS::IAM::Role").values():
+        for policy in role["Policies"]:
+            yield from policy["PolicyDocument"]["Statement"]
+
+
+def listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+@pytest.mark.parametrize("stage", ["staging", "prod"])
+def test_cfn_lint_finds_nothing(synthesize: Synthesize, stage: str) -> None:
+    # W3005: the deploy tool names dependencies that CloudFormation would find by itself.
+    command = [Path(sys.executable).with_name("cfn-lint"), "--ignore-checks", "W3005", "--"]
+    done = subprocess.run(
+        [*command, synthesize(stage)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+# Who may what
+
+
+def test_no_role_may_do_everything_of_anything(template: Template) -> None:
+    for statement in statements(template):
+        assert statement["Effect"] == "Allow"
+        for action in listed(statement["Action"]):
+            assert "*" not in action
+        for resource in listed(statement["Resource"]):
+            text = json.dumps(resource)
+            assert text != '"*"'
+            # One star, at the end of a name of this stage: a rotated secret beside the current one.
+            assert "*" not in text or "/task-api/staging/better-auth-secret*" in text
+
+
+def test_each_function_has_a_role_of_its_own(template: Template) -> None:
+    functions = resources(template, "AWS::Lambda::Function")
+    roles = [function["Role"]["Fn::GetAtt"][0] for function in functions.values()]
+    assert len(set(roles)) == len(functions)
+    assert set(roles) <= set(resources(template, "AWS::IAM::Role"))
+
+
+def test_each_function_may_read_the_secrets_it_is_told_of_and_no_others(
+    synthesize: Synthesize,
+) -> None:
+    # Names which a stage has only while it needs them, and which the roles always cover.
+    optional = (
+        "smokeTokenParameter=/{}/smoke-token",
+        "smokeOtherTokenParameter=/{}/smoke-other-token",
+    )
+    parameters = [name.format("task-api/staging") for name in optional]
+    template = json.loads(synthesize("staging", *parameters).read_text())
+    roles = resources(template, "AWS::IAM::Role")
+    for function in resources(template, "AWS::Lambda::Function").values():
+        named = {
+            value
+            for name, value in function["Environment"]["Variables"].items()
+            if name.endswith("_PARAMETER") and value
+        }
+        role = roles[function["Role"]["Fn::GetAtt"][0]]
+        allowed = {
+            resource["Fn::Sub"].partition(":parameter")[2].rstrip("*")
+            for policy in role["Policies"]
+            for statement in policy["PolicyDocument"]["Statement"]
+            if "ssm:GetParameter" in statement["Action"]
+            for resource in listed(statement["Resource"])
+        }
+        assert named == allowed
+
+
+def test_each_function_writes_to_its_own_log_only(template: Template) -> None:
+    functions = resources(template, "AWS::Lambda::Function")
+    groups = resources(template, "AWS::Logs::LogGroup")
+    for function in functions.values():
+        role = template["Resources"][function["Role"]["Fn::GetAtt"][0]]["Properties"]
+        [written] = [
+            statement["Resource"]["Fn::GetAtt"][0]
+            for policy in role["Policies"]
+            for statement in policy["PolicyDocument"]["Statement"]
+            if "logs:PutLogEvents" in statement["Action"]
+        ]
+        assert groups[written]["LogGroupName"] == f"/aws/lambda/{function['FunctionName']}"
+
+
+# What runs
+
+
+def test_every_function_is_what_was_built(template: Template) -> None:
+    functions = resources(template, "AWS::Lambda::Function")
+    assert len(functions) >= 3
+    for function in functions.values():
+        assert function["Runtime"] == "python3.13"
+        assert function["Architectures"] == ["arm64"]
+        assert function["Code"]["S3Key"].endswith("/lambda.zip")
+        # The gateway waits 30 seconds; whoever times out first decides what the client reads.
+        assert function["Timeout"] < 30
+        module, _, name = function["Handler"].rpartition(".")
+        assert callable(getattr(importlib.import_module(module.replace("/", ".")), name))
+
+
+def test_every_setting_can_be_given(template: Template) -> None:
+    given = {
+        name
+        for function in resources(template, "AWS::Lambda::Function").values()
+        for name in function["Environment"]["Variables"]
+    }
+    wanted = {f"{name}_PARAMETER" if name in SECRETS else name for name in Settings.model_fields}
+    assert wanted - NOT_OF_THE_STACK - given == {
+        # Migrations alone use it, and they run elsewhere.
+        "DATABASE_URL_UNPOOLED_PARAMETER",
+        # The schedule needs no secret to call.
+        "CRON_SECRET_PARAMETER",
+    }
+
+
+def test_no_secret_stands_in_the_template(
+    template: Template, synthesize: Synthesize, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for function in resources(template, "AWS::Lambda::Function").values():
+        assert not set(SECRETS) & set(function["Environment"]["Variables"])
+    for name in SECRETS:
+        monkeypatch.setenv(name, "postgresql://a-secret-of-the-shell")
+    text = synthesize("leaky").read_text()
+    assert "a-secret-of-the-shell" not in text
+
+
+def test_snapstart_is_for_production(template: Template, production: Template) -> None:
+    functions = resources(template, "AWS::Lambda::Function").values()
+    assert [function for function in functions if "SnapStart" in function] == []
+    faster = {
+        name
+        for name, function in resources(production, "AWS::Lambda::Function").items()
+        if function.get("SnapStart") == {"ApplyOn": "PublishedVersions"}
+    }
+    # Those that requests to the database start.
+    connected = {
+        name
+        for name, function in resources(production, "AWS::Lambda::Function").items()
+        if "DATABASE_URL_PARAMETER" in function["Environment"]["Variables"]
+    }
+    assert faster == connected >= {"TasksLambdaFunction", "HealthLambdaFunction"}
+    for name, integration in resources(production, "AWS::ApiGatewayV2::Integration").items():
+        function = name.replace("HttpApiIntegration", "") + "LambdaFunction"
+        # A snapshot belongs to a version: requests must go to the alias of the newest.
+        assert ("snapstart" in json.dumps(integration["IntegrationUri"])) == (function in faster)
+
+
+# The front door
+
+
+def test_the_gateway_leaves_cors_to_the_functions(template: Template) -> None:
+    [api] = resources(template, "AWS::ApiGatewayV2::Api").values()
+    assert "CorsConfiguration" not in api
+    routes = {
+        route["RouteKey"] for route in resources(template, "AWS::ApiGatewayV2::Route").values()
+    }
+    assert "$default" in routes
+    assert all(key == "$default" or key.startswith("ANY /api/") for key in routes)
+    assert not any(key.endswith("/") for key in routes), "AWS refuses a route with a last slash"
+    for integration in resources(template, "AWS::ApiGatewayV2::Integration").values():
+        assert integration["PayloadFormatVersion"] == "2.0"
+
+
+def test_the_gateway_throttles_and_logs(template: Template) -> None:
+    [stage] = resources(template, "AWS::ApiGatewayV2::Stage").values()
+    throttling = stage["DefaultRouteSettings"]
+    assert 0 < throttling["ThrottlingRateLimit"] <= throttling["ThrottlingBurstLimit"]
+    line = json.loads(stage["AccessLogSettings"]["Format"])
+    assert line["requestId"] == "$context.requestId"
+    assert {"$context.status", "$context.routeKey", "$context.responseLatency"} <= set(
+        line.values()
+    )
+    # They hold user ids and what people search for.
+    assert not re.search(r"context\.(path|requestOverride)|querystring|authorizer", str(line))
+
+
+def test_no_log_is_kept_for_ever(template: Template, production: Template) -> None:
+    for made, days in ((template, 30), (production, 90)):
+        groups = resources(made, "AWS::Logs::LogGroup").values()
+        assert len(groups) == len(resources(made, "AWS::Lambda::Function")) + 1
+        assert {group["RetentionInDays"] for group in groups} == {days}
+    for function in resources(template, "AWS::Lambda::Function").values():
+        assert function["LoggingConfig"]["LogFormat"] == "JSON"
+
+
+# The schedule
+
+
+def test_the_schedule_runs_the_smoke_test_and_never_twice(template: Template) -> None:
+    [schedule] = resources(template, "AWS::Scheduler::Schedule").values()
+    assert schedule["ScheduleExpression"] == "rate(5 minutes)"
+    target = schedule["Target"]
+    assert target["Arn"] == {"Fn::GetAtt": ["SmokeLambdaFunction", "Arn"]}
+    # EventBridge would try 185 times otherwise, and Lambda twice more.
+    assert target["RetryPolicy"]["MaximumRetryAttempts"] == 0
+    [of_lambda] = resources(template, "AWS::Lambda::EventInvokeConfig").values()
+    assert of_lambda["MaximumRetryAttempts"] == 0
+
+
+def test_the_schedule_may_start_the_smoke_test_and_nothing_else(template: Template) -> None:
+    [schedule] = resources(template, "AWS::Scheduler::Schedule").values()
+    role = template["Resources"][schedule["Target"]["RoleArn"]["Fn::GetAtt"][0]]["Properties"]
+    [trust] = role["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Principal"] == {"Service": "scheduler.amazonaws.com"}
+    [policy] = role["Policies"]
+    [statement] = policy["PolicyDocument"]["Statement"]
+    assert statement["Action"] == ["lambda:InvokeFunction"]
+    assert statement["Resource"] == schedule["Target"]["Arn"]
+
+
+# Alarms
+
+
+def test_the_smoke_alarm_hears_what_the_smoke_test_says(template: Template) -> None:
+    alarm = resources(template, "AWS::CloudWatch::Alarm")["SmokeAlarm"]
+    told = resources(template, "AWS::Lambda::Function")["SmokeLambdaFunction"]
+    variables = told["Environment"]["Variables"]
+    assert alarm["Namespace"] == variables["POWERTOOLS_METRICS_NAMESPACE"]
+    service = {"Name": "service", "Value": variables["POWERTOOLS_SERVICE_NAME"]}
+    assert alarm["Dimensions"] == [service]
+    assert alarm["TreatMissingData"] == "breaching", "a test that runs no more is no success"
+
+
+def test_alarms_watch_this_api_and_somebody_hears_them(template: Template) -> None:
+    alarms = resources(template, "AWS::CloudWatch::Alarm")
+    assert {alarm["MetricName"] for alarm in alarms.values()} >= {"5xx", "Latency"}
+    topics = resources(template, "AWS::SNS::Topic")
+    for alarm in alarms.values():
+        assert [action["Ref"] for action in alarm["AlarmActions"]] == list(topics)
+        assert alarm["DatapointsToAlarm"] <= alarm["EvaluationPeriods"]
+        if alarm["Namespace"] == "AWS/ApiGateway":
+            assert alarm["Dimensions"] == [{"Name": "ApiId", "Value": {"Ref": "HttpApi"}}]
+            # No requests at night are no failure.
+            assert alarm["TreatMissingData"] == "notBreaching"
+
+
+def test_alarms_can_go_to_a_topic_that_is_there_already(synthesize: Synthesize) -> None:
+    topic = "arn:aws:sns:eu-central-1:123456789012:on-call"
+    made = json.loads(synthesize("staging", f"alarmTopic={topic}").read_text())
+    for alarm in resources(made, "AWS::CloudWatch::Alarm").values():
+        assert alarm["AlarmActions"] == [topic]

@@ -1,0 +1,118 @@
+"""`make chaos`: the proof that nothing is lost and nothing doubled, and what users notice."""
+
+import argparse
+import asyncio
+import dataclasses
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.resilience.chaos import plants
+from tests.resilience.chaos.availability import RATE, measure, table
+from tests.resilience.chaos.ledger import Ledger
+from tests.resilience.chaos.run import FULL, QUICK, Result, Size, run
+from tests.support.databases import running_cluster
+from tests.support.pgbouncer import PgBouncerError
+
+AVAILABILITY_SECONDS = {False: 20.0, True: 5.0}
+TERMINAL = sys.stdout.isatty()
+
+
+def say(line: str = "") -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+class ProgressLine:
+    """One line that is written over in a terminal, a new one every ten seconds elsewhere."""
+
+    def __init__(self, size: Size) -> None:
+        self._size, self._began, self._next = size, time.monotonic(), 0.0
+
+    def __call__(self, done: int, ledger: Ledger) -> None:
+        now = time.monotonic() - self._began
+        if not TERMINAL and now < self._next and done < self._size.operations:
+            return
+        self._next = now + 10
+        wrong = f", {len(ledger.seen)} wrong" if ledger.seen else ""
+        line = f"{now:5.0f} s  {done:,} of {self._size.operations:,} operations{wrong}"
+        if TERMINAL:
+            sys.stdout.write(f"\r\x1b[K{line}")
+            sys.stdout.flush()
+        else:
+            say(line)
+
+
+def report(result: Result) -> None:
+    if TERMINAL:
+        say()
+    outcomes = result.ledger.outcomes()
+    say()
+    say("Faults:     " + _counted(result.faults))
+    say(f"Calls:      {result.calls:,}; {_counted(result.trouble)}")
+    say(
+        f"Writes:     {outcomes['done']:,} acknowledged, {outcomes['unknown']:,} unknown to the "
+        f"client, {outcomes['unchanged']:,} refused; {result.ledger.reads:,} lists and trespasses"
+    )
+    say("Violations: " + ", ".join(f"{kind} {n}" for kind, n in result.count().items()))
+    for violation in result.violations[:20]:
+        say(f"  {violation.kind}: {violation.text}")
+    if len(result.violations) > 20:
+        say(f"  ... and {len(result.violations) - 20} more")
+    if result.violations and result.log:
+        say("The last words of the functions:")
+        say("\n".join(result.log.splitlines()[-20:]))
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{n:,} × {what}" for what, n in sorted(counts.items())) or "none"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.resilience.chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
+    parser.add_argument("--quick", action="store_true", help="1,000 operations")
+    parser.add_argument("--seconds", type=float, help="begin no operation after so long")
+    parser.add_argument("--plant", choices=sorted(plants.PLANTS), default="", help="add a bug")
+    parser.add_argument("--availability", type=int, choices=(0, 1), help="default: unless quick")
+    options = parser.parse_args()
+    size = QUICK if options.quick else FULL
+    if options.seconds:
+        size = dataclasses.replace(size, seconds=options.seconds)
+    say(
+        f"Seed {options.seed}: {size.operations:,} operations by {size.clients} clients of "
+        f"{size.users} users, {size.sandboxes} sandboxes and a busy instance behind PgBouncer."
+    )
+    with (
+        tempfile.TemporaryDirectory(prefix="chaos-") as folder,
+        running_cluster(Path(folder) / "postgres") as cluster,
+    ):
+        result = asyncio.run(
+            run(cluster, options.seed, size, plant=options.plant, progress=ProgressLine(size))
+        )
+        report(result)
+        if options.availability or (options.availability is None and not options.quick):
+            seconds = AVAILABILITY_SECONDS[options.quick]
+            say(f"\nAvailability at {RATE:.0f} requests a second:")
+            for line in table(asyncio.run(measure(cluster, options.seed, seconds, say))):
+                say(line)
+    wrong, proves_little = len(result.violations), result.proves_little()
+    verdict = "nothing lost, nothing doubled"
+    if wrong or proves_little:
+        verdict = f"{wrong:,} VIOLATIONS" if wrong else "TOO FEW WRITES WERE ACKNOWLEDGED"
+    number = f"{result.done:,}"
+    if result.done < size.operations:
+        number += f" of {size.operations:,} (the time was up)"
+    say(f"\nchaos: {number} operations, seed {result.seed}: {verdict}")
+    sys.exit(bool(wrong or proves_little))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except PgBouncerError as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("\nInterrupted.")

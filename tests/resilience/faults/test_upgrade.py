@@ -1,0 +1,179 @@
+"""A new revision arrives while the API serves: expand, then contract, and nobody notices."""
+
+import shutil
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg
+import pytest
+from starlette.testclient import TestClient
+
+import migrations
+from lib.db import pool as database
+from migrations.__main__ import migrate
+from tests.conftest import StartApi, bearer
+from tests.support.databases import Database
+
+TASKS = 20_000
+
+EXPAND = '''"""Tasks get a priority: new code writes it, old code does not know it."""
+
+from alembic import op
+
+revision, down_revision = "test2", "0001"
+
+
+def upgrade() -> None:
+    # A constant default is no rewrite of the table: the lock is held for a moment.
+    op.execute("ALTER TABLE tasks ADD COLUMN priority integer DEFAULT 0")
+    op.execute(
+        "ALTER TABLE tasks ADD CONSTRAINT priority_known CHECK (priority IS NOT NULL) NOT VALID"
+    )
+'''
+CONTRACT = '''"""Every task has a priority; an index that nothing reads any more goes."""
+
+from alembic import op
+
+revision, down_revision = "test3", "test2"
+
+
+def upgrade() -> None:
+    # Reads and writes go on while it looks at every row.
+    op.execute("ALTER TABLE tasks VALIDATE CONSTRAINT priority_known")
+    # The validated check stands in for a second look at every row.
+    op.execute("ALTER TABLE tasks ALTER COLUMN priority SET NOT NULL")
+    op.execute("ALTER TABLE tasks DROP CONSTRAINT priority_known")
+    op.execute("DROP INDEX tasks_by_updated_at")
+'''
+
+
+@pytest.fixture
+def scripts(tmp_path: Path) -> Path:
+    """Our migrations, and two more."""
+    folder = tmp_path / "migrations"
+    shutil.copytree(next(iter(migrations.__path__)), folder)
+    (folder / "versions" / "test2_expand.py").write_text(EXPAND)
+    (folder / "versions" / "test3_contract.py").write_text(CONTRACT)
+    return folder
+
+
+@pytest.fixture
+def populated(fresh_database: Database) -> Database:
+    """A database of the first revision, in use for long."""
+    with psycopg.connect(fresh_database.admin_url) as connection:
+        connection.execute("INSERT INTO users (id, name, email) VALUES ('old', 'Old', 'o@x')")
+        connection.execute("SET session_replication_role = replica")
+        connection.execute(
+            "INSERT INTO tasks (user_id, title)"
+            " SELECT 'old', 'task ' || n FROM generate_series(1, %s) AS n",
+            (TASKS,),
+        )
+    return fresh_database
+
+
+def upgrade(database: Database, scripts: Path, revision: str) -> None:
+    migrate(database.admin_url, scripts=str(scripts), revision=revision)
+
+
+class Traffic:
+    """Users that create, change, toggle, list and delete until they are told to stop."""
+
+    def __init__(self, client: TestClient) -> None:
+        self.client = client
+        self.over = threading.Event()
+        self.answers: Counter[int] = Counter()
+        self.slowest = 0.0
+        self.toggles: dict[str, int] = {}
+
+    def request(self, user: str, method: str, path: str, **options: object) -> dict:
+        started = time.monotonic()
+        answer = self.client.request(method, path, headers=bearer(user), **options)  # ty: ignore
+        self.slowest = max(self.slowest, time.monotonic() - started)
+        self.answers[answer.status_code] += 1
+        return answer.json() if answer.content else {}
+
+    def of_one_user(self, user: str) -> None:
+        path = f"/api/{user}/tasks"
+        kept = self.request(user, "POST", path, json={"title": "Kept"})
+        self.toggles[user] = 0
+        while not self.over.is_set():
+            task = self.request(user, "POST", path, json={"title": "New"})
+            self.request(user, "PUT", f"{path}/{task['id']}", json={"title": "Changed"})
+            self.request(user, "PATCH", f"{path}/{kept['id']}/complete")
+            self.toggles[user] += 1
+            self.request(user, "GET", f"{path}?limit=5&sort=updated")
+            self.request(user, "DELETE", f"{path}/{task['id']}")
+
+
+@pytest.fixture
+def traffic(start_api: StartApi, populated: Database) -> Iterator[Traffic]:
+    traffic = Traffic(start_api(DATABASE_URL=populated.app_url))
+    users = [f"user-{uuid.uuid4().hex}" for _ in range(4)]
+    with ThreadPoolExecutor(len(users)) as threads:
+        working = [threads.submit(traffic.of_one_user, user) for user in users]
+        try:
+            yield traffic
+        finally:
+            traffic.over.set()
+        for work in working:
+            work.result(30)
+
+
+def await_requests(traffic: Traffic, number: int) -> None:
+    wanted = traffic.answers.total() + number
+    give_up = time.monotonic() + 30
+    while traffic.answers.total() < wanted:
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+def test_an_upgrade_is_not_noticed(populated: Database, scripts: Path, traffic: Traffic) -> None:
+    await_requests(traffic, 20)
+    upgrade(populated, scripts, "test2")
+    await_requests(traffic, 20)
+    upgrade(populated, scripts, "test3")
+    await_requests(traffic, 20)
+    traffic.over.set()
+    await_quiet(populated)
+
+    assert set(traffic.answers) == {200, 201, 204}
+    assert traffic.slowest < database.BUDGET
+    assert populated.query("SELECT version_num FROM alembic_version") == [("test3",)]
+    old = "SELECT count(*), min(priority), max(version) FROM tasks WHERE user_id = 'old'"
+    assert populated.query(old) == [(TASKS, 0, 1)]
+    kept = populated.query("SELECT user_id, version - 1 FROM tasks WHERE user_id <> 'old'")
+    assert dict(kept) == traffic.toggles
+
+
+def await_quiet(populated: Database) -> None:
+    time.sleep(0.2)
+    busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND state = 'active'"
+    give_up = time.monotonic() + 20
+    while populated.query(busy, populated.name) != [(1,)]:
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+
+
+def test_an_upgrade_that_waits_for_a_lock_makes_requests_wait_and_not_fail(
+    populated: Database, scripts: Path, traffic: Traffic
+) -> None:
+    """A report reads for seconds; the migration queues behind it, and everybody behind that.
+
+    It steps back before they give up, and comes again.
+    """
+    await_requests(traffic, 10)
+    with psycopg.connect(populated.admin_url) as report, ThreadPoolExecutor(1) as thread:
+        report.execute("SELECT count(*) FROM tasks")
+        migration = thread.submit(upgrade, populated, scripts, "test2")
+        time.sleep(5)
+        report.rollback()
+        migration.result(30)
+    await_requests(traffic, 10)
+    traffic.over.set()
+    assert set(traffic.answers) == {200, 201, 204}
+    assert 1.5 < traffic.slowest < database.BUDGET

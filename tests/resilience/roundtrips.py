@@ -1,0 +1,198 @@
+"""`make roundtrips`: how often each request goes to the database and back, and tutorials' do."""
+
+import os
+import tempfile
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlmodel import Session, create_engine, select
+from starlette.testclient import TestClient
+
+from dev.app import app
+from dev.local_database import local_database
+from dev.token import make_token
+from lib.db.models import Task, User
+from lib.settings import EXAMPLE_SECRET, forget_settings, load_settings
+from tests.support import tcp_proxy
+
+USER = "round-tripper"
+TASKS = f"/api/{USER}/tasks"
+# Opening the TCP connection is a round trip that no proxy can see.
+TCP = 1
+
+type Flights = Callable[[], int]
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request of a user; `{task}` in the path is a new task, whose version is 1."""
+
+    method: str
+    path: str = TASKS
+    body: dict[str, Any] | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    status: int = 200
+    note: str = ""
+
+    @property
+    def label(self) -> str:
+        path = self.path.replace(TASKS, "/tasks").replace("{task}", "{id}")
+        return ", ".join([f"{self.method} {path}", *self.headers, *filter(None, [self.note])])
+
+
+TASK = f"{TASKS}/{{task}}"
+MISSING = f"{TASKS}/999999999"
+COMPLETE = f"{TASK}/complete"
+NEW, CHANGED, SET = {"title": "New"}, {"title": "Changed"}, {"completed": True}
+CURRENT, STALE = {"If-Match": '"1"'}, {"If-Match": '"7"'}
+REQUESTS = [
+    Request("GET"),
+    Request("GET", f"{TASKS}?limit=2"),
+    Request("GET", f"{TASKS}?limit=2&count=true&q=n&status=pending&sort=title"),
+    Request("POST", body=NEW, status=201),
+    Request("POST", TASKS, NEW, {"Idempotency-Key": "post"}, 201),
+    Request("POST", TASKS, NEW, {"Idempotency-Key": "post"}, 201, "again"),
+    Request("GET", TASK),
+    Request("GET", TASK, headers={"If-None-Match": '"1"'}, status=304),
+    Request("GET", MISSING, status=404, note="missing"),
+    Request("PUT", TASK, CHANGED),
+    Request("PUT", TASK, CHANGED, CURRENT),
+    Request("PUT", TASK, CHANGED, STALE, 412, "stale"),
+    Request("PATCH", COMPLETE),
+    Request("PATCH", COMPLETE, SET, note="sets"),
+    Request("PATCH", COMPLETE, None, CURRENT),
+    Request("PATCH", COMPLETE, None, {"Idempotency-Key": "patch"}),
+    Request("PATCH", COMPLETE, None, {"Idempotency-Key": "both"} | CURRENT),
+    Request("DELETE", TASK, status=204),
+    Request("DELETE", TASK, headers=CURRENT, status=204),
+    Request("GET", "/api/health/ready"),
+]
+
+
+def count_first_request(client: TestClient, bearer: dict[str, str], flights: Flights) -> int:
+    """The flights of a process's first request, of which all but one make the connection."""
+    before = flights()
+    _send(client, bearer, REQUESTS[0], REQUESTS[0].path)
+    return flights() - before
+
+
+def count_requests(
+    client: TestClient, bearer: dict[str, str], flights: Flights
+) -> list[tuple[Request, int]]:
+    """The flights of each request on a warm connection."""
+
+    def create() -> str:
+        return str(client.post(TASKS, json=NEW, headers=bearer).json()["id"])
+
+    # All before the first is counted: then nothing that is not counted happens in between.
+    paths = [each.path.replace("{task}", create()) for each in REQUESTS]
+    counted = []
+    for request, path in zip(REQUESTS, paths, strict=True):
+        before = flights()
+        _send(client, bearer, request, path)
+        counted.append((request, flights() - before))
+    return counted
+
+
+def _send(client: TestClient, bearer: dict[str, str], request: Request, path: str) -> None:
+    answer = client.request(
+        request.method, path, json=request.body, headers=bearer | request.headers
+    )
+    assert answer.status_code == request.status, (request, answer.status_code, answer.text)
+
+
+def count_tutorial(engine: Engine, flights: Flights) -> dict[str, int]:
+    """The flights of the same operations with a SQLModel Session each, as tutorials write them."""
+
+    def list_tasks(session: Session) -> None:
+        session.exec(select(Task).where(Task.user_id == USER)).all()
+
+    def create_task(session: Session) -> Task:
+        task = Task(user_id=USER, title="New", description=None, completed=False)  # ty: ignore[missing-argument]
+        session.add(task)
+        session.commit()
+        session.refresh(task)
+        return task
+
+    def get_task(session: Session) -> None:
+        assert session.get_one(Task, known).user_id == USER
+
+    def update_task(session: Session) -> None:
+        task = session.get_one(Task, known)
+        task.title = uuid.uuid4().hex
+        session.add(task)
+        session.commit()
+        session.refresh(task)
+
+    def complete_task(session: Session) -> None:
+        task = session.get_one(Task, known)
+        task.completed = not task.completed
+        session.add(task)
+        session.commit()
+        session.refresh(task)
+
+    def delete_task(session: Session) -> None:
+        session.delete(session.get_one(Task, known))
+        session.commit()
+
+    counted: dict[str, int] = {}
+    known = 0
+    for label, operation in (
+        ("first", list_tasks),
+        ("GET /tasks", list_tasks),
+        ("POST /tasks", create_task),
+        ("GET /tasks/{id}", get_task),
+        ("PUT /tasks/{id}", update_task),
+        ("PATCH /tasks/{id}/complete", complete_task),
+        ("DELETE /tasks/{id}", delete_task),
+    ):
+        before = flights()
+        with Session(engine) as session:
+            created = operation(session)
+            known = created.id if created else known
+        counted[label] = flights() - before
+    return counted
+
+
+def main() -> None:
+    with (
+        tempfile.TemporaryDirectory(prefix="roundtrips-") as folder,
+        local_database(Path(folder)) as urls,
+        tcp_proxy.running(_port(urls.app)) as proxy,
+    ):
+        os.environ |= {"BETTER_AUTH_SECRET": EXAMPLE_SECRET, "LOG_LEVEL": "ERROR"}
+        os.environ["DATABASE_URL"] = urls.app.replace(f":{_port(urls.app)}/", f":{proxy.port}/")
+        forget_settings()
+        bearer = {"Authorization": f"Bearer {make_token(USER, EXAMPLE_SECRET, load_settings())}"}
+        with TestClient(app) as client:
+            first = count_first_request(client, bearer, lambda: proxy.flights)
+            counted = count_requests(client, bearer, lambda: proxy.flights)
+        url = urls.admin.replace(f":{_port(urls.admin)}/", f":{proxy.port}/")
+        engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+        with Session(engine) as session:
+            assert session.get(User, USER)
+        engine.dispose()
+        engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+        tutorial = count_tutorial(engine, lambda: proxy.flights)
+        engine.dispose()
+
+    def line(label: str, ours: object, theirs: object) -> None:
+        print(f"{label:<64}{ours:>10}{theirs:>10}")
+
+    line("round trips of a request on a warm connection", "this API", "tutorial")
+    for request, flights in counted:
+        line(request.label, flights, tutorial.get(request.label, ""))
+    line("the first request of a process", first + TCP, tutorial["first"] + TCP)
+    print("\nWithout TLS; TLS 1.3 adds 2 to the first request, or 1 where Neon speaks TLS at once.")
+
+
+def _port(url: str) -> int:
+    return int(url.rpartition("@")[2].partition(":")[2].partition("/")[0])
+
+
+if __name__ == "__main__":
+    main()

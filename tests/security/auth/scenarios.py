@@ -1,0 +1,286 @@
+"""What the key cache must do, as the life of one source: each scenario takes the module that it
+judges, so that a mutant can be judged too. Sources are functions here; test_jwks.py has real ones.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable
+from threading import Event
+from types import FunctionType, ModuleType
+
+import time_machine
+
+from lib.errors import KeysUnavailable
+from tests.security.auth.keys import jwk, key_set, private_key
+from tests.security.auth.tokens import NOW
+
+SOON = 0.5  # seconds; what counts as at once on a busy machine
+
+
+class Source:
+    """Answers with the keys named in `names`; counts questions; `gate` holds answers back."""
+
+    def __init__(self, jwks: ModuleType, *names: str) -> None:
+        self.jwks = jwks
+        self.names: dict[str, str] = {name: name for name in names}  # private key by kid
+        self.questions = 0
+        self.error: Exception | None = None
+        self.gate = Event()
+        self.gate.set()
+
+    def __call__(self) -> dict:
+        self.questions += 1
+        self.gate.wait(3)
+        if self.error:
+            raise self.error
+        entries = [jwk(private_key("EdDSA", key), kid) for kid, key in self.names.items()]
+        return self.jwks.read_keys(key_set(*entries), "EdDSA")
+
+
+async def outcome(finding: Awaitable) -> str:
+    """`found`, or the class of the error."""
+    try:
+        await finding
+    except Exception as error:  # noqa: BLE001 - its class is the outcome
+        return type(error).__name__
+    return "found"
+
+
+async def outcomes(cache, kids: list[str]) -> set[str]:
+    """What happens where all are asked for at once."""
+    return set(await asyncio.gather(*(outcome(cache.find(kid)) for kid in kids)))
+
+
+async def answered(source: Source, questions: int) -> None:
+    """Wait until the thread of the last question has come and gone."""
+    for _ in range(400):
+        if source.questions >= questions:
+            break
+        await asyncio.sleep(0.005)
+    await asyncio.sleep(0.02)
+
+
+async def a_cold_start_asks_once(jwks: ModuleType, _: time_machine.Traveller) -> None:
+    source = Source(jwks, "a", "b")
+    source.gate.clear()
+    cache = jwks.KeySet(source)
+    asyncio.get_running_loop().call_later(0.05, source.gate.set)
+    assert await outcomes(cache, ["a", "b"] * 10) == {"found"}
+    assert source.questions == 1
+
+
+async def a_flood_of_unknown_kids_asks_once_a_cooldown(
+    jwks: ModuleType, clock: time_machine.Traveller
+) -> None:
+    source = Source(jwks, "a")
+    cache = jwks.KeySet(source)
+    assert await outcome(cache.find("a")) == "found"
+    for attempt in range(1, 4):
+        assert await outcomes(cache, [f"no{n}" for n in range(200)]) == {"UnknownKey"}
+        for number in range(20):
+            assert await outcome(cache.find(f"no{number}")) == "UnknownKey"
+        assert source.questions == attempt
+        clock.shift(9.5)
+        assert await outcome(cache.find("no")) == "UnknownKey"
+        assert source.questions == attempt
+        clock.shift(0.5)
+
+
+async def a_known_kid_never_waits(jwks: ModuleType, clock: time_machine.Traveller) -> None:
+    source = Source(jwks, "a")
+    cache = jwks.KeySet(source)
+    await cache.find("a")
+    clock.shift(599)
+    await cache.find("a")
+    assert source.questions == 1, "fresh keys are not asked for"
+    clock.shift(2)
+    source.gate.clear()
+    began = time.monotonic()
+    stranger = asyncio.create_task(outcome(cache.find("no")))
+    for _ in range(20):
+        await cache.find("a")
+        await asyncio.sleep(0)
+    assert time.monotonic() - began < SOON
+    source.gate.set()
+    assert await stranger == "UnknownKey"
+    assert source.questions == 2
+
+
+async def old_keys_are_asked_for_again_in_the_background(
+    jwks: ModuleType, clock: time_machine.Traveller
+) -> None:
+    source = Source(jwks, "a")
+    cache = jwks.KeySet(source)
+    await cache.find("a")
+    clock.shift(601)
+    await cache.find("a")
+    await answered(source, 2)
+    assert source.questions == 2
+    await cache.find("a")
+    assert source.questions == 2, "they are new again"
+
+
+async def an_outage_counts_attempts_and_keeps_known_keys(
+    jwks: ModuleType, clock: time_machine.Traveller
+) -> None:
+    source = Source(jwks, "a")
+    cache = jwks.KeySet(source)
+    await cache.find("a")
+    source.error = OSError()
+    clock.shift(3600)
+    for minute in range(5):
+        assert await outcomes(cache, ["a"] * 20) == {"found"}
+        await answered(source, 2 + minute)
+        # Whether this one exists cannot be told while the source is away.
+        assert await outcomes(cache, ["no"] * 20) == {"KeysUnavailable"}
+        assert await outcomes(cache, ["a"] * 20) == {"found"}
+        assert source.questions == 2 + minute
+        clock.shift(60)
+    source.error = None
+    assert await outcome(cache.find("no")) == "UnknownKey"
+
+
+async def a_cold_outage_is_no_refusal(jwks: ModuleType, clock: time_machine.Traveller) -> None:
+    source = Source(jwks, "a")
+    source.error = OSError()
+    cache = jwks.KeySet(source)
+    assert KeysUnavailable().headers["Retry-After"] == "5"
+    for attempt in range(1, 4):
+        assert await outcomes(cache, ["a"] * 20) == {"KeysUnavailable"}
+        assert await outcomes(cache, ["a"] * 20) == {"KeysUnavailable"}
+        clock.shift(4.5)
+        assert await outcome(cache.find("a")) == "KeysUnavailable"
+        assert source.questions == attempt
+        clock.shift(0.5)
+    source.error = None
+    assert await outcome(cache.find("a")) == "found", "who retries as told is let in"
+
+
+async def stale_keys_end_after_a_day(jwks: ModuleType, clock: time_machine.Traveller) -> None:
+    source = Source(jwks, "a")
+    cache = jwks.KeySet(source)
+    await cache.find("a")
+    source.error = OSError()
+    clock.shift(24 * 3600 - 1)
+    assert await outcome(cache.find("a")) == "found"
+    await answered(source, 2)
+    clock.shift(11)
+    assert await outcome(cache.find("a")) == "KeysUnavailable", "after an attempt that failed"
+    assert await outcome(cache.find("a")) == "KeysUnavailable", "and during the cooldown"
+    source.error = None
+    clock.shift(5)
+    assert await outcome(cache.find("a")) == "found"
+
+
+async def a_new_kid_is_found_after_the_cooldown(
+    jwks: ModuleType, clock: time_machine.Traveller
+) -> None:
+    source = Source(jwks, "a")
+    cache = jwks.KeySet(source)
+    await cache.find("a")
+    source.names["b"] = "b"
+    assert await outcome(cache.find("b")) == "UnknownKey"
+    clock.shift(10)
+    assert await outcome(cache.find("b")) == "found"
+    assert await outcome(cache.find("a")) == "found"
+
+
+async def a_new_key_under_an_old_kid_is_found_by_one_question(
+    jwks: ModuleType, clock: time_machine.Traveller
+) -> None:
+    source = Source(jwks, "a")
+    cache = jwks.KeySet(source)
+    old = await cache.find("a")
+    source.names["a"] = "another"
+    assert await cache.find("a", instead_of=old) is old, "within the cooldown"
+    clock.shift(10)
+    new = await cache.find("a", instead_of=old)
+    assert new.key != old.key
+    assert await cache.find("a") is new
+    for _ in range(20):
+        assert await cache.find("a", instead_of=new) is new
+    assert source.questions == 2, "bad signatures cause no flood either"
+
+
+async def a_removed_key_dies_with_its_set(jwks: ModuleType, clock: time_machine.Traveller) -> None:
+    source = Source(jwks, "a", "b")
+    cache = jwks.KeySet(source)
+    old = await cache.find("b")
+    del source.names["b"]
+    clock.shift(601)
+    await cache.find("a")
+    await answered(source, 2)
+    assert await outcome(cache.find("b")) == "UnknownKey"
+    assert await outcome(cache.find("b", instead_of=old)) == "UnknownKey"
+    assert await outcome(cache.find("a")) == "found"
+
+
+async def an_empty_set_replaces_nothing(jwks: ModuleType, clock: time_machine.Traveller) -> None:
+    source = Source(jwks, "a")
+    cache = jwks.KeySet(source)
+    await cache.find("a")
+    source.names.clear()
+    clock.shift(601)
+    await cache.find("a")
+    await answered(source, 2)
+    assert await outcome(cache.find("a")) == "found"
+    assert await outcome(cache.find("b")) == "KeysUnavailable"
+
+
+async def a_source_that_hangs_is_waited_for_once(
+    jwks: ModuleType, clock: time_machine.Traveller
+) -> None:
+    source = Source(jwks, "a")
+    source.gate.clear()
+    cache = jwks.KeySet(source)
+    threads = set(threading.enumerate())
+    began = time.monotonic()
+    longest_pause = asyncio.create_task(longest_pause_of_the_loop(0.5))
+    assert await outcomes(cache, ["a"] * 20) == {"KeysUnavailable"}
+    assert 1.4 < time.monotonic() - began < 1.5 + SOON
+    assert await longest_pause < SOON, "other requests go on meanwhile"
+    new = set(threading.enumerate()) - threads
+    assert new
+    assert all(thread.daemon for thread in new), "or the process could not end"
+    clock.shift(1.5)
+    # A name server that does not answer blocks its thread for longer than any request waits.
+    began = time.monotonic()
+    assert await outcomes(cache, ["a"] * 20) == {"KeysUnavailable"}
+    clock.shift(60)
+    assert await outcomes(cache, ["a"] * 20) == {"KeysUnavailable"}
+    assert time.monotonic() - began < SOON
+    assert source.questions == 1
+    source.gate.set()
+    await answered(source, 1)
+    assert await outcome(cache.find("a")) == "found", "a late answer is an answer"
+
+
+async def longest_pause_of_the_loop(seconds: float) -> float:
+    longest, before = 0.0, time.monotonic()
+    for _ in range(int(seconds / 0.01)):
+        await asyncio.sleep(0.01)
+        longest, before = max(longest, time.monotonic() - before), time.monotonic()
+    return longest
+
+
+SCENARIOS: tuple[FunctionType, ...] = (
+    a_cold_start_asks_once,
+    a_flood_of_unknown_kids_asks_once_a_cooldown,
+    a_known_kid_never_waits,
+    old_keys_are_asked_for_again_in_the_background,
+    an_outage_counts_attempts_and_keeps_known_keys,
+    a_cold_outage_is_no_refusal,
+    stale_keys_end_after_a_day,
+    a_new_kid_is_found_after_the_cooldown,
+    a_new_key_under_an_old_kid_is_found_by_one_question,
+    a_removed_key_dies_with_its_set,
+    an_empty_set_replaces_nothing,
+    a_source_that_hangs_is_waited_for_once,
+)
+
+
+def play(scenario: FunctionType, jwks: ModuleType) -> None:
+    """Run a scenario against this module. Raises what it finds wrong."""
+    with time_machine.travel(NOW, tick=False) as clock:
+        asyncio.run(asyncio.wait_for(scenario(jwks, clock), timeout=20))

@@ -1,0 +1,88 @@
+"""At least a thousand requests that schemathesis makes from our OpenAPI document, every check on.
+
+HOSTILE_SEED=... tries others than the usual ones; the seed of a run stands in its output.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.security.hostile import planted_faults
+from tests.security.hostile.conftest import FIGURES
+from tests.support.targets.local import serve
+
+pytestmark = pytest.mark.verify
+
+HOOKS = Path(__file__).parent / "schemathesis_hooks.py"
+SEED = os.environ.get("HOSTILE_SEED", "20261123")
+FEWEST_CASES = 1000
+TASK_OPERATIONS = {
+    "GET /api/{user_id}/tasks",
+    "POST /api/{user_id}/tasks",
+    "GET /api/{user_id}/tasks/{task_id}",
+    "PUT /api/{user_id}/tasks/{task_id}",
+    "DELETE /api/{user_id}/tasks/{task_id}",
+    "PATCH /api/{user_id}/tasks/{task_id}/complete",
+}
+
+
+def attack(
+    url: str, folder: Path, environment: Mapping[str, str], *, examples: int
+) -> tuple[dict[str, Any], str]:
+    """Run schemathesis against `url`. Gives its report and what it printed."""
+    configuration, report = folder / "schemathesis.toml", folder / "report.json"
+    configuration.write_text(f"hooks = {json.dumps(str(HOOKS))}\n")
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(configuration)]
+    command += ["run", f"{url}/api/openapi.json", "--checks", "all"]
+    # The hooks hold the same check, with what it cannot know.
+    command += ["--exclude-checks", "positive_data_acceptance"]
+    command += ["--max-examples", str(examples), "--seed", SEED, "--no-shrink"]
+    command += ["--continue-on-failure", "--generation-database", "none", "--no-color"]
+    command += ["--report", "json", "--report-json-path", str(report)]
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, "HOSTILE_SECRET": environment["BETTER_AUTH_SECRET"]},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert report.exists(), done.stdout + done.stderr
+    return json.loads(report.read_text()), done.stdout
+
+
+def test_no_generated_request_gets_a_5xx_or_breaks_the_document(
+    environment: dict[str, str], tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    with serve(environment) as url:
+        report, output = attack(url, tmp_path, environment, examples=80)
+    generated, failures = report["test_cases"]["generated"], len(report["failures"])
+    record_property(
+        FIGURES,
+        f"generated requests, seed {SEED}: {generated}, every check on, {failures} failures",
+    )
+    assert report["failures"] == [], output
+    assert report["errors"] == [], output
+    assert report["complete"]
+    assert report["test_cases"]["generated"] >= FEWEST_CASES
+    assert {phase["status"] for phase in report["phases"].values()} == {"success"}
+    accepted = {
+        operation
+        for operation, phases in report["valid_rates"].items()
+        if sum(phase["accepted"] for phase in phases.values())
+    }
+    assert accepted >= TASK_OPERATIONS, "requests that are all refused show nothing"
+
+
+def test_planted_faults_are_found(environment: dict[str, str], tmp_path: Path) -> None:
+    with serve(environment, "tests.security.hostile.planted_faults:app") as url:
+        report, output = attack(url, tmp_path, environment, examples=5)
+    found = {failure["type"] for failure in report["failures"]}
+    assert found >= set(planted_faults.NAMES), output

@@ -1,0 +1,134 @@
+"""`make figures`: sizes, starts and warm answers of the functions on both platforms, in one run.
+
+Times are of processes on this machine, in AWS's and Vercel's own runtimes: compare them with one
+another, not with those platforms. CPU time is steadier than the clock where others use the machine.
+"""
+
+import http.client
+import json
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from dev.deploy import vercel_build
+from tests.platforms.aws.artifact import CACHE, arm64_artifact, unpacked_artifact
+from tests.platforms.aws.sandbox import Sandbox
+from tests.platforms.aws.stack import read_functions
+from tests.support.targets.vercel_runtime import Deployment
+
+STARTS, REQUESTS = 7, 200
+EVENTS = {"tasks": "list_tasks", "health": "health", "docs": "openapi", "smoke": "unknown_path"}
+PATHS = {
+    "tasks": "/api/ada/tasks",
+    "health": "/api/health",
+    "docs": "/api/openapi.json",
+    "smoke": "/api/smoke",
+}
+# Nobody listens there: the answers are 401 and the like, which need no database.
+ENVIRONMENT = {
+    "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
+    "BETTER_AUTH_SECRET": "figures-need-no-secret-0123456789abcdef",
+    "LOG_LEVEL": "ERROR",
+}
+LINE = "{:<34}{:>8}{:>16}{:>18}{:>16}"
+
+
+def main() -> None:
+    """Print the table."""
+    built = vercel_build.build()
+    compiled = unpacked_artifact()
+    sources = CACHE / "without-bytecode"
+    shutil.rmtree(sources, ignore_errors=True)
+    shutil.copytree(compiled, sources, ignore=shutil.ignore_patterns("__pycache__"))
+    print(f"Lowest of {STARTS} starts with their first answer, median of {REQUESTS} warm answers.")
+    print(LINE.format("", "MB", "start, CPU ms", "start, clock ms", "warm, clock ms"))
+    zipped = arm64_artifact().stat().st_size / 1e6
+    for name in read_functions():
+        report(f"Lambda {name} (zip for arm64)", zipped, on_lambda(name, compiled))
+    for name in read_functions():
+        report(f"Lambda {name}, no bytecode", zipped, on_lambda(name, sources))
+    for function in built.functions:
+        name = f"Vercel {function.name.removeprefix('api/')} (unpacked)"
+        report(name, function.megabytes, on_vercel(built, function.name))
+
+
+def report(name: str, megabytes: float, figures: tuple[float, float, float]) -> None:
+    cpu, clock, warm = figures
+    cells = f"{megabytes:.1f}", f"{cpu:.0f}", f"{clock:.0f}", f"{warm:.2f}"
+    print(LINE.format(name, *cells), flush=True)
+
+
+def on_lambda(name: str, content: Path) -> tuple[float, float, float]:
+    """CPU and clock of a start with its first answer, and the clock of a later answer."""
+    text = (
+        Path(__file__).parents[2] / "platforms" / "aws" / "events" / f"{EVENTS[name]}.json"
+    ).read_text()
+    event: dict[str, Any] = json.loads(text)
+    starts, warm = [], 0.0
+    for _ in range(STARTS):
+        sandbox = Sandbox(read_functions()[name], ENVIRONMENT, content)
+        try:
+            sandbox.connect().close()
+            clock = timed(lambda sandbox=sandbox: sandbox.invoke(event))
+            starts.append((cpu_of(child_of(sandbox.process.pid)), clock))
+            if len(starts) == STARTS:
+                warm = median(timed(lambda: sandbox.invoke(event)) for _ in range(REQUESTS))
+        finally:
+            sandbox.close()
+    return min(cpu for cpu, _ in starts), min(clock for _, clock in starts), warm
+
+
+def on_vercel(built: vercel_build.Built, name: str) -> tuple[float, float, float]:
+    """The same of a function of Vercel's build, asked without an edge before it."""
+    starts, warm = [], 0.0
+    path = PATHS[name.removeprefix("api/")]
+    for _ in range(STARTS):
+        deployment = Deployment(built, ENVIRONMENT)
+        try:
+            instance = deployment.instance(name)
+            connection = http.client.HTTPConnection("127.0.0.1", instance.port)
+            clock = instance.start_ms + timed(lambda: ask(connection, path))
+            starts.append((cpu_of(instance.process.pid), clock))
+            if len(starts) == STARTS:
+                warm = median(timed(lambda: ask(connection, path)) for _ in range(REQUESTS))
+        finally:
+            deployment.stop()
+    return min(cpu for cpu, _ in starts), min(clock for _, clock in starts), warm
+
+
+def ask(connection: http.client.HTTPConnection, path: str) -> None:
+    connection.request("GET", path)
+    # Vercel's server sends head and body apart, and the second would wait 40 ms until the kernel
+    # here acknowledges the first.
+    connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+    connection.getresponse().read()
+
+
+def timed(act: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    act()
+    return 1000 * (time.perf_counter() - began)
+
+
+def child_of(pid: int) -> int:
+    [child] = [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
+    return child
+
+
+def cpu_of(pid: int) -> float:
+    # Of all threads, in nanoseconds; the usual counters of ticks are too coarse.
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e6
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""What is deployed, on this machine: a gateway, and sandboxes of each function running the zip."""
+
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+
+from tests.platforms.aws.gateway import FunctionFailed, Invoke, serving
+from tests.platforms.aws.sandbox import Fleet, FunctionError
+from tests.platforms.aws.stack import read_functions, read_routes
+
+# Lambda would start as many as there are requests; three keep races real on a small machine.
+SANDBOXES_PER_FUNCTION = 3
+
+DEVIATIONS = {
+    r"test_an_odd_idempotency_key_creates_nothing\[.*nIdempotency-Key.*": (
+        "the gateway joins headers of one name by a comma, and `a,` is a fine key"
+    )
+}
+NOT_RUN: dict[str, str] = {}
+
+
+@contextmanager
+def serve(environment: Mapping[str, str]) -> Generator[str]:
+    """Starts every function of serverless.yml with this environment; yields the base URL."""
+    with ExitStack() as stack:
+        functions: dict[str, Invoke] = {}
+        for name, function in read_functions().items():
+            fleet = stack.enter_context(
+                closing(Fleet(function, environment, SANDBOXES_PER_FUNCTION))
+            )
+            functions[name] = invoking(fleet)
+        yield stack.enter_context(serving(read_routes(), functions))
+
+
+def invoking(fleet: Fleet) -> Invoke:
+    def invoke(event: dict[str, object]) -> object:
+        try:
+            return fleet.invoke(event)
+        except FunctionError as error:
+            raise FunctionFailed(str(error)) from error
+
+    return invoke

@@ -1,0 +1,57 @@
+"""The serverless-offline emulator, as `make offline` runs it."""
+
+import tempfile
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from dev.offline import CannotEmulate, emulator
+from tests.support.targets.local import free_port
+
+_CORS = "the emulator adds CORS headers of its own to every answer that has none"
+_ID = "the emulator gives every request the same id"
+_HEAD = "the emulator adds accept-ranges to an answer with a body"
+_TWICE = "the emulator passes on one of several headers of the same name"
+_UTF8 = "the emulator repairs a body that is no UTF-8"
+_OWN = "the emulator itself refuses it, in its own words"
+_FORWARDED = "the emulator passes on what API Gateway replaces"
+_CROWD = "the emulator starts a process for each of several requests at once"
+
+DEVIATIONS = {
+    r"test_a_foreign_origin_may_read_no_answer\[.*": _CORS,
+    r"test_an_allowed_origin_may_read_every_answer\[.*": _CORS,
+    r"test_only_the_exact_origin_is_allowed\[.*": _CORS,
+    r"test_a_preflight_allows_what_the_api_understands\[.*": _CORS,
+    r"test_every_answer_has_a_request_id_of_its_own_where_none_was_given\[.*": _ID,
+    r"test_head_of_a_list_is_get_without_the_body\[(?!\?limit=0).*": _HEAD,
+    r"test_head_of_a_task_is_get_without_the_body\[.*": _HEAD,
+    r"test_head_of_a_public_page_is_get_without_the_body\[.*": _HEAD,
+    r"test_two_authorization_headers_are_refused": _TWICE,
+    # Of those where the last one is refused, nothing is seen.
+    r"test_several_authorization_headers_are_refused\[\w+-(?!mine, [Beb]|joined).*": _TWICE,
+    r"test_tags_in_several_headers_are_one_list": _TWICE,
+    r"test_an_odd_idempotency_key_creates_nothing\[.*nIdempotency-Key.*": _TWICE,
+    r"test_a_body_that_is_not_json_is_422\[.*(UTF-8|Latin-1|Unicode).*": _UTF8,
+    r"test_complete_refuses_a_body_that_is_not_json\[.*(UTF-8|Latin-1|Unicode).*": _UTF8,
+    r"test_after_all_that_the_server_answers_as_before": _UTF8,
+    r"test_a_declared_type_that_is_none_is_refused\[.*": _OWN,
+    r"test_encoded_and_empty_parts_of_a_path_never_reach_a_task\[/api/%(FF|ED|/|zz).*": _OWN,
+    r"test_an_odd_host_harms_nobody\[Host no name\]": _FORWARDED,
+    r"test_an_odd_header_harms_nobody\[.*odd forwarding\]": _FORWARDED,
+}
+NOT_RUN = {
+    r"test_.*(parallel|counter_under_if_match|among_changes).*": _CROWD,
+    r"test_.*(?<!is_read_)(?<!sees_a_change_)at_once.*": _CROWD,
+}
+
+
+@contextmanager
+def serve(environment: Mapping[str, str]) -> Generator[str]:
+    """Run the emulator with these variables. Gives its base URL."""
+    with tempfile.NamedTemporaryFile(prefix="offline-", suffix=".log") as log:
+        try:
+            with emulator(environment, free_port(), free_port(), log) as url:
+                yield url
+        except CannotEmulate as error:
+            words = Path(log.name).read_text(errors="replace")
+            raise RuntimeError(f"{error}\n{words}") from error

@@ -1,0 +1,95 @@
+"""CONTRIBUTING.md's endpoint group, made literally: it passes the checks and works everywhere."""
+
+from collections.abc import Mapping
+
+import httpx2
+
+from dev.postgres import free_port
+from tests.conftest import SECRET, bearer
+from tests.support.databases import Cluster
+from tests.tooling.contributor.terminal import Terminal, typed
+from tests.tooling.contributor.working_copy import ROOT, WorkingCopy, apply_blocks
+from tests.tooling.documented import documented
+
+# The whole suite takes minutes: of `make test`, what a new group may break.
+ITS_TESTS = (
+    "tests/unit/test_notes.py tests/tooling/bench/test_import_budget.py "
+    "tests/unit/test_arguments.py "
+    "tests/unit/test_owners.py tests/integrations/migrations tests/contract/test_health_and_docs.py"
+)
+BUILT = """
+import os, sys, threading
+from tests.support.targets.vercel_runtime import serve
+with serve(dict(os.environ)) as url:
+    print("Serves", url, flush=True)
+    threading.Event().wait()
+"""
+
+
+def grow(copy: WorkingCopy) -> None:
+    """Do the five steps in a copy of the working tree."""
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    steps = page.partition("## Add an endpoint group\n")[2].partition("\n## ")[0]
+    headings = [line for line in steps.splitlines() if line.startswith("### ")]
+    assert [heading.split()[1] for heading in headings] == ["1.", "2.", "3.", "4.", "5."]
+    apply_blocks(copy, steps, PYTEST_ADDOPTS=ITS_TESTS)
+
+
+def check_notes(url: str, headers: Mapping[str, str]) -> None:
+    """The routes of the new group, asked by demo."""
+    path = f"{url}/api/demo/notes"
+    made = httpx2.post(path, json={"text": "The key is under the mat"}, headers=headers, timeout=60)
+    assert (made.status_code, made.json()["text"]) == (201, "The key is under the mat")
+    assert made.json() in httpx2.get(path, headers=headers, timeout=60).json()
+    assert httpx2.get(f"{path}/", headers=headers, timeout=60).status_code == 200
+    assert httpx2.get(path, timeout=60).status_code == 401
+    assert httpx2.get(f"{url}/api/eve/notes", headers=headers, timeout=60).status_code == 403
+    document = httpx2.get(f"{url}/api/openapi.json", timeout=60).json()
+    assert set(document["paths"]["/api/{user_id}/notes"]) == {"get", "post"}
+
+
+def printed_token(terminal: Terminal) -> dict[str, str]:
+    [token] = {line for line in terminal.lines if line.startswith("eyJ")}
+    return {"Authorization": f"Bearer {token}"}
+
+
+def check_served_on_this_machine(copy: WorkingCopy, command: list[str]) -> None:
+    port = free_port()
+    environment = copy.environment(PORT=str(port))
+    with typed(*command, folder=copy.root, environment=environment) as terminal:
+        terminal.wait_for("Ctrl-C")
+        check_notes(f"http://127.0.0.1:{port}", printed_token(terminal))
+
+
+def check_built_for_vercel(copy: WorkingCopy, cluster: Cluster) -> None:
+    assert "api/notes " in copy.run(*documented("make vercel-build"))
+    # As a deployment finds it: everything is there but the new table.
+    with cluster.clone() as clone:
+        said = copy.run(*documented("make migrate"), DATABASE_URL_UNPOOLED=clone.admin_url)
+        assert "0002" in said
+        environment = copy.environment(DATABASE_URL=clone.app_url, BETTER_AUTH_SECRET=SECRET)
+        command = (".venv/bin/python", "-c", BUILT)
+        with typed(*command, folder=copy.root, environment=environment) as runtime:
+            runtime.wait_for("Serves")
+            check_notes(runtime.lines[0].split()[1], bearer("demo"))
+
+
+def check_stack_for_aws(copy: WorkingCopy) -> None:
+    # The project's own test of the stack, which has one function more.
+    tests = [
+        "tests/platforms/aws/test_template.py",
+        "-k",
+        "role_of_its_own or own_log or snapstart",
+    ]
+    copy.run(".venv/bin/python", "-m", "pytest", "-q", "-m", "verify", *tests)
+
+
+# One test and not four: what the steps make takes longer than what is asked of it.
+def test_the_five_steps_make_a_group_that_works_everywhere(
+    copy: WorkingCopy, cluster: Cluster
+) -> None:
+    grow(copy)
+    check_served_on_this_machine(copy, documented("make dev"))
+    check_served_on_this_machine(copy, documented("make offline"))
+    check_built_for_vercel(copy, cluster)
+    check_stack_for_aws(copy)

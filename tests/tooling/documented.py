@@ -1,0 +1,63 @@
+"""The commands that README.md and CONTRIBUTING.md tell people to type, and the tests that do."""
+
+import ast
+import re
+import shlex
+from functools import cache
+
+from dev.serve import ROOT
+
+PAGES = ("README.md", "CONTRIBUTING.md")
+FENCED = re.compile(r"^```sh\n(.*?)^```$", re.M | re.S)
+INLINE = re.compile(r"`(make(?: [^`]+)?)`")
+
+
+@cache
+def documented_commands() -> set[str]:
+    """Every sh block, by lines if all are make's, and every `make ...` in a sentence.
+
+    `URL=...` is short for a value that the page shows elsewhere.
+    """
+    found: set[str] = set()
+    for page in PAGES:
+        text = (ROOT / page).read_text()
+        for block in FENCED.findall(text):
+            lines = block.splitlines()
+            found |= set(lines) if all(line.startswith("make") for line in lines) else {block}
+        prose = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
+        found |= {" ".join(command.split()) for command in INLINE.findall(prose)}
+    short = {command for command in found if command.endswith("=...")}
+    assert all(any(long.startswith(one[:-3]) for long in found - short) for one in short), short
+    return found - short
+
+
+def documented(command: str, **variables: str) -> list[str]:
+    """The words of a command that a page shows; `variables` replace its make variables."""
+    assert command in documented_commands(), f"neither page shows {command}"
+    words = shlex.split(command)
+    for name, value in variables.items():
+        [place] = [number for number, word in enumerate(words) if word.startswith(f"{name}=")]
+        words[place] = f"{name}={value}"
+    return words
+
+
+def documented_script(beginning: str) -> str:
+    """The sh block that begins so."""
+    [script] = [one for one in documented_commands() if "\n" in one and one.startswith(beginning)]
+    return script
+
+
+def executed_commands() -> set[str]:
+    """What the tests ask for here, and the blocks of the five steps, which one of them applies."""
+    executed: set[str] = set()
+    for file in sorted((ROOT / "tests/tooling/contributor").glob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            match node:
+                case ast.Call(ast.Name("documented"), [ast.Constant(str(command))]):
+                    executed.add(command)
+                case ast.Call(ast.Name("documented_script"), [ast.Constant(str(beginning))]):
+                    executed.add(documented_script(beginning))
+    steps = (ROOT / "CONTRIBUTING.md").read_text().partition("## Add an endpoint group\n")[2]
+    for block in FENCED.findall(steps.partition("\n## ")[0]):
+        executed |= set(block.splitlines())
+    return executed

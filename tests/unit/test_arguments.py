@@ -1,0 +1,206 @@
+"""Arguments that a route's own reader finds are those that FastAPI would have found."""
+
+from collections.abc import AsyncGenerator
+from types import FunctionType
+from typing import Annotated, Any
+
+import httpx2
+import pytest
+from fastapi import APIRouter, Cookie, Depends, Header, Query, Request, Response
+from pydantic import BaseModel, Field
+from starlette.testclient import TestClient
+
+from dev.app import GROUPS
+from lib.errors import NotYourPath
+from lib.web import routing as route
+from lib.web.app import create_app
+from lib.web.parameters import reader_of
+from lib.web.routing import CallersRoute, CurrentCaller
+from tests.conftest import SECRET, bearer
+
+ALICE = bearer("alice", exp=4_000_000_000)
+
+
+class Filter(BaseModel):
+    word: str = "all"
+    limit: Annotated[int, Field(ge=1)] | None = None
+
+
+class Note(BaseModel):
+    text: Annotated[str, Field(min_length=1)]
+    stars: int = 3
+
+
+Etag = Annotated[str | None, Header(alias="If-Match")]
+
+
+async def usual(
+    request: Request,
+    caller: CurrentCaller,
+    number: int,
+    query: Annotated[Filter, Query()],
+    note: Note | None = None,
+    x_times: Annotated[int, Header(ge=0)] = 7,
+    etag: Etag = None,
+) -> Response:
+    return Response(repr((request.method, caller.id, number, query, note, x_times, etag)))
+
+
+async def with_body(caller: CurrentCaller, number: int, note: Note) -> Response:
+    return Response(repr((caller.id, number, note)))
+
+
+async def with_header(
+    caller: CurrentCaller, number: int, x_times: Annotated[int, Header()]
+) -> Response:
+    return Response(repr((caller.id, number, x_times)))
+
+
+@pytest.fixture(autouse=True)
+def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BETTER_AUTH_SECRET", SECRET)
+
+
+def ask(client: TestClient, path: str, headers: Any = (), **rest: Any) -> httpx2.Response:
+    return client.post(f"/api/alice/{path}", headers=[*ALICE.items(), *headers], **rest)
+
+
+def client_of(*endpoints: FunctionType, **more: Any) -> TestClient:
+    router = APIRouter(prefix="/api/{user_id}", route_class=CallersRoute, strict_content_type=False)
+    for endpoint in endpoints:
+        path = f"/{endpoint.__name__}/{{number}}"
+        router.add_api_route(path, endpoint, methods=["POST"], response_model=None, **more)
+    return TestClient(create_app(router))
+
+
+REQUESTS: dict[str, dict[str, Any]] = {
+    "nothing that may be left out": {"path": "usual/1"},
+    "a body": {"path": "usual/1", "json": {"text": "a"}},
+    "a body with more": {"path": "usual/1", "json": {"text": "a", "stars": 5, "more": 1}},
+    "null": {"path": "usual/1", "content": b"null"},
+    "an empty object": {"path": "usual/1", "json": {}},
+    "a wrong field": {"path": "usual/1", "json": {"text": ""}},
+    "a list": {"path": "usual/1", "json": []},
+    "a text": {"path": "usual/1", "json": "text"},
+    "a wrong path": {"path": "usual/one"},
+    "everything wrong": {
+        "path": "usual/one?limit=0", "json": {"text": 1}, "headers": [("X-Times", "-1")]
+    },
+    "a query": {"path": "usual/1?word=a&word=b&limit=3&other=1"},
+    "an empty value": {"path": "usual/1?limit="},
+    "no value": {"path": "usual/1?word"},
+    "a wrong value": {"path": "usual/1?limit=0"},
+    "a query beyond ASCII": {"path": "usual/1?word=%00%C3%28"},
+    "headers": {"path": "usual/1", "headers": [("X-Times", "12"), ("if-match", '"1"')]},
+    "an empty header": {"path": "usual/1", "headers": [("X-Times", "")]},
+    "a wrong header": {"path": "usual/1", "headers": [("X-Times", "many")]},
+    "a repeated header": {"path": "usual/1", "headers": [("If-Match", "a"), ("If-Match", "b")]},
+    "a missing body": {"path": "with_body/1"},
+    "null for a body": {"path": "with_body/1", "content": b"null"},
+    "the body it needs": {"path": "with_body/1", "json": {"text": "a"}},
+    "a wrong body": {"path": "with_body/1", "json": {"text": "a", "stars": "x"}},
+    "a missing header": {"path": "with_header/1"},
+    "the header it needs": {"path": "with_header/1", "headers": [("X-Times", "1")]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("asked", REQUESTS.values(), ids=REQUESTS)
+def test_the_answer_is_that_of_fastapi_alone(
+    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoints = usual, with_body, with_header
+    ours = client_of(*endpoints)
+    monkeypatch.setattr(route, "reader_of", lambda *_: None)
+    fastapis = client_of(*endpoints)
+    seen, expected = (ask(client, **asked) for client in (ours, fastapis))
+    assert (seen.status_code, seen.text) == (expected.status_code, expected.text)
+
+
+def test_usual_routes_are_read_without_fastapi(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def solve(**_: Any) -> None:
+        raise AssertionError("FastAPI was asked")
+
+    monkeypatch.setattr("fastapi.routing.solve_dependencies", solve)
+    client = client_of(usual)
+    for name in ("a body", "headers", "a query", "null"):
+        assert ask(client, **REQUESTS[name]).status_code == 200
+
+
+def test_every_task_route_is_a_usual_one() -> None:
+    routes = [each for group in GROUPS for each in group.router.routes]
+    of_callers = [each for each in routes if isinstance(each, CallersRoute)]
+    assert of_callers
+    for each in of_callers:
+        assert reader_of(each, {route._caller_of: "caller"}), each.name
+
+
+async def refuse() -> None:
+    raise NotYourPath
+
+
+async def lent() -> AsyncGenerator[str]:
+    yield "lent"
+
+
+async def with_a_dependency(number: int, thing: Annotated[str, Depends(lent)]) -> Response:
+    return Response(f"{number} {thing}")
+
+
+async def with_a_cookie(number: int, flavour: Annotated[str, Cookie()] = "plain") -> Response:
+    return Response(f"{number} {flavour}")
+
+
+async def with_lists(
+    number: int, word: Annotated[list[str], Query()], x_word: Annotated[list[str], Header()]
+) -> Response:
+    return Response(f"{number} {word} {x_word}")
+
+
+async def with_two_bodies(number: int, first: Note, second: Note) -> Response:
+    return Response(f"{number} {first} {second}")
+
+
+async def with_the_response(number: int, response: Response) -> Response:
+    response.headers["X-Number"] = str(number)
+    return Response(f"{number} {list(response.headers)}")
+
+
+async def that_answers_data(number: int) -> dict[str, int]:
+    return {"number": number}
+
+
+def in_a_thread(number: int) -> Response:
+    return Response(f"{number} of a plain function")
+
+
+OTHERS = {
+    with_a_dependency: "1 lent",
+    with_a_cookie: "1 plain",
+    with_lists: "1 ['a', 'b'] ['c, d']",
+    with_two_bodies: "1 text='a' stars=3 text='b' stars=3",
+    with_the_response: "1 ['x-number']",
+    that_answers_data: '{"number":1}',
+    in_a_thread: "1 of a plain function",
+}
+
+
+@pytest.mark.parametrize(("endpoint", "expected"), OTHERS.items())
+def test_other_routes_are_left_to_fastapi(endpoint: FunctionType, expected: str) -> None:
+    asked: dict[str, Any] = {"headers": [("X-Word", "c"), ("X-Word", "d")]}
+    if endpoint is with_two_bodies:
+        asked["json"] = {"first": {"text": "a"}, "second": {"text": "b"}}
+    path = f"{endpoint.__name__}/1?word=a&word=b"
+    assert ask(client_of(endpoint), path, **asked).text == expected
+
+
+def test_a_dependency_of_the_route_itself_is_asked() -> None:
+    client = client_of(usual, dependencies=[Depends(refuse)])
+    assert ask(client, "usual/1").status_code == 403
+
+
+def test_a_dependency_of_an_including_router_is_asked() -> None:
+    inner = APIRouter(prefix="/api/{user_id}", route_class=CallersRoute)
+    inner.add_api_route("/usual/{number}", usual, methods=["POST"])
+    outer = APIRouter()
+    outer.include_router(inner, dependencies=[Depends(refuse)])
+    assert ask(TestClient(create_app(outer)), "usual/1").status_code == 403

@@ -1,0 +1,798 @@
+"""Connections, their time limits and repeats, and the second lock of row-level security."""
+# ruff: noqa: S608 - the names in statements are these tests' own
+
+import asyncio
+import json
+import queue
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, LiteralString
+
+import certifi
+import psycopg
+import pytest
+import time_machine
+from psycopg import errors as sql_errors
+from psycopg.conninfo import conninfo_to_dict
+
+from lib.db import connection
+from lib.db import pool as database
+from lib.db.connection import NotConnected, connect
+from lib.db.pool import Pool, Session
+from lib.db.url import connection_parameters
+from lib.errors import DatabaseUnavailable
+from lib.settings import SettingsError, load_settings, read_settings
+from tests.conftest import RequestLines, StartApi, bearer
+from tests.resilience import roundtrips
+from tests.resilience.faults.catalogue import black_hole
+from tests.support import tcp_proxy
+from tests.support.certificate import Certificate, write_certificate
+from tests.support.databases import Cluster, Database
+from tests.support.tcp_proxy import Fault, Proxy
+
+NEON = "ep-cool-darkness-a1b2c3d4-pooler.eu-central-1.aws.neon.tech"
+
+
+# --- From a URL to parameters --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "?sslmode=require",
+        "?sslmode=require&channel_binding=require",
+        "?sslmode=require&channel_binding=prefer",
+        "?sslmode=verify-full&sslrootcert=system",
+        "?ssl=true",
+        "?sslmode=require&pgbouncer=true&connection_limit=1&pool_timeout=15&schema=public",
+        "?sslmode=require&uselibpqcompat=true&statement_cache_size=0",
+    ],
+)
+def test_what_neon_hands_out_becomes_verified_direct_tls(scheme: str, query: str) -> None:
+    url = f"{scheme}://owner:npg_Secret1@{NEON}/neondb{query}"
+    settings = read_settings({"DATABASE_URL": url})
+    parameters = connection_parameters(settings.DATABASE_URL or "")
+    assert parameters["host"] == NEON
+    assert parameters["user"] == "owner"
+    assert parameters["password"] == "npg_Secret1"
+    assert parameters["dbname"] == "neondb"
+    assert parameters["sslmode"] == "verify-full"
+    assert parameters["sslrootcert"] == certifi.where()
+    assert parameters["sslnegotiation"] == "direct"
+    assert parameters["channel_binding"] == "require"
+    # The start-up packet of a connection: PgBouncer refuses any other parameter.
+    assert not {"options", "client_encoding", "replication"} & set(parameters)
+
+
+def test_a_given_endpoint_and_a_given_bundle_are_kept() -> None:
+    url = (
+        f"postgresql://o:p@{NEON}/db?options=endpoint%3Dep-cool-darkness-a1b2c3d4%20-c%20a%3D1%2B1"
+    )
+    parameters = connection_parameters(url, "/etc/ssl/our-own.pem")
+    assert parameters["options"] == "endpoint=ep-cool-darkness-a1b2c3d4 -c a=1+1"
+    assert parameters["sslrootcert"] == "/etc/ssl/our-own.pem"
+
+
+def test_the_direct_host_and_its_port_are_kept() -> None:
+    url = "postgresql://o:p@ep-x.c-2.us-east-2.aws.neon.tech:5433/db?application_name=mine"
+    parameters = connection_parameters(url)
+    assert parameters["host"] == "ep-x.c-2.us-east-2.aws.neon.tech"
+    assert parameters["port"] == "5433"
+    assert parameters["application_name"] == "mine"
+    assert parameters["sslnegotiation"] == "direct"
+
+
+@pytest.mark.parametrize("password", ['a@b:c/d?e#f"g', "p%ss wörd+[x]"])
+def test_a_percent_encoded_password_is_decoded_once(password: str) -> None:
+    from urllib.parse import quote
+
+    url = f"postgresql://o:{quote(password, safe='')}@{NEON}/db?sslmode=require"
+    assert connection_parameters(url)["password"] == password
+
+
+@pytest.mark.parametrize(
+    ("url", "sslmode"),
+    [
+        ("postgresql://o:p@db.example.com/db", "verify-full"),
+        ("postgresql://o:p@db.example.com/db?sslmode=disable", "disable"),
+        ("postgresql://o:p@db.example.com/db?sslmode=prefer", "verify-full"),
+        ("postgresql://o:p@10.0.0.7/db", "verify-full"),
+        ("postgresql://o:p@127.0.0.1/db", None),
+        ("postgresql://o:p@[::1]/db", None),
+        ("postgresql://o:p@localhost/db?sslmode=require", "require"),
+        ("postgresql:///db", None),
+    ],
+)
+def test_only_this_machine_may_be_spoken_to_in_the_clear_unasked(
+    url: str, sslmode: str | None
+) -> None:
+    parameters = connection_parameters(url)
+    assert parameters.get("sslmode") == sslmode
+    assert "sslnegotiation" not in parameters
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql://o:Secret%zz@{NEON}/db",
+        f"postgresql://o:Secret@{NEON},other.example.com/db",
+    ],
+)
+def test_a_url_that_cannot_work_is_refused_without_quoting_its_password(url: str) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        connection_parameters(url)
+    assert "Secret" not in str(refusal.value)
+    assert refusal.value.__cause__ is None
+
+
+def test_a_direct_neon_endpoint_in_production_is_noted_once() -> None:
+    program = """
+from lib.db import pool as database
+from lib.settings import load_settings
+for _ in range(3):
+    database.pool_of(load_settings())
+"""
+    noted = {}
+    for host in (NEON, NEON.replace("-pooler", "")):
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env={"VERCEL": "1", "DATABASE_URL": f"postgresql://o:p@{host}/db"},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        noted[host] = [json.loads(line) for line in done.stdout.splitlines()]
+    assert noted[NEON] == []
+    [notice] = noted[NEON.replace("-pooler", "")]
+    assert notice["level"] == "WARNING"
+    assert "-pooler" in notice["message"]
+
+
+# --- Connecting ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def parameters(cluster: Cluster, fresh_database: Database) -> dict[str, Any]:
+    return connection_parameters(fresh_database.app_url)
+
+
+@contextmanager
+def tls_front(certificate: Certificate, port: int) -> Generator[int]:
+    """What Neon's proxy is to a client: TLS from the first byte on, PostgreSQL inside."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.chain, certificate.key)
+    context.set_alpn_protocols(["postgresql"])
+    context.num_tickets = 0  # as PostgreSQL does, or they are counted as an answer
+    ports: queue.SimpleQueue[int] = queue.SimpleQueue()
+    over = threading.Event()
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                writer.write(data)
+        except OSError:  # the client refused the certificate
+            pass
+        finally:
+            writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(pump(reader, server_writer), pump(server_reader, writer))
+
+    async def main() -> None:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
+            ports.put(server.sockets[0].getsockname()[1])
+            await asyncio.to_thread(over.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=[main()])
+    thread.start()
+    try:
+        yield ports.get(timeout=20)
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_direct_tls_takes_four_round_trips_and_the_tcp_connection(
+    cluster: Cluster, database: Database, tmp_path: Path
+) -> None:
+    certificate = write_certificate(tmp_path)
+    neons = connection_parameters(f"postgresql://o:p@{NEON}/db", str(certificate.ca))
+    with (
+        tls_front(certificate, cluster.port) as port,
+        tcp_proxy.running(port) as proxy,
+    ):
+        # As for Neon but for the address, and for what a TLS front without PostgreSQL's own
+        # certificate cannot offer.
+        parameters = neons | conninfo_to_dict(database.app_url)
+        parameters |= {"host": "localhost", "hostaddr": "127.0.0.1", "port": proxy.port}
+        parameters |= {"sslmode": neons["sslmode"], "channel_binding": "prefer"}
+        with connect(parameters, time.monotonic() + 10) as connection:
+            assert connection.pgconn.ssl_in_use
+            # The handshake, then start-up and two of SCRAM.
+            assert proxy.flights == 4
+        (tmp_path / "other").mkdir()
+        other = write_certificate(tmp_path / "other")
+        with pytest.raises(NotConnected, match="certificate verify failed"):
+            connect(parameters | {"sslrootcert": str(other.ca)}, time.monotonic() + 10)
+        with pytest.raises(NotConnected, match="does not match host name"):
+            connect(parameters | {"host": NEON}, time.monotonic() + 10)
+
+
+@pytest.fixture
+def addresses(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The addresses of the host named database.test."""
+    found: list[str] = []
+    real = socket.getaddrinfo
+
+    def getaddrinfo(host: Any, *rest: Any, **options: Any) -> Any:
+        if host != "database.test":
+            return real(host, *rest, **options)
+        return [info for address in found for info in real(address, None, type=options["type"])]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return found
+
+
+def test_a_dead_address_leaves_time_for_the_next(
+    parameters: dict[str, Any], addresses: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "ADDRESS_PATIENCE", 0.3)
+    addresses += ["127.0.0.2", "127.0.0.3", "127.0.0.1"]
+    parameters |= {"host": "database.test", "sslmode": "disable"}
+    started = time.monotonic()
+    with black_hole("127.0.0.2", int(parameters["port"])):  # and .3 refuses
+        connect(parameters, started + 5).close()
+    assert 0.3 <= time.monotonic() - started < 1.5
+
+
+def test_all_addresses_together_have_the_one_deadline(
+    parameters: dict[str, Any], addresses: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "ADDRESS_PATIENCE", 0.3)
+    addresses += ["127.0.0.2", "127.0.0.3", "127.0.0.4"]
+    parameters |= {"host": "database.test", "sslmode": "disable"}
+    port = int(parameters["port"])
+    started = time.monotonic()
+    with (
+        black_hole("127.0.0.2", port),
+        black_hole("127.0.0.3", port),
+        black_hole("127.0.0.4", port),
+        pytest.raises(NotConnected, match="cannot be reached"),
+    ):
+        connect(parameters, started + 0.8)
+    assert 0.75 <= time.monotonic() - started < 1.1
+
+
+def test_a_name_that_does_not_exist_is_no_connection() -> None:
+    parameters = connection_parameters("postgresql://o:p@nothing.invalid/db")
+    with pytest.raises(NotConnected, match="resolve"):
+        connect(parameters, time.monotonic() + 2)
+
+
+def test_why_there_is_no_connection_is_in_the_log_and_nowhere_else(
+    start_api: StartApi,
+    database: Database,
+    request_lines: RequestLines,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    api = start_api(DATABASE_URL=database.app_url.replace(":local@", ":Wr0ng@"))
+    answer = api.get("/api/health/ready")
+    assert answer.status_code == 503
+    assert "password" not in answer.text
+    [line] = request_lines()
+    assert line["reason"] == (
+        'no connection: FATAL: password authentication failed for user "task_app"'
+    )
+    assert "Wr0ng" not in f"{line} {caplog.text}"
+
+
+# --- The pool ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def proxy(cluster: Cluster) -> Iterator[Proxy]:
+    with tcp_proxy.running(cluster.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def proxied_url(cluster: Cluster, database: Database, proxy: Proxy) -> str:
+    return database.app_url.replace(f":{cluster.port}/", f":{proxy.port}/")
+
+
+@pytest.fixture
+def pool(proxied_url: str) -> Iterator[Pool]:
+    parameters = connection_parameters(proxied_url)
+    pool = Pool(lambda deadline: connect(parameters, deadline))
+    yield pool
+    pool.close()
+
+
+def backend(pool: Pool, **options: bool) -> int:
+    with pool.lend(time.monotonic(), **options) as connection:
+        [[(pid,)]] = Session(connection, None).fetch(("SELECT pg_backend_pid()", {}))
+        return pid
+
+
+def test_every_warm_request_is_one_round_trip(
+    start_api: StartApi, proxied_url: str, proxy: Proxy
+) -> None:
+    api, headers = start_api(DATABASE_URL=proxied_url), bearer(roundtrips.USER)
+    # Start-up and two of SCRAM, then the statement.
+    assert roundtrips.count_first_request(api, headers, lambda: proxy.flights) == 3 + 1
+    counted = roundtrips.count_requests(api, headers, lambda: proxy.flights)
+    assert {request.label: flights for request, flights in counted if flights != 1} == {}
+    assert proxy.connections == 1
+
+
+def test_a_connection_is_renewed_by_age(pool: Pool) -> None:
+    with time_machine.travel(1_800_000_000, tick=False) as clock:
+        first = backend(pool)
+        clock.shift(database_lifetime() - 1)
+        assert backend(pool) == first
+        clock.shift(2)
+        assert backend(pool) != first
+
+
+def database_lifetime() -> float:
+    return database.CONNECTION_LIFETIME
+
+
+@pytest.mark.parametrize("fault", [Fault.DROP, Fault.RESET, Fault.END_OF_ANSWERS])
+def test_a_closed_connection_is_replaced_without_asking_it(
+    pool: Pool, proxy: Proxy, fault: Fault
+) -> None:
+    first = backend(pool)
+    proxy.now(fault)
+    before = proxy.flights
+    assert backend(pool) != first
+    # As many as any first request; one more is the goodbye to a server that still listened.
+    assert proxy.flights - before - (fault is Fault.END_OF_ANSWERS) == 4
+
+
+def test_what_may_not_be_repeated_asks_a_connection_that_was_idle_for_long(
+    pool: Pool, proxy: Proxy
+) -> None:
+    with time_machine.travel(1_800_000_000, tick=False) as clock:
+        first = backend(pool)
+        before = proxy.flights
+        clock.shift(database.TRUSTED_IDLE - 1)
+        assert backend(pool, probed=True) == first
+        assert proxy.flights - before == 1
+        clock.shift(database.TRUSTED_IDLE + 1)
+        assert backend(pool) == first
+        assert proxy.flights - before == 2
+        clock.shift(database.TRUSTED_IDLE + 1)
+        assert backend(pool, probed=True) == first
+        assert proxy.flights - before == 4
+
+
+@pytest.mark.parametrize("fault", [Fault.RESET, Fault.SILENCE])
+def test_a_first_write_after_a_freeze_finds_a_working_connection(
+    start_api: StartApi, proxied_url: str, proxy: Proxy, fault: Fault
+) -> None:
+    """The network forgot the connection meanwhile, and nothing tells so before it is used."""
+    user = f"frozen-{fault.name.lower()}"
+    with time_machine.travel(time.time()) as clock:
+        api, path, headers = start_api(DATABASE_URL=proxied_url), f"/api/{user}/tasks", bearer(user)
+        api.get(path, headers=headers)
+        proxy.before(b"SELECT 1", fault)
+        clock.shift(database.TRUSTED_IDLE + 1)
+        started = time.monotonic()
+        assert api.post(path, json={"title": "Thawed"}, headers=headers).status_code == 201
+        assert time.monotonic() - started < database.PROBE_TIME + 0.5
+        assert len(api.get(path, headers=headers).json()) == 1
+        assert proxy.connections == 2
+
+
+def test_after_a_freeze_all_idle_connections_together_cost_one_probe(
+    pool: Pool, proxy: Proxy
+) -> None:
+    with time_machine.travel(1_800_000_000, tick=False) as clock:
+        with ExitStack() as stack:
+            for _ in range(4):
+                stack.enter_context(pool.lend(time.monotonic()))
+        proxy.now(Fault.SILENCE)
+        clock.shift(database.TRUSTED_IDLE + 1)
+        started = time.monotonic()
+        backend(pool, probed=True)
+        assert time.monotonic() - started < database.PROBE_TIME + 0.5
+        assert proxy.connections == 5
+
+
+@pytest.mark.parametrize("platform", ["vercel", "local"])
+def test_a_burst_never_makes_more_connections_than_the_pool_holds(
+    proxied_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, platform: str
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", proxied_url)
+    if platform == "vercel":
+        monkeypatch.setenv("VERCEL", "1")
+
+    async def burst() -> list[Any]:
+        work = [database.run(None, run_sql, "SELECT pg_sleep(0.02), 7") for _ in range(60)]
+        return await asyncio.gather(*work)
+
+    assert {rows[0][1] for rows in asyncio.run(burst())} == {7}
+    assert proxy.connections <= database.POOL_SIZE[platform]
+    database.close()
+
+
+def run_sql(session: Session, *statements: LiteralString) -> list[tuple]:
+    """The rows of the last statement."""
+    return session.fetch(*((statement, {}) for statement in statements))[-1]
+
+
+def test_a_changed_url_gets_a_pool_of_its_own(
+    start_api: StartApi, database: Database, fresh_database: Database
+) -> None:
+    """A rotated password, or a restored database."""
+    headers = bearer("mover")
+    api = start_api()
+    api.post("/api/mover/tasks", json={"title": "Old"}, headers=headers)
+    api = start_api(DATABASE_URL=fresh_database.app_url)
+    assert api.get("/api/mover/tasks", headers=headers).json() == []
+
+
+# --- Limits and repeats --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def local_run(proxied_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """`database.run` as a plain function, without an API around it."""
+    monkeypatch.setenv("DATABASE_URL", proxied_url)
+
+    def run(*arguments: Any, **options: Any) -> Any:
+        return asyncio.run(database.run(*arguments, **options))
+
+    yield run
+    database.close()
+
+
+def test_the_limits_of_a_request_end_with_it(local_run: Any) -> None:
+    limits: LiteralString = (
+        "SELECT current_setting('app.user_id', true), current_setting('statement_timeout'),"
+        " current_setting('lock_timeout'), pg_backend_pid()"
+    )
+    [(user, statement, lock, pid)] = local_run("alice", run_sql, limits)
+    assert user == "alice"
+    assert 3 < float(statement.removesuffix("ms")) / 1000 < database.BUDGET
+    assert lock == "1500ms"
+
+    with database.pool_of(load_settings()).lend(time.monotonic()) as connection:
+        assert connection.execute(limits).fetchall() == [("", "0", "0", pid)]
+
+
+def test_the_server_cancels_what_takes_too_long_and_says_so_in_time(
+    local_run: Any, monkeypatch: pytest.MonkeyPatch, database_of_worker: Database
+) -> None:
+    monkeypatch.setattr(database, "BUDGET", 0.8)
+    [(pid,)] = local_run(None, run_sql, "SELECT pg_backend_pid()")
+    started = time.monotonic()
+    with pytest.raises(DatabaseUnavailable, match="nothing was changed") as refusal:
+        local_run(None, run_sql, "SELECT pg_sleep(60)", writes=True)
+    assert time.monotonic() - started < 0.8 + 0.3
+    assert isinstance(refusal.value.__cause__, sql_errors.QueryCanceled)
+    state = "SELECT state FROM pg_stat_activity WHERE pid = %s"
+    assert database_of_worker.query(state, pid) == [("idle",)]
+    assert local_run(None, run_sql, "SELECT pg_backend_pid()") == [(pid,)]
+
+
+@pytest.fixture
+def database_of_worker(request: pytest.FixtureRequest) -> Database:
+    """The fixture `database`, for tests in which that name is the module."""
+    return request.getfixturevalue("database")
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "repeatable", "attempts", "said"),
+    [
+        ("40001", False, 4, "nothing was changed"),
+        ("40P01", False, 4, "nothing was changed"),
+        ("55P03", False, 4, "nothing was changed"),
+        ("57014", True, 1, "nothing was changed"),
+        ("25006", True, 1, "nothing was changed"),
+        ("53100", True, 1, "nothing was changed"),
+    ],
+)
+def test_what_the_server_rolled_back_is_repeated_only_if_it_passes(
+    local_run: Any,
+    database_of_worker: Database,
+    sqlstate: str,
+    repeatable: bool,
+    attempts: int,
+    said: str,
+) -> None:
+    # A sequence counts on when its transaction rolls back.
+    counter = f"attempts_{uuid.uuid4().hex}"
+    database_of_worker.query(f"CREATE SEQUENCE {counter}")
+    database_of_worker.query(f"GRANT ALL ON {counter} TO task_api")
+    count = f"SELECT nextval('{counter}')"
+    fail = f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{sqlstate}'; END $$"
+    with pytest.raises(DatabaseUnavailable, match=said):
+        local_run(None, run_sql, count, fail, writes=True, repeatable=repeatable)
+    assert database_of_worker.query(f"SELECT last_value FROM {counter}") == [(attempts,)]
+
+
+def test_what_passes_is_done_by_the_repeat(local_run: Any, database_of_worker: Database) -> None:
+    counter = f"attempts_{uuid.uuid4().hex}"
+    database_of_worker.query(f"CREATE SEQUENCE {counter}")
+    database_of_worker.query(f"GRANT ALL ON {counter} TO task_api")
+    fail_twice = f"""DO $$ BEGIN IF nextval('{counter}') < 3 THEN
+        RAISE EXCEPTION 'no' USING ERRCODE = '40001'; END IF; END $$"""
+    assert local_run(None, run_sql, fail_twice, "SELECT 7", writes=True) == [(7,)]
+
+
+@pytest.mark.parametrize("way", [tcp_proxy.Way.TO_SERVER, tcp_proxy.Way.TO_CLIENT])
+@pytest.mark.parametrize(
+    ("method", "suffix", "headers", "body", "status"),
+    [
+        ("DELETE", "", {}, None, 503),
+        ("DELETE", "", {"If-Match": '"1"'}, None, 503),
+        ("PUT", "", {"If-Match": '"1"'}, {"title": "x"}, 503),
+        ("PUT", "", {}, {"title": "x"}, 200),
+        ("PATCH", "/complete", {}, None, 503),
+        ("PATCH", "/complete", {"If-Match": '"1"'}, {"completed": True}, 503),
+        ("PATCH", "/complete", {}, {"completed": True}, 200),
+        ("PATCH", "/complete", {"Idempotency-Key": "k"}, None, 200),
+    ],
+)
+def test_after_an_unclear_failure_only_the_harmless_is_repeated(
+    start_api: StartApi,
+    proxied_url: str,
+    proxy: Proxy,
+    method: str,
+    suffix: str,
+    headers: dict[str, str],
+    body: dict[str, Any] | None,
+    status: int,
+    way: tcp_proxy.Way,
+) -> None:
+    user = f"unclear-{uuid.uuid4().hex}"
+    api = start_api(DATABASE_URL=proxied_url)
+    created = api.post(f"/api/{user}/tasks", json={"title": "New"}, headers=bearer(user))
+    connections = proxy.connections
+    cut = proxy.before(user.encode(), Fault.DROP, way=way)
+    answer = api.request(
+        method, created.headers["location"] + suffix, json=body, headers=bearer(user) | headers
+    )
+    assert cut.is_set()
+    assert answer.status_code == status
+    assert proxy.connections - connections == (1 if status == 200 else 0)
+    if status == 503:
+        assert "the outcome is unknown" in answer.json()["detail"]
+
+
+def test_an_unclear_first_attempt_is_remembered_when_the_second_cannot_connect(
+    start_api: StartApi, proxied_url: str, proxy: Proxy
+) -> None:
+    user = f"remembered-{uuid.uuid4().hex}"
+    api, headers = start_api(DATABASE_URL=proxied_url), bearer(user)
+    api.get(f"/api/{user}/tasks", headers=headers)
+    proxy.refuse_connections()
+    proxy.before(user.encode(), Fault.DROP, way=tcp_proxy.Way.TO_CLIENT)
+    key = headers | {"Idempotency-Key": "k"}
+    answer = api.post(f"/api/{user}/tasks", json={"title": "Once"}, headers=key)
+    assert answer.status_code == 503
+    assert "the outcome is unknown" in answer.json()["detail"]
+    proxy.accept_connections()
+    answer = api.post(f"/api/{user}/tasks", json={"title": "Once"}, headers=key)
+    assert answer.status_code == 201
+    assert api.get(f"/api/{user}/tasks", headers=headers).json() == [answer.json()]
+
+
+def test_who_waited_in_vain_for_a_thread_is_told_that_nothing_was_changed(
+    local_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUDGET", 0.6)
+    size = database.POOL_SIZE["local"]
+    written: list[int] = []
+
+    def occupy(session: Session) -> None:
+        time.sleep(0.7)
+
+    async def crowd() -> Any:
+        busy = [database.run(None, occupy) for _ in range(size)]
+        late = [database.run(None, written.append, writes=True) for _ in range(size)]
+        return (await asyncio.gather(*busy, *late, return_exceptions=True))[size:]
+
+    started = time.monotonic()
+    refusals = asyncio.run(crowd())
+    assert time.monotonic() - started < 0.7 + 0.3
+    nothing = DatabaseUnavailable(outcome_unknown=False).detail
+    assert [refusal.detail for refusal in refusals] == [nothing] * size
+    assert written == []
+
+
+def test_waking_a_database_does_not_take_the_time_of_the_statement(
+    start_api: StartApi, proxied_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUDGET", 0.9)
+    monkeypatch.setattr(database, "COLD_BUDGET", 4.0)
+    api, headers = start_api(DATABASE_URL=proxied_url), bearer("early")
+    proxy.delay(0.2)  # each way, so the three round trips of the login are longer than the budget
+    started = time.monotonic()
+    assert api.post("/api/early/tasks", json={"title": "Up"}, headers=headers).status_code == 201
+    assert 4 * 0.4 <= time.monotonic() - started < 4.0
+
+
+def test_on_lambda_one_connection_serves_in_the_loop_itself(
+    start_api: StartApi, proxied_url: str, proxy: Proxy
+) -> None:
+    api = start_api(
+        DATABASE_URL=proxied_url, AWS_LAMBDA_RUNTIME_API="127.0.0.1:9001", CORS_ORIGINS=None
+    )
+    threads = {thread.name for thread in threading.enumerate()}
+    for _ in range(3):
+        assert api.get("/api/lambda/tasks", headers=bearer("lambda")).status_code == 200
+    proxy.now(Fault.RESET)
+    assert api.get("/api/lambda/tasks", headers=bearer("lambda")).status_code == 200
+    assert proxy.connections == 2
+    new = {thread.name for thread in threading.enumerate()} - threads
+    assert not any(name.startswith("database") for name in new)
+
+
+# --- Two locks -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_users(fresh_database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    """Alice and Bob with a task and a used key each."""
+    for user in ("alice", "bob"):
+        fresh_database.query(
+            "INSERT INTO users (id, name, email) VALUES (%s, 'n', %s)", user, f"{user}@example.com"
+        )
+        fresh_database.query("INSERT INTO tasks (user_id, title) VALUES (%s, %s)", user, user)
+        fresh_database.query("INSERT INTO idempotency_keys VALUES (%s, 'k', 'h', '{}', 1, 1)", user)
+    monkeypatch.setenv("DATABASE_URL", fresh_database.app_url)
+    yield fresh_database
+    database.close()
+
+
+@pytest.mark.parametrize("table", ["tasks", "idempotency_keys"])
+def test_a_statement_that_forgets_the_owner_reaches_only_the_caller(
+    two_users: Database, table: str
+) -> None:
+    def run(owner: str | None, *statements: str) -> list[tuple]:
+        return asyncio.run(database.run(owner, run_sql, *statements))
+
+    assert run("alice", f"SELECT user_id FROM {table}") == [("alice",)]
+    assert run(None, f"SELECT user_id FROM {table}") == []
+    assert run("", f"SELECT user_id FROM {table}") == []
+    with pytest.raises(sql_errors.InsufficientPrivilege):
+        run("alice", f"UPDATE {table} SET user_id = 'bob'")
+    assert run("alice", f"DELETE FROM {table} RETURNING user_id") == [("alice",)]
+    assert two_users.query(f"SELECT user_id FROM {table}") == [("bob",)]
+
+
+@pytest.mark.parametrize("locks", ["both", "the WHERE clause alone"])
+def test_another_users_task_is_out_of_reach(
+    two_users: Database, start_api: StartApi, locks: str
+) -> None:
+    if locks != "both":
+        for table in ("tasks", "idempotency_keys"):
+            two_users.query(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
+    [(bobs, before)] = two_users.query("SELECT id, t::text FROM tasks t WHERE user_id = 'bob'")
+    api, alice = start_api(DATABASE_URL=two_users.app_url), bearer("alice")
+    assert [task["user_id"] for task in api.get("/api/alice/tasks", headers=alice).json()] == [
+        "alice"
+    ]
+    path = f"/api/alice/tasks/{bobs}"
+    for method, suffix, body in (
+        ("GET", "", None),
+        ("PUT", "", {"title": "Mine"}),
+        ("PATCH", "/complete", None),
+        ("DELETE", "", None),
+    ):
+        for more in ({}, {"If-Match": '"1"'}, {"Idempotency-Key": f"{method}"}):
+            answer = api.request(method, path + suffix, json=body, headers=alice | more)
+            assert answer.status_code == 404, (method, more)
+    assert two_users.query("SELECT t::text FROM tasks t WHERE user_id = 'bob'") == [(before,)]
+
+
+# --- Growth --------------------------------------------------------------------------------------
+
+MANY, OTHERS = 100_000, 20_000
+
+
+@pytest.fixture(scope="module")
+def grown_database(cluster: Cluster) -> Iterator[Database]:
+    """One user with many tasks, one with ten, and others."""
+    with cluster.clone() as grown:
+        grown.query(
+            "INSERT INTO users (id, name, email)"
+            " SELECT u, u, u || '@x' FROM unnest('{many,few,others}'::text[]) AS u"
+        )
+        with psycopg.connect(grown.admin_url) as connection:
+            # Without a look at users for each task.
+            connection.execute("SET session_replication_role = replica")
+            connection.execute(
+                """INSERT INTO tasks (user_id, title, created_at, updated_at)
+                SELECT u, 'task ' || n, now() - n * interval '1 s', now() - n * interval '1 s'
+                FROM (VALUES ('many', %s::int), ('few', 10), ('others', %s)) AS amount (u, total),
+                    generate_series(1, total) AS n""",
+                (MANY, OTHERS),
+            )
+        grown.query("VACUUM ANALYZE tasks")
+        yield grown
+
+
+def explain(grown: Database, statement: str, user: str, **values: Any) -> dict[str, Any]:
+    """The plan of a statement that was run by this user, and the pages it touched."""
+    values = {"owner": user, "completed": None, "pattern": None, **values}
+    with psycopg.connect(grown.app_url, prepare_threshold=None) as connection:
+        connection.execute("SELECT set_config('app.user_id', %s, true)", [user])
+        explained = b"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) " + statement.encode()
+        row = connection.execute(explained, values).fetchone()
+    assert row
+    return row[0][0]["Plan"]
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", []):
+        yield from nodes(part)
+
+
+def pages(plan: dict[str, Any]) -> int:
+    return plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+
+
+@pytest.mark.parametrize("sort", ["created_at", "updated_at", "title"])
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_a_page_costs_the_same_for_ten_tasks_and_a_hundred_thousand(
+    grown_database: Database, sort: str, order: str
+) -> None:
+    from lib.db import compiled as sql
+
+    first: dict[str, Any] = {"limit": 9, "count": False, "after": None, "after_id": None}
+    middle = first | {"after_id": MANY // 2}
+    middle["after"] = "task 50000" if sort == "title" else "2026-01-01T00:00:00Z"
+    if sort != "title":
+        [(middle["after"],)] = grown_database.query(
+            "SELECT created_at::text FROM tasks WHERE user_id = 'many' AND title = 'task 50000'"
+        )
+    statement = sql.LIST_PAGE[f"{sort} {order}"]
+    few = explain(grown_database, statement, "few", **first)
+    for place in (first, middle):
+        plan = explain(grown_database, statement, "many", **place)
+        assert not any("Sort" in node["Node Type"] for node in nodes(plan))
+        [scan] = [node for node in nodes(plan) if node.get("Relation Name") == "tasks"][:1]
+        assert scan["Index Name"] == f"tasks_by_{sort}"
+        assert scan["Actual Rows"] == 10
+        assert pages(plan) <= pages(few) + 8
+
+
+@pytest.mark.parametrize("user", ["few", "many"])
+def test_a_whole_list_reads_one_users_tasks_only(grown_database: Database, user: str) -> None:
+    from lib.db import compiled as sql
+
+    plan = explain(grown_database, sql.LIST_WHOLE["created_at desc"], user)
+    [scan] = [node for node in nodes(plan) if node.get("Relation Name") == "tasks"]
+    mine = {"few": 10, "many": MANY}[user]
+    assert scan["Actual Rows"] == mine
+    if user == "few":
+        assert "Index" in scan["Node Type"]
+        assert pages(plan) <= 20
+
+
+def test_a_count_costs_what_the_list_holds_and_only_who_asks_pays(
+    grown_database: Database,
+) -> None:
+    from lib.db import compiled as sql
+
+    place = {"limit": 9, "after": None, "after_id": None}
+    statement = sql.LIST_PAGE["created_at desc"]
+    without = explain(grown_database, statement, "many", count=False, **place)
+    counted = explain(grown_database, statement, "many", count=True, **place)
+    assert pages(without) < 50 < pages(counted)

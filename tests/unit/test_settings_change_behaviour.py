@@ -1,0 +1,223 @@
+"""What each setting changes, seen over HTTP."""
+
+import jwt
+import pytest
+from starlette.testclient import TestClient
+
+from api import health
+from api.tasks import app as tasks_app
+from lib.settings import SettingsError, forget_settings
+from tests.conftest import SECRET, RequestLines, StartApi, bearer
+from tests.support.databases import Database
+
+ORIGIN = "http://localhost:3000"
+OLD_SECRET = "the-secret-before-the-rotation-0123456789"
+
+
+def test_the_first_task_of_a_new_user_makes_their_row(
+    start_api: StartApi, database: Database
+) -> None:
+    headers = bearer("newcomer", name="New Comer", email="new@example.com", emailVerified=True)
+    answer = start_api().post("/api/newcomer/tasks", json={"title": "First"}, headers=headers)
+    assert answer.status_code == 201
+    row = database.query('SELECT name, email, "emailVerified" FROM users WHERE id = %s', "newcomer")
+    assert row == [("New Comer", "new@example.com", True)]
+
+
+def test_a_token_with_nothing_but_sub_is_enough(start_api: StartApi, database: Database) -> None:
+    answer = start_api().post("/api/bare/tasks", json={"title": "x"}, headers=bearer("bare"))
+    assert answer.status_code == 201
+    assert database.query("SELECT email FROM users WHERE id = 'bare'") == [("bare@users.invalid",)]
+
+
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}])
+def test_without_provisioning_an_unknown_user_is_told_what_to_do(
+    start_api: StartApi, database: Database, headers: dict[str, str]
+) -> None:
+    api = start_api(PROVISION_USERS="false")
+    answer = api.post("/api/ghost/tasks", json={"title": "x"}, headers=bearer("ghost") | headers)
+    assert answer.status_code == 403
+    assert "sign up" in answer.json()["detail"]
+    assert database.query("SELECT count(*) FROM users WHERE id = 'ghost'") == [(0,)]
+    assert database.query("SELECT count(*) FROM idempotency_keys WHERE user_id = 'ghost'") == [(0,)]
+
+
+def test_an_email_that_somebody_else_has_is_a_403_and_leaves_nothing(
+    start_api: StartApi, database: Database
+) -> None:
+    api = start_api()
+    first, second = (
+        bearer("first", email="same@x.example"),
+        bearer("second", email="same@x.example"),
+    )
+    assert api.post("/api/first/tasks", json={"title": "x"}, headers=first).status_code == 201
+    assert api.post("/api/second/tasks", json={"title": "x"}, headers=second).status_code == 403
+    assert database.query("SELECT count(*) FROM tasks WHERE user_id = 'second'") == [(0,)]
+
+
+@pytest.mark.parametrize("path", ["/api/docs", "/api/openapi.json", "/api/docs/start.js"])
+def test_documentation_can_be_switched_off(start_api: StartApi, path: str) -> None:
+    assert start_api().get(path).status_code == 200
+    hidden = start_api(DOCS_ENABLED="false").get(path)
+    assert hidden.status_code == 404
+    assert hidden.json() == start_api().get("/api/nothing").json()
+
+
+def test_a_token_of_the_previous_secret_is_accepted_during_a_rotation(start_api: StartApi) -> None:
+    token = jwt.encode({"sub": "rotated", "exp": 4_000_000_000}, OLD_SECRET)
+    headers = {"Authorization": f"Bearer {token}"}
+    assert start_api().get("/api/rotated/tasks", headers=headers).status_code == 401
+    api = start_api(BETTER_AUTH_SECRET_PREVIOUS=OLD_SECRET)
+    assert api.get("/api/rotated/tasks", headers=headers).status_code == 200
+    assert api.get("/api/rotated/tasks", headers=bearer("rotated")).status_code == 200
+
+
+def test_a_page_begun_before_a_rotation_goes_on_after_it(start_api: StartApi) -> None:
+    before = start_api(BETTER_AUTH_SECRET=OLD_SECRET)
+    token = jwt.encode({"sub": "paging", "exp": 4_000_000_000}, OLD_SECRET)
+    headers = {"Authorization": f"Bearer {token}"}
+    for title in ("a", "b"):
+        before.post("/api/paging/tasks", json={"title": title}, headers=headers)
+    link = before.get("/api/paging/tasks?limit=1", headers=headers).links["next"]["url"]
+    after = start_api(BETTER_AUTH_SECRET=SECRET, BETTER_AUTH_SECRET_PREVIOUS=OLD_SECRET)
+    answer = after.get(link, headers=bearer("paging"))
+    assert [task["title"] for task in answer.json()] == ["a"]
+
+
+def test_issuer_and_audience_are_compared_when_set(start_api: StartApi) -> None:
+    api = start_api(JWT_ISSUER="https://app.example", JWT_AUDIENCE="todo-api")
+    right = {"iss": "https://app.example", "aud": ["todo-api", "other"]}
+    assert api.get("/api/eve/tasks", headers=bearer("eve", **right)).status_code == 200
+    for wrong in ({"iss": "https://app.example/"}, {"aud": "todo"}, {"aud": None}):
+        headers = bearer("eve", **(right | wrong))
+        assert api.get("/api/eve/tasks", headers=headers).status_code == 401
+
+
+def test_a_lifetime_can_be_capped(start_api: StartApi) -> None:
+    api = start_api(JWT_MAX_LIFETIME="600")
+    assert api.get("/api/eve/tasks", headers=bearer("eve")).status_code == 200
+    long = {"Authorization": f"Bearer {jwt.encode({'sub': 'eve', 'exp': 4_000_000_000}, SECRET)}"}
+    assert api.get("/api/eve/tasks", headers=long).status_code == 401
+
+
+def test_previews_of_the_frontend_are_allowed_by_a_pattern(start_api: StartApi) -> None:
+    api = start_api(CORS_PREVIEW_ORIGIN="https://shop-*-acme.vercel.app")
+    ours = {"Origin": "https://shop-a1b2c3-acme.vercel.app"}
+    foreign = {"Origin": "https://shop-a1b2c3-evil-acme.vercel.app"}
+    answer = api.get("/api/health", headers=ours)
+    assert answer.headers["access-control-allow-origin"] == ours["Origin"]
+    assert "access-control-allow-origin" not in api.get("/api/health", headers=foreign).headers
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "BETTER_AUTH_SECRET"])
+def test_a_missing_variable_stops_the_start_with_its_name(
+    start_api: StartApi, environment: dict[str, str], name: str
+) -> None:
+    start_api(**{name: None})
+    with pytest.raises(SettingsError, match=f"^{name} is not set.$"), TestClient(tasks_app):
+        pass
+
+
+def test_where_the_platform_sends_requests_all_the_same_the_log_says_what_is_wrong(
+    start_api: StartApi, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    start_api()
+    monkeypatch.setenv("LOG_LEVEL", "LOUD")
+    forget_settings()
+    health.app.middleware_stack = None
+    answer = TestClient(health.app).get("/api/health")
+    monkeypatch.delenv("LOG_LEVEL")
+    forget_settings()
+    assert answer.status_code == 500
+    assert answer.json() == {"detail": "The server could not answer this request."}
+    [notice] = [record for record in caplog.records if hasattr(record, "faults")]
+    assert "LOG_LEVEL: Input should be" in str(vars(notice)["faults"])
+
+
+def test_an_unmigrated_database_is_not_ready(start_api: StartApi, fresh_database: Database) -> None:
+    api = start_api(DATABASE_URL=fresh_database.app_url)
+    assert api.get("/api/health/ready").status_code == 200
+    fresh_database.query("DROP TABLE idempotency_keys")
+    answer = api.get("/api/health/ready")
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"]
+    assert api.get("/api/health").status_code == 200
+
+
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "of-the-deleted"}])
+def test_where_better_auth_keeps_its_users_no_row_is_made_for_a_deleted_one(
+    start_api: StartApi, fresh_database: Database, headers: dict[str, str]
+) -> None:
+    """The row would stand in the way of signing up again with the same address."""
+    fresh_database.query(
+        "CREATE TABLE session (id text, user_id text REFERENCES users (id) ON DELETE CASCADE)"
+    )
+    fresh_database.query("INSERT INTO users (id, name, email) VALUES ('eve', 'E', 'e@x.example')")
+    api, eve = start_api(DATABASE_URL=fresh_database.app_url), bearer("eve", email="e@x.example")
+    assert api.post("/api/eve/tasks", json={"title": "x"}, headers=eve).status_code == 201
+    fresh_database.query("DELETE FROM users WHERE id = 'eve'")
+    answer = api.post("/api/eve/tasks", json={"title": "x"}, headers=eve | headers)
+    assert answer.status_code == 403
+    assert fresh_database.query("SELECT count(*) FROM users") == [(0,)]
+
+
+def test_a_list_that_the_platform_would_drop_is_refused_in_a_sentence(
+    start_api: StartApi, database: Database
+) -> None:
+    database.query("INSERT INTO users (id, name, email) VALUES ('long', 'n', 'long@x.example')")
+    database.query(
+        """INSERT INTO tasks (user_id, title, description)
+        SELECT 'long', repeat('"', 200), repeat('x', 1000) FROM generate_series(1, 3500)"""
+    )
+    headers = bearer("long")
+    whole = start_api().get("/api/long/tasks", headers=headers)
+    assert len(whole.json()) == 3500
+    on_lambda = start_api(AWS_LAMBDA_RUNTIME_API="127.0.0.1:1")
+    answer = on_lambda.get("/api/long/tasks", headers=headers)
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == (
+        "query.limit: this list is too long to be sent whole: ask for pages"
+    )
+    assert len(on_lambda.get("/api/long/tasks?limit=100", headers=headers).json()) == 100
+    # As many tasks, and sent: what counts is the bytes.
+    database.query("UPDATE tasks SET title = repeat('x', 200) WHERE user_id = 'long'")
+    assert on_lambda.get("/api/long/tasks", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("url", ["app_url", "admin_url"])
+def test_a_role_that_no_row_level_security_holds_is_told_of_once(
+    url: str, database: Database, start_api: StartApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    health._warn_of_role.cache_clear()
+    api = start_api(DATABASE_URL=getattr(database, url))
+    for _ in range(2):
+        assert api.get("/api/health/ready").status_code == 200
+    told = [text for text in caplog.messages if "passes row-level security by" in text]
+    assert len(told) == (1 if url == "admin_url" else 0)
+
+
+def test_a_refused_origin_is_the_reason_in_the_log(
+    start_api: StartApi, request_lines: RequestLines
+) -> None:
+    headers = {"Origin": "https://evil.example", "Access-Control-Request-Method": "PUT"}
+    assert start_api().options("/api/alice/tasks", headers=headers).status_code == 400
+    [line] = request_lines()
+    assert line["reason"] == "https://evil.example is not among CORS_ORIGINS"
+
+
+@pytest.mark.parametrize("allowed", ["true", None])
+def test_credentials_are_allowed_to_our_origins_where_it_is_configured(
+    allowed: str | None, start_api: StartApi
+) -> None:
+    api = start_api(CORS_ALLOW_CREDENTIALS=allowed)
+    name = "access-control-allow-credentials"
+    preflight = {"Access-Control-Request-Method": "PUT"}
+    for origin, told in ((ORIGIN, allowed), ("https://evil.example", None), (None, None)):
+        headers = bearer("alice") | ({"Origin": origin} if origin else {})
+        answer = api.get("/api/alice/tasks", headers=headers)
+        assert answer.headers.get(name) == told
+        assert answer.headers.get("access-control-allow-origin") == (
+            ORIGIN if origin == ORIGIN else None
+        )
+    answer = api.options("/api/alice/tasks", headers={"Origin": ORIGIN, **preflight})
+    assert answer.headers.get(name) == allowed

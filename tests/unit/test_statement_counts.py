@@ -1,0 +1,87 @@
+"""Each operation is one statement; repeats and conditions add what they must."""
+
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from lib.db import pipeline as flight
+from lib.db.pool import DeadlineConnection
+from tests.conftest import StartApi, bearer
+
+# Made when tests are collected, which may be long before this one runs.
+ALICE = bearer("statement-counter", exp=4_000_000_000)
+PATH = "/api/statement-counter/tasks"
+
+
+@pytest.fixture
+def api(start_api: StartApi) -> TestClient:
+    return start_api()
+
+
+@pytest.fixture
+def task(api: TestClient) -> str:
+    """The path of a task."""
+    return api.post(PATH, json={"title": "Count me"}, headers=ALICE).headers["location"]
+
+
+@pytest.fixture
+def statements(task: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is sent to PostgreSQL from here on, without the claims that travel in front."""
+    sent: list[str] = []
+    run: Any = flight.run
+    execute: Any = DeadlineConnection.execute
+
+    def record_run(connection: DeadlineConnection, *statements: tuple[str, object]) -> object:
+        sent.extend(text for text, _ in statements if "set_config" not in text)
+        return run(connection, *statements)
+
+    def record_execute(self: DeadlineConnection, query: str, *rest: object) -> object:
+        sent.append(query)
+        return execute(self, query, *rest)
+
+    monkeypatch.setattr(flight, "run", record_run)
+    monkeypatch.setattr(DeadlineConnection, "execute", record_execute)
+    return sent
+
+
+@pytest.mark.parametrize(
+    ("method", "suffix", "headers", "body", "count"),
+    [
+        ("GET", None, {}, None, 1),
+        ("POST", None, {}, {"title": "New"}, 1),
+        ("GET", "", {}, None, 1),
+        ("PUT", "", {}, {"title": "Changed"}, 1),
+        ("PATCH", "/complete", {}, None, 1),
+        ("PATCH", "/complete", {}, {"completed": True}, 1),
+        ("DELETE", "", {}, None, 1),
+        # A condition asks, behind the change, whether the task exists: 412 or 404.
+        ("PUT", "", {"If-Match": '"1"'}, {"title": "Changed"}, 2),
+        ("DELETE", "", {"If-Match": '"1"'}, None, 2),
+        # A key reads, behind the change, the answer that was recorded with it.
+        ("POST", None, {"Idempotency-Key": "count-create"}, {"title": "New"}, 2),
+        ("PATCH", "/complete", {"Idempotency-Key": "count-toggle"}, None, 3),
+    ],
+)
+def test_each_operation_sends_as_few_statements_as_it_can(
+    api: TestClient,
+    task: str,
+    statements: list[str],
+    method: str,
+    suffix: str | None,
+    headers: dict[str, str],
+    body: dict[str, object] | None,
+    count: int,
+) -> None:
+    path = PATH if suffix is None else task + suffix
+    answer = api.request(method, path, headers=ALICE | headers, json=body)
+    assert answer.is_success
+    assert len(statements) == count
+
+
+@pytest.mark.parametrize("path", ["/api/somebody-else/tasks", "/api/health", "/api/nothing"])
+def test_refusals_and_liveness_never_ask_the_database(
+    api: TestClient, statements: list[str], path: str
+) -> None:
+    api.get(path, headers=ALICE)
+    assert statements == []
