@@ -3,7 +3,7 @@
 import gc
 
 # A start makes objects and drops hardly any, so looking for garbage among them is for nothing:
-# 56 M instructions. `mangum_handler` turns the collector on again.
+# 56 M instructions. `create_lambda_handler` turns the collector on again.
 gc.disable()
 
 from pydantic import BaseModel  # noqa: E402

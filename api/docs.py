@@ -7,8 +7,8 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from lib.errors import ApiError
-from lib.lambda_handler import mangum_handler
+from lib.errors import NotFound
+from lib.lambda_handler import create_lambda_handler
 from lib.schemas import ErrorResponse
 from lib.settings import load_settings
 from lib.web.app import create_app
@@ -27,11 +27,6 @@ HIDDEN: dict[int | str, dict[str, Any]] = {
 }
 
 router = APIRouter(prefix="/api", tags=["docs"])
-
-
-class Hidden(ApiError):
-    status = 404
-    detail = "There is nothing at this path."
 
 
 @router.get(
@@ -68,12 +63,12 @@ async def get_docs_file(name: str) -> Response:
             return _file(_swagger_ui() / name, "text/javascript", A_DAY)
         case "swagger-ui.min.css":
             return _file(_swagger_ui() / name, "text/css", A_DAY)
-    raise Hidden
+    raise NotFound
 
 
 def _file(path: Path, media_type: str, headers: dict[str, str] | None = None) -> Response:
     if not load_settings().DOCS_ENABLED:
-        raise Hidden
+        raise NotFound
     return Response(_read(path), media_type=media_type, headers=headers)
 
 
@@ -91,4 +86,4 @@ def _swagger_ui() -> Path:
 
 
 app = create_app(router)
-lambda_handler = mangum_handler(app)
+lambda_handler = create_lambda_handler(app)

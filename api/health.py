@@ -5,7 +5,7 @@ from functools import cache
 from fastapi import APIRouter
 
 from lib import log
-from lib.lambda_handler import mangum_handler
+from lib.lambda_handler import create_lambda_handler
 from lib.schemas import ErrorResponse, Health
 from lib.web.app import create_app
 
@@ -39,4 +39,4 @@ def _warn_of_role() -> None:
 
 
 app = create_app(router)
-lambda_handler = mangum_handler(app)
+lambda_handler = create_lambda_handler(app)

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 
 from lib import log
 from lib.errors import Unauthenticated
-from lib.lambda_handler import mangum_handler
+from lib.lambda_handler import create_lambda_handler
 from lib.schemas import ErrorResponse
 from lib.settings import load_settings
 from lib.smoke.report import SmokeReport
@@ -22,7 +22,7 @@ from lib.smoke.run import run_smoke_test
 from lib.web.app import create_app
 
 # Seconds from the beginning of a run in which this process begins no other.
-FRESH = 30
+MIN_INTERVAL = 30
 
 router = APIRouter(prefix="/api/smoke", tags=["smoke"])
 
@@ -48,7 +48,7 @@ async def get_smoke(request: Request) -> Response:
     headers = {}
     if not report.ok:
         _log_failure(report)
-        headers["Retry-After"] = str(max(1, round(began + FRESH - time.time())))
+        headers["Retry-After"] = str(max(1, round(began + MIN_INTERVAL - time.time())))
     return JSONResponse(jsonable_encoder(report), 200 if report.ok else 503, headers)
 
 
@@ -66,7 +66,7 @@ def _check_secret(authorization: str) -> None:
     same = hmac.compare_digest(given.encode("latin-1", "replace"), (secret or "").encode())
     if not secret or scheme.lower() != "bearer" or not same:
         reason = None if secret else "CRON_SECRET is not set"
-        raise Unauthenticated("The cron secret is needed to run the smoke test.", reason=reason)
+        raise Unauthenticated("The cron secret is required.", reason=reason)
 
 
 def _run_of_now() -> tuple[Future[SmokeReport], float]:
@@ -74,7 +74,7 @@ def _run_of_now() -> tuple[Future[SmokeReport], float]:
     global _latest  # noqa: PLW0603 - one at a time: it is the whole point
     with _lock:
         # The wall clock, which goes on while a function is frozen.
-        if _latest is None or (_latest[0].done() and time.time() - _latest[1] >= FRESH):
+        if _latest is None or (_latest[0].done() and time.time() - _latest[1] >= MIN_INTERVAL):
             # Not on the event loop, which may have to answer the very requests of the test.
             run: Future[SmokeReport] = Future()
             run.set_running_or_notify_cancel()
@@ -116,7 +116,7 @@ def run_on_schedule() -> dict[str, Any]:
 
 
 app = create_app(router)
-_answer = mangum_handler(app)
+_answer = create_lambda_handler(app)
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

@@ -6,12 +6,12 @@ from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 
-from lib.auth.tokens import Caller
+from lib.auth.tokens import AuthenticatedUser
 from lib.db import pool as database
 from lib.db import tasks as store
 from lib.db.tasks import Account, Once, StoredTask
 from lib.errors import InvalidInput
-from lib.lambda_handler import mangum_handler
+from lib.lambda_handler import create_lambda_handler
 from lib.schemas import (
     ErrorResponse,
     Task,
@@ -33,7 +33,7 @@ from lib.web.preconditions import (
     is_known,
     request_hash,
 )
-from lib.web.routing import CALLERS_ERRORS, WITH_BODY, CallersRoute, CurrentCaller
+from lib.web.routing import AUTH_RESPONSES, BODY_RESPONSES, AuthenticatedRoute, CurrentUser
 
 NOT_FOUND: dict[int | str, dict[str, Any]] = {
     404: {"model": ErrorResponse, "description": "There is no such task"}
@@ -45,15 +45,15 @@ CONDITIONAL = NOT_FOUND | {
 router = APIRouter(
     prefix="/api/{user_id}/tasks",
     tags=["tasks"],
-    route_class=CallersRoute,
-    responses=CALLERS_ERRORS,
+    route_class=AuthenticatedRoute,
+    responses=AUTH_RESPONSES,
     strict_content_type=False,
 )
 
 
 @router.get("", response_model=list[Task], response_description="The tasks")
 async def list_tasks(
-    request: Request, caller: CurrentCaller, query: Annotated[TaskQuery, Query()]
+    request: Request, caller: CurrentUser, query: Annotated[TaskQuery, Query()]
 ) -> Response:
     """List your tasks.
 
@@ -61,7 +61,9 @@ async def list_tasks(
     header until there is none.
     """
     if query.cursor is not None and query.limit is None:
-        raise InvalidInput("a cursor needs a limit", location=("query", "limit"), kind="missing")
+        raise InvalidInput(
+            "A cursor requires a limit.", location=("query", "limit"), kind="missing"
+        )
     of_list = json.dumps([caller.id, query.status, query.sort, query.order, query.q])
     keys = load_settings().cursor_keys
     after = None if query.cursor is None else read_cursor(query.cursor, of_list, keys)
@@ -78,13 +80,13 @@ async def list_tasks(
 
 
 def _check_sendable(body: str) -> None:
-    limit = load_settings().largest_answer
+    limit = load_settings().max_response_bytes
     if limit is None or 4 * len(body) <= limit:
         return
     # Lambda's answer is a JSON document that holds this one as a string, its quotes escaped.
     if len(body.encode()) + body.count('"') + body.count("\\") > limit:
         raise InvalidInput(
-            "this list is too long to be sent whole: ask for pages",
+            "The list is too large for one response. Use limit and follow the Link header.",
             location=("query", "limit"),
             kind="missing",
         )
@@ -94,11 +96,11 @@ def _check_sendable(body: str) -> None:
     "",
     response_model=Task,
     status_code=201,
-    responses=WITH_BODY,
+    responses=BODY_RESPONSES,
     response_description="The new task",
 )
 async def create_task(
-    caller: CurrentCaller, task: TaskCreate, idempotency_key: IdempotencyKey = None
+    caller: CurrentUser, task: TaskCreate, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Create a task.
 
@@ -122,7 +124,7 @@ async def create_task(
     response_description="The task",
 )
 async def get_task(
-    caller: CurrentCaller, task_id: TaskId, if_none_match: IfNoneMatch = None
+    caller: CurrentUser, task_id: TaskId, if_none_match: IfNoneMatch = None
 ) -> Response:
     """Get a task.
 
@@ -137,11 +139,11 @@ async def get_task(
 @router.put(
     "/{task_id}",
     response_model=Task,
-    responses=CONDITIONAL | WITH_BODY,
+    responses=CONDITIONAL | BODY_RESPONSES,
     response_description="The task as it is now",
 )
 async def update_task(
-    caller: CurrentCaller, task_id: TaskId, changes: TaskUpdate, if_match: IfMatch = None
+    caller: CurrentUser, task_id: TaskId, changes: TaskUpdate, if_match: IfMatch = None
 ) -> Response:
     """Change a task.
 
@@ -157,7 +159,7 @@ async def update_task(
 
 
 @router.delete("/{task_id}", status_code=204, responses=CONDITIONAL, response_description="Deleted")
-async def delete_task(caller: CurrentCaller, task_id: TaskId, if_match: IfMatch = None) -> Response:
+async def delete_task(caller: CurrentUser, task_id: TaskId, if_match: IfMatch = None) -> Response:
     """Delete a task."""
     await database.run(
         caller.id, store.delete_task, caller.id, task_id, allowed_versions(if_match), writes=True
@@ -168,11 +170,11 @@ async def delete_task(caller: CurrentCaller, task_id: TaskId, if_match: IfMatch 
 @router.patch(
     "/{task_id}/complete",
     response_model=Task,
-    responses=CONDITIONAL | WITH_BODY,
+    responses=CONDITIONAL | BODY_RESPONSES,
     response_description="The task as it is now",
 )
 async def complete_task(
-    caller: CurrentCaller,
+    caller: CurrentUser,
     task_id: TaskId,
     wanted: TaskComplete | None = None,
     if_match: IfMatch = None,
@@ -192,7 +194,7 @@ async def complete_task(
     return _answer(stored)
 
 
-def _path(caller: Caller) -> str:
+def _path(caller: AuthenticatedUser) -> str:
     return f"/api/{quote(caller.id, safe='')}/tasks"
 
 
@@ -211,4 +213,4 @@ def _answer(task: StoredTask, status: int = 200, **headers: str) -> Response:
 
 
 app = create_app(router, needs=("DATABASE_URL", "BETTER_AUTH_SECRET"), at_exit=database.close)
-lambda_handler = mangum_handler(app)
+lambda_handler = create_lambda_handler(app)

@@ -56,7 +56,7 @@ def lambda_handler(event: dict[str, Any], _: object) -> dict[str, Any]:
             rows = _fetch(TOGGLE, owner, int(task_id))
         case _:
             return _answer(404, {"detail": "There is nothing here."})
-    return _answer(200, rows[0]) if rows else _answer(404, {"detail": "There is no such task."})
+    return _answer(200, rows[0]) if rows else _answer(404, {"detail": "Task not found."})
 
 
 def _fetch(statement: str, *values: object) -> list[dict[str, Any]]:

@@ -80,7 +80,7 @@ def _owner(user_id: str) -> str:
 
 def _only(rows: list[dict[str, Any]]) -> dict[str, Any]:
     if not rows:
-        raise NotFoundError("There is no such task.")
+        raise NotFoundError("Task not found.")
     return rows[0]
 
 

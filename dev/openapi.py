@@ -13,7 +13,7 @@ from api import docs
 from dev.app import GROUPS
 from lib import errors
 from lib.schemas import Task
-from lib.web.routing import CallersRoute
+from lib.web.routing import AuthenticatedRoute
 
 DESCRIPTION = """Tasks of a to-do application. Every task route wants a Better Auth token:
 `Authorization: Bearer <JWT>`, and its `{user_id}` is the token's subject.
@@ -22,7 +22,7 @@ Errors are always `{"detail": "<one sentence>"}`. Single tasks carry an `ETag`: 
 `If-Match` with a change, as `If-None-Match` with a read. `POST` and `PATCH` take an
 `Idempotency-Key`."""
 
-# Compared with the token by CallersRoute, before FastAPI looks at parameters.
+# Compared with the token by AuthenticatedRoute, before FastAPI looks at parameters.
 USER_ID = {
     "name": "user_id",
     "in": "path",
@@ -77,14 +77,14 @@ HEADERS = {
 OPTIONAL_HEADERS = {"Link", "X-Total-Count"}
 EXAMPLES = {
     ("*", "401"): {"detail": "The token has expired."},
-    ("get_smoke", "401"): {"detail": "The cron secret is needed to run the smoke test."},
-    ("*", "403"): {"detail": errors.NotYourPath.detail},
-    ("get_docs", "404"): {"detail": docs.Hidden.detail},
-    ("get_openapi", "404"): {"detail": docs.Hidden.detail},
+    ("get_smoke", "401"): {"detail": "The cron secret is required."},
+    ("*", "403"): {"detail": errors.Forbidden.detail},
+    ("get_docs", "404"): {"detail": errors.NotFound.detail},
+    ("get_openapi", "404"): {"detail": errors.NotFound.detail},
     ("*", "404"): {"detail": errors.TaskNotFound.detail},
     ("*", "412"): {"detail": errors.TaskChanged.detail},
     ("*", "413"): {"detail": errors.BodyTooLarge.detail},
-    ("*", "415"): {"detail": errors.NotJson.detail},
+    ("*", "415"): {"detail": errors.UnsupportedMediaType.detail},
     ("create_task", "422"): invalid("body", "title", "is missing", "missing"),
     ("update_task", "422"): invalid(
         "body", "title", "must have 1 or more characters", "string_too_short"
@@ -105,7 +105,7 @@ def document() -> dict[str, Any]:
         route.operation_id = route.name
         summary, _, route.description = route.description.partition("\n\n")
         route.summary = " ".join(summary.split()).removesuffix(".")
-        if isinstance(route, CallersRoute):
+        if isinstance(route, AuthenticatedRoute):
             route.openapi_extra = {
                 "security": [{"bearer": []}],
                 "parameters": [USER_ID],

@@ -1,16 +1,15 @@
-"""Every failure that a client may hear of, with its status and its sentence; knows nothing of HTTP
-libraries or SQL.
-"""
+"""Every failure that a client may see, with its status and its message."""
 
 
 class ApiError(Exception):
-    """A refusal with a status, one sentence for the client, and headers that the answer carries.
+    """A response with an error status.
 
-    `reason` is for the log alone.
+    `detail` is one sentence for the client, `headers` are sent with the response, and `reason` is
+    written to the log only.
     """
 
     status = 500
-    detail = "The server could not answer this request."
+    detail = "Internal server error."
     reason: str | None = None
 
     def __init__(self, detail: str | None = None, headers: dict[str, str] | None = None) -> None:
@@ -20,10 +19,13 @@ class ApiError(Exception):
 
 
 class Unauthenticated(ApiError):
-    """No token, or one that must not be trusted; the challenge follows RFC 6750, section 3."""
+    """The request has no token, or one that fails a check.
+
+    The `WWW-Authenticate` challenge follows RFC 6750, section 3.
+    """
 
     status = 401
-    detail = "A bearer token is needed to use this API."
+    detail = "Authentication required. Send a bearer token."
 
     def __init__(
         self, detail: str | None = None, *, error: str | None = None, reason: str | None = None
@@ -35,51 +37,67 @@ class Unauthenticated(ApiError):
         self.reason = reason
 
 
-class NotYourPath(ApiError):
+class Forbidden(ApiError):
+    """The path names another user than the token."""
+
+    # Without the word "token": some frontends sign people out when a 403 contains it.
     status = 403
-    detail = "The user in the path is not the user of the token."
+    detail = "You can only access your own tasks."
 
 
-class UserUnknown(ApiError):
+class UserNotProvisioned(ApiError):
+    """The user has no row in `users`, and must not be given one."""
+
     status = 403
-    detail = "This user has no account here: sign up again first."
+    detail = "This user has no account. Sign up first."
+
+
+class NotFound(ApiError):
+    """No route has this path."""
+
+    status = 404
+    detail = "Not found."
 
 
 class TaskNotFound(ApiError):
+    """The task does not exist or belongs to another user: the response must not say which."""
+
     status = 404
-    detail = "There is no such task."
+    detail = "Task not found."
 
 
 class TaskChanged(ApiError):
+    """`If-Match` names an older version of the task."""
+
     status = 412
-    detail = "The task has changed since you read it: read it again."
+    detail = "The task has changed since you read it. Read it again."
 
 
 class BodyTooLarge(ApiError):
     status = 413
-    detail = "The request body is larger than 64 KiB."
+    detail = "The request body must not exceed 64 KiB."
 
 
-class NotJson(ApiError):
+class UnsupportedMediaType(ApiError):
     status = 415
-    detail = "The request body must be application/json."
+    detail = "The request body must be JSON (Content-Type: application/json)."
 
 
 class InvalidInput(ApiError):
-    """Input of the right form with an impossible value.
+    """A value that passes the schema and is still not possible.
 
-    `location` is the path to the value as in FastAPI's errors, for example `("query", "cursor")`.
+    `location` is the path to the value as in FastAPI's errors, such as `("query", "cursor")`.
     """
 
     status = 422
 
-    def __init__(self, message: str, *, location: tuple[str | int, ...], kind: str) -> None:
-        super().__init__(f"{'.'.join(map(str, location))}: {message}")
-        self.errors = [{"loc": list(location), "msg": message, "type": kind}]
+    def __init__(self, detail: str, *, location: tuple[str | int, ...], kind: str) -> None:
+        super().__init__(detail)
+        self.errors = [{"loc": list(location), "msg": detail, "type": kind}]
 
 
 class Unavailable(ApiError):
-    """Something that this API depends on does not answer; `Retry-After` is in seconds."""
+    """A service that this API depends on does not respond. `retry_after` is in seconds."""
 
     status = 503
 
@@ -88,16 +106,29 @@ class Unavailable(ApiError):
 
 
 class DatabaseUnavailable(Unavailable):
-    """There is no answer of the database; `outcome_unknown`: a write may have happened."""
+    """The database did not complete the operation.
+
+    `outcome_unknown` is true where a change may have been applied.
+    """
 
     def __init__(self, *, outcome_unknown: bool) -> None:
         super().__init__(
-            "The database did not answer in time, the outcome is unknown: read before you repeat."
+            "The database did not respond in time. The change may or may not have been applied. "
+            "Read before you retry."
             if outcome_unknown
-            else "The database is not available now, nothing was changed: try again."
+            else "The database is unavailable. Nothing was changed. Try again."
         )
 
 
-class KeysUnavailable(Unavailable):
+class DatabaseNotPrepared(Unavailable):
+    """The schema or the privileges are not those that this version needs."""
+
     def __init__(self) -> None:
-        super().__init__("The keys that verify tokens cannot be had now: try again.", retry_after=5)
+        super().__init__("The database is not prepared. Run the migrations.")
+
+
+class KeysUnavailable(Unavailable):
+    """No key is available to verify the token: the token may be valid."""
+
+    def __init__(self) -> None:
+        super().__init__("The keys to verify tokens are unavailable. Try again.", retry_after=5)

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 import certifi
 
-LARGEST_ANSWER = 1024 * 1024  # bytes
+MAX_RESPONSE_BYTES = 1024 * 1024  # bytes
 
 
-class NoAnswer(Exception):
+class TransportError(Exception):
     """Why there is none: a sentence without a full stop."""
 
 
@@ -45,9 +45,9 @@ class Connection:
     def exchange(
         self, method: str, path: str, headers: dict[str, str], body: bytes | None, seconds: float
     ) -> Answer:
-        """Send one request and read its answer, in this many seconds. Raises NoAnswer."""
+        """Send one request and read its answer, in this many seconds. Raises TransportError."""
         if seconds <= 0:
-            raise NoAnswer("no time was left for it")
+            raise TransportError("no time was left for it")
         prefix = urlsplit(self._base_url).path.rstrip("/")
         connection = self._http = self._http or self._open()
         connection.timeout = seconds
@@ -80,7 +80,7 @@ class Connection:
             return result
         given_up.set()
         self.close()
-        raise NoAnswer(_reason(result, seconds)) from result
+        raise TransportError(_reason(result, seconds)) from result
 
     def _open(self) -> http.client.HTTPConnection:
         url = urlsplit(self._base_url)
@@ -101,8 +101,8 @@ class Connection:
 
 
 def _read(response: http.client.HTTPResponse) -> Answer:
-    body = response.read(LARGEST_ANSWER + 1)
-    if len(body) > LARGEST_ANSWER:
+    body = response.read(MAX_RESPONSE_BYTES + 1)
+    if len(body) > MAX_RESPONSE_BYTES:
         raise http.client.HTTPException("more than 1 MiB")
     headers = {name.lower(): value for name, value in response.getheaders()}
     return Answer(response.status, headers, body)

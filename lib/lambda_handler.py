@@ -57,7 +57,7 @@ logging.getLogger("mangum.http").setLevel(logging.ERROR)
 type LambdaHandler = Callable[[dict[str, Any], Any], dict[str, Any]]
 
 
-def mangum_handler(app: FastAPI) -> LambdaHandler:
+def create_lambda_handler(app: FastAPI) -> LambdaHandler:
     """The handler that AWS Lambda calls for `app`.
 
     It never raises: an event that is no HTTP request gets `{"handled": false, "reason": ...}`.

@@ -166,7 +166,7 @@ class FieldError(BaseModel):
 class ErrorResponse(BaseModel):
     """What every error answers."""
 
-    detail: str = Field(examples=["There is no such task."])
+    detail: str = Field(examples=["Task not found."])
 
 
 class ValidationErrorResponse(ErrorResponse):

@@ -54,7 +54,7 @@ app.patch("/api/:user/tasks/:id/complete", async (c) => only(c, TOGGLE));
 
 async function only(c, statement) {
   const { rows } = await pool.query(statement, [c.get("owner"), c.req.param("id")]);
-  return rows.length ? c.json(rows[0]) : c.json({ detail: "There is no such task." }, 404);
+  return rows.length ? c.json(rows[0]) : c.json({ detail: "Task not found." }, 404);
 }
 
 export { app };

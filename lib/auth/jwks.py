@@ -25,7 +25,7 @@ FORGET_AFTER = 24 * 3600.0  # a source that fails for longer is no source
 COOLDOWN = 10.0  # between two fetches
 COOLDOWN_AFTER_FAILURE = 5.0  # the Retry-After of KeysUnavailable
 FETCH_BUDGET = 1.5  # and no request waits longer
-MOST_BYTES = 150_000
+MAX_BYTES = 150_000
 KEY_TYPES = {
     "EdDSA": {"kty": "OKP", "crv": "Ed25519"},
     "ES256": {"kty": "EC", "crv": "P-256"},
@@ -69,7 +69,7 @@ def _key_set(url: str | None, static: str | None, algorithm: str) -> "KeySet":
 
 
 def _fetch(url: str) -> bytes:
-    return download(url, FETCH_BUDGET, MOST_BYTES)
+    return download(url, FETCH_BUDGET, MAX_BYTES)
 
 
 class KeySet:

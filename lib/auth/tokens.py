@@ -15,7 +15,7 @@ import jwt
 from lib.errors import Unauthenticated
 from lib.settings import Settings
 
-MOST_CHARACTERS = 8192  # PyJWT decodes before it verifies: a long token costs time for nothing
+MAX_TOKEN_LENGTH = 8192  # PyJWT decodes before it verifies: a long token costs time for nothing
 LEEWAY = 30  # seconds between the issuer's clock and ours
 LAST_MOMENT = 253402300799  # the end of the year 9999, which catches milliseconds too
 
@@ -37,7 +37,7 @@ class UntrustedToken(jwt.InvalidTokenError):
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class AuthenticatedUser:
     """Who calls, and what the token says of them."""
 
     id: str
@@ -46,7 +46,7 @@ class Caller:
     email_verified: bool
 
 
-async def authenticate(authorization: str | None, settings: Settings) -> Caller:
+async def authenticate(authorization: str | None, settings: Settings) -> AuthenticatedUser:
     """The caller that the Authorization header of a request proves; repeated ones come joined.
 
     Raises Unauthenticated, or KeysUnavailable where no key can be had to tell.
@@ -77,11 +77,11 @@ def _bearer_token(authorization: str | None) -> str:
     if not authorization:
         raise Unauthenticated
     if "," in authorization:
-        raise Unauthenticated("Only one Authorization header may be sent.", error="invalid_request")
+        raise Unauthenticated("Send only one Authorization header.", error="invalid_request")
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer":
         raise Unauthenticated
-    if len(token) > MOST_CHARACTERS or not _SHAPE.fullmatch(token):
+    if len(token) > MAX_TOKEN_LENGTH or not _SHAPE.fullmatch(token):
         raise Unauthenticated("The token is invalid.", error="invalid_token")
     return token
 
@@ -129,7 +129,7 @@ def _decode(token: str, key: Any, settings: Settings) -> dict[str, Any]:
     return decoded["payload"]
 
 
-def _caller(claims: dict[str, Any], settings: Settings) -> Caller:
+def _caller(claims: dict[str, Any], settings: Settings) -> AuthenticatedUser:
     expiry, subject = claims["exp"], claims["sub"]
     # PyJWT would convert: "1e3" and true are no moments.
     if type(expiry) not in (int, float) or expiry > LAST_MOMENT:
@@ -140,7 +140,7 @@ def _caller(claims: dict[str, Any], settings: Settings) -> Caller:
             raise UntrustedToken("it lives longer than JWT_MAX_LIFETIME")
     if not _SUBJECT.fullmatch(subject):
         raise UntrustedToken("sub is no user id")
-    return Caller(
+    return AuthenticatedUser(
         id=subject,
         name=_text(claims.get("name"), subject),
         # The users table wants an address for everybody; .invalid never receives mail (RFC 2606).

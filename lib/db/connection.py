@@ -17,7 +17,7 @@ from psycopg.conninfo import make_conninfo
 from lib.db.url import is_this_machine
 
 # Seconds for reaching one of several addresses: one that swallows packets leaves time for the rest.
-ADDRESS_PATIENCE = 2.0
+ADDRESS_TIMEOUT = 2.0
 
 # Its warnings name host and user, and what they tell is in the line of the request.
 logging.getLogger("psycopg").setLevel(logging.CRITICAL)
@@ -55,7 +55,7 @@ def connect(parameters: Mapping[str, Any], deadline: float) -> DeadlineConnectio
     for address in addresses:
         if (now := time.monotonic()) >= deadline:
             break
-        reached_by = math.inf if address is addresses[-1] else now + ADDRESS_PATIENCE
+        reached_by = math.inf if address is addresses[-1] else now + ADDRESS_TIMEOUT
         # libpq's own waiting knows whole seconds only, two at least, for each address anew.
         pgconn = pq.PGconn.connect_start(make_conninfo("", **{**parameters, **address}).encode())
         if not (failure := _await_login(pgconn, deadline, reached_by)):
@@ -94,7 +94,7 @@ def _ready(descriptor: int, events: int, seconds: float) -> bool:
     return bool(waiting.poll(math.ceil(1000 * seconds)))
 
 
-def has_news(connection: DeadlineConnection) -> bool:
+def is_stale(connection: DeadlineConnection) -> bool:
     """Whether an idle connection is readable: then the server has said goodbye or hung up."""
     return connection.closed or _ready(connection.pgconn.socket, select.POLLIN, 0)
 

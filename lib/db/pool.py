@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 
 from lib.db import pipeline as flight
-from lib.db.connection import DeadlineConnection, NotConnected, connect, has_news
+from lib.db.connection import DeadlineConnection, NotConnected, connect, is_stale
 from lib.db.url import connection_parameters, is_neon
 from lib.errors import DatabaseUnavailable
 from lib.log import log_notice
@@ -28,21 +28,21 @@ from lib.settings import Settings, load_settings, require
 BUDGET = 4.0
 COLD_BUDGET = 8.0
 # PostgreSQL gives up this much earlier than we do, so that we hear that nothing was changed.
-ANSWER_TIME = 0.25
+RESPONSE_RESERVE = 0.25
 LOCK_TIMEOUT = 1.5
 # Neon's pooler and most firewalls drop a client that was silent for five minutes.
 CONNECTION_LIFETIME = 240.0
 # Beyond this idle time a connection may have died unseen: the network forgot it, or it ended while
 # the sandbox was frozen. What may be repeated finds out by failing; what may not asks first.
-TRUSTED_IDLE = 15.0
-PROBE_TIME = 1.0
+MAX_TRUSTED_IDLE = 15.0
+PROBE_TIMEOUT = 1.0
 # Connections of one process: a Lambda sandbox serves one request at a time, a Vercel instance many.
 POOL_SIZE = {"lambda": 1, "vercel": 8, "local": 8}
 
 # Rolled back, and worth another try: serialization failure, deadlock, lock timeout.
-PASSING = {"40001", "40P01", "55P03"}
+RETRYABLE_SQLSTATES = {"40001", "40P01", "55P03"}
 
-CLAIMS = """SELECT set_config('app.user_id', %(owner)s, true),
+SESSION_SETTINGS = """SELECT set_config('app.user_id', %(owner)s, true),
 set_config('statement_timeout', %(statement_timeout)s, true),
 set_config('lock_timeout', %(lock_timeout)s, true)"""
 
@@ -62,13 +62,13 @@ class Session:
         transaction, so that nothing stays behind on a connection that PgBouncer shares. Raises
         psycopg.Error.
         """
-        left = self._connection.deadline - ANSWER_TIME - time.monotonic()
+        left = self._connection.deadline - RESPONSE_RESERVE - time.monotonic()
         claims = {
             "owner": self._owner or "",
             "statement_timeout": _milliseconds(left),
             "lock_timeout": _milliseconds(min(left, LOCK_TIMEOUT)),
         }
-        return flight.run(self._connection, (CLAIMS, claims), *statements)
+        return flight.run(self._connection, (SESSION_SETTINGS, claims), *statements)
 
 
 def _milliseconds(seconds: float) -> str:
@@ -125,9 +125,9 @@ class Pool:
             except IndexError:  # another thread was faster
                 return None
             now = time.time()
-            if now - idle.made >= CONNECTION_LIFETIME or has_news(idle.connection):
+            if now - idle.made >= CONNECTION_LIFETIME or is_stale(idle.connection):
                 idle.connection.close()
-            elif probed and now - idle.used >= TRUSTED_IDLE and not _answers(idle, deadline):
+            elif probed and now - idle.used >= MAX_TRUSTED_IDLE and not _answers(idle, deadline):
                 self.close()  # what was idle for even longer is no better
             else:
                 return idle
@@ -139,7 +139,7 @@ class Pool:
 
 
 def _answers(idle: Idle, deadline: float) -> bool:
-    idle.connection.deadline = min(time.monotonic() + PROBE_TIME, deadline)
+    idle.connection.deadline = min(time.monotonic() + PROBE_TIMEOUT, deadline)
     try:
         idle.connection.execute("SELECT 1")
     except psycopg.OperationalError:
@@ -216,7 +216,7 @@ def _with_repeats[T](attempt: Callable[[], T], started: float, writes: bool, har
             undone = error.diag.severity_nonlocalized == "ERROR"
             # Of any attempt, not of the last: an earlier one may have been applied.
             unknown |= writes and not (unsent or undone)
-            again = unsent or (error.sqlstate in PASSING if undone else harmless)
+            again = unsent or (error.sqlstate in RETRYABLE_SQLSTATES if undone else harmless)
             out_of_time = time.monotonic() - started + 0.3 >= BUDGET
             if pause is None or out_of_time or not again:
                 unavailable = DatabaseUnavailable(outcome_unknown=unknown)

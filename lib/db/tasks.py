@@ -11,7 +11,13 @@ from psycopg import errors as sql_errors
 
 from lib.db import compiled as sql
 from lib.db.pool import Session
-from lib.errors import InvalidInput, TaskChanged, TaskNotFound, Unavailable, UserUnknown
+from lib.errors import (
+    DatabaseNotPrepared,
+    InvalidInput,
+    TaskChanged,
+    TaskNotFound,
+    UserNotProvisioned,
+)
 from lib.schemas import TaskComplete, TaskCreate, TaskQuery, TaskUpdate
 
 SORT_COLUMNS = {"created": "created_at", "updated": "updated_at"}
@@ -97,11 +103,15 @@ def get_task(session: Session, owner: str, task_id: int) -> StoredTask:
 
 
 def create_task(
-    session: Session, owner: str, task: TaskCreate, account: Account | None, once: Once | None
+    session: Session,
+    owner: str,
+    task: TaskCreate,
+    account: Account | None,
+    once: Once | None,
 ) -> StoredTask:
     """Store a new task, and first its owner where an `account` is given.
 
-    Raises UserUnknown if the owner has no row and gets none, InvalidInput for a key that was used
+    Raises UserNotProvisioned if the owner has no row and gets none, InvalidInput for a key that was used
     for another request.
     """
     values: dict[str, Any] = {"owner": owner, **task.model_dump(), **_account_values(account)}
@@ -128,18 +138,18 @@ def _account_values(account: Account | None) -> dict[str, Any]:
 
 @contextmanager
 def _of_known_user(account: Account | None) -> Generator[None]:
-    """Raises UserUnknown where a statement finds no owner, nor can make one of the `account`."""
+    """Raises UserNotProvisioned where the owner has no row and gets none."""
     try:
         yield
     except (sql_errors.ForeignKeyViolation, sql_errors.NotNullViolation) as error:
         # The user was deleted while the token lives on, another user has the same e-mail address,
         # or the table wants columns that no token holds.
-        raise UserUnknown from error
+        raise UserNotProvisioned from error
     except (sql_errors.UndefinedColumn, sql_errors.InsufficientPrivilege) as error:
         if account is None:
             raise
         # A users table with other columns, or one that this role may not write.
-        raise UserUnknown from error
+        raise UserNotProvisioned from error
 
 
 def update_task(
@@ -196,7 +206,7 @@ def check_ready(session: Session) -> bool:
     try:
         [[(held, *_)]] = session.fetch((sql.READY, {}))
     except (sql_errors.UndefinedTable, sql_errors.InsufficientPrivilege) as error:
-        raise Unavailable("The database is not prepared: run the migrations.") from error
+        raise DatabaseNotPrepared from error
     return held
 
 
@@ -224,7 +234,7 @@ def _recorded(records: list[tuple[Any, ...]], once: Once) -> StoredTask:
     [(request_hash, *task)] = records
     if request_hash != once.request_hash:
         raise InvalidInput(
-            "this key was used for another request: use a new one",
+            "This Idempotency-Key was used for another request. Use a new key.",
             location=("header", "Idempotency-Key"),
             kind="idempotency_key_reused",
         )

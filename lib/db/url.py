@@ -13,7 +13,7 @@ from lib.settings import SettingsError
 
 # Milliseconds after which the kernel gives up on what nobody acknowledges. Short enough to leave a
 # second attempt half of the budget: see lib/db/pool.py.
-UNACKNOWLEDGED = 2000
+TCP_USER_TIMEOUT_MS = 2000
 
 
 def connection_parameters(url: str, ca_bundle: str | None = None) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def connection_parameters(url: str, ca_bundle: str | None = None) -> dict[str, A
         "keepalives_idle": 30,
         "keepalives_interval": 10,
         "keepalives_count": 3,
-        "tcp_user_timeout": UNACKNOWLEDGED,
+        "tcp_user_timeout": TCP_USER_TIMEOUT_MS,
     } | given
     if is_this_machine(host) or given.get("sslmode") == "disable":
         return completed

@@ -75,7 +75,7 @@ class Settings(BaseModel):
         return "lambda" if self.AWS_LAMBDA_RUNTIME_API else "local"
 
     @property
-    def largest_answer(self) -> int | None:
+    def max_response_bytes(self) -> int | None:
         """The bytes of a body that the platform sends at most; beyond them clients get its 500."""
         return {"lambda": 6 * 1024 * 1024 - 16 * 1024, "vercel": 4_500_000}.get(self.platform)
 

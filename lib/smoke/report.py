@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from lib.http_client import Answer, Connection, NoAnswer
+from lib.http_client import Answer, Connection, TransportError
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class SmokeReport:
     steps: list[SmokeStep]
 
 
-class Wrong(Exception):
+class CheckFailed(Exception):
     """What is wrong with an answer, or with having none: a sentence without a full stop."""
 
     def __init__(self, sentence: str, seen: str = "-") -> None:
@@ -61,7 +61,7 @@ class Wrong(Exception):
 
 # Told of each step twice: with None when it begins, with the step when it is over.
 type Progress = Callable[[str, SmokeStep | None], None]
-# Raises Wrong; LookupError, TypeError and ValueError mean an answer of another form.
+# Raises CheckFailed; LookupError, TypeError and ValueError mean an answer of another form.
 type Check = Callable[[Answer], None]
 
 
@@ -108,21 +108,23 @@ class Probe:
 
         def try_it() -> tuple[str, str]:
             if headers and None in headers.values():
-                raise Wrong("an answer before came without the header that this needs")
+                raise CheckFailed("an answer before came without the header that this needs")
             began = time.monotonic()
             answer = self.send(method, path, headers, token=token, body=body)
             seconds, seen = time.monotonic() - began, str(answer.status)
             if expected not in (answer.status, f"{answer.status // 100}xx"):
-                raise Wrong(_detail(answer), seen)
+                raise CheckFailed(_detail(answer), seen)
             try:
                 check(answer)
-            except Wrong as wrong:
-                raise Wrong(str(wrong), seen) from None
+            except CheckFailed as wrong:
+                raise CheckFailed(str(wrong), seen) from None
             except (LookupError, TypeError, ValueError):
-                raise Wrong("the answer has another form than the contract says", seen) from None
+                raise CheckFailed(
+                    "the answer has another form than the contract says", seen
+                ) from None
             right.append(answer)
             if seconds > self._limits.slow:
-                raise Wrong(f"slower than {self._limits.slow:g} s", seen)
+                raise CheckFailed(f"slower than {self._limits.slow:g} s", seen)
             return seen, ""
 
         self.step(name, str(expected), try_it)
@@ -131,7 +133,7 @@ class Probe:
     def step(self, name: str, expected: str, action: Callable[[], tuple[str, str]]) -> None:
         """Do and time one step; the action gives what it saw and a note.
 
-        It raises Wrong or NoAnswer if the step failed.
+        It raises CheckFailed or TransportError if the step failed.
         """
         self._progress(name, None)
         self._now, began = name, time.monotonic()
@@ -139,9 +141,9 @@ class Probe:
         try:
             seen, note = action()
             result = "ok"
-        except Wrong as wrong:
+        except CheckFailed as wrong:
             seen, note = wrong.seen, str(wrong)
-        except NoAnswer as reason:
+        except TransportError as reason:
             note = str(reason)
         except Exception as error:  # noqa: BLE001 - whatever the other side sent, the step failed
             note = f"the answer cannot be understood: {type(error).__name__}"
@@ -158,7 +160,7 @@ class Probe:
         token: str | None,
         body: Mapping[str, Any] | None = None,
     ) -> Answer:
-        """One request of the step that is on its way. Raises NoAnswer."""
+        """One request of the step that is on its way. Raises TransportError."""
         step = self._now.replace(" ", "-").replace("'", "")
         sent = {**self._headers, "X-Request-ID": f"smoke-{self.id}-{step}"}
         sent |= {name: value for name, value in (headers or {}).items() if value}
@@ -174,7 +176,7 @@ class Probe:
             self.created.append(answer)
         return answer
 
-    def take_the_rest(self) -> None:
+    def release_reserve(self) -> None:
         """From now on the time that was kept back may be used too."""
         self._until = self._began + self._limits.run
 

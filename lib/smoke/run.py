@@ -11,7 +11,7 @@ from typing import Any
 
 from lib.http_client import Answer, Connection
 from lib.settings import Settings
-from lib.smoke.report import Limits, Probe, Progress, SmokeReport, Wrong
+from lib.smoke.report import CheckFailed, Limits, Probe, Progress, SmokeReport
 from lib.smoke.users import Users, find_users
 
 # Every task of a run starts with it: so the next run finds what stayed behind.
@@ -47,7 +47,7 @@ def run_smoke_test(
 
     def set_up() -> tuple[str, str]:
         if not url:
-            raise Wrong("SMOKE_BASE_URL is not set")
+            raise CheckFailed("SMOKE_BASE_URL is not set")
         users, source = find_users(settings, limits.step)
         found.append(users)
         return "2 users", source
@@ -57,7 +57,7 @@ def run_smoke_test(
         try:
             _try_everything(probe, users, origin)
         finally:
-            probe.take_the_rest()
+            probe.release_reserve()
             if probe.reached:
                 probe.step("cleanup", "0 left", partial(_clean_up, probe, users))
     connection.close()
@@ -125,7 +125,7 @@ def _live_through_a_task(probe: Probe, users: Users) -> None:
 
 
 def _clean_up(probe: Probe, users: Users) -> tuple[str, str]:
-    """Delete what this run made and earlier ones left behind. Raises Wrong if anything stays."""
+    """Delete the tasks of this run and of earlier ones. Raises CheckFailed if any remain."""
 
     def delete(task_ids: Iterable[int]) -> int:
         paths = [f"{users.tasks}/{task_id}" for task_id in task_ids]
@@ -136,14 +136,14 @@ def _clean_up(probe: Probe, users: Users) -> tuple[str, str]:
     for may_delete in (True, False):
         answer = probe.send("GET", users.tasks, token=users.token)
         if answer.status != 200:
-            raise Wrong("what stays cannot be listed", str(answer.status))
+            raise CheckFailed("what stays cannot be listed", str(answer.status))
         left = [t["id"] for t in answer.json() if _is_litter(t, users.id, _title(probe))]
         if not left:
             break
         if may_delete:
             removed += delete(left)
     if left:
-        raise Wrong("tasks of the smoke test cannot be deleted", f"{len(left)} left")
+        raise CheckFailed("tasks of the smoke test cannot be deleted", f"{len(left)} left")
     return "0 left", f"deleted {removed} here" if removed else ""
 
 
@@ -171,19 +171,19 @@ def _is(wanted: Mapping[str, Any], answer: Answer) -> None:
     task = answer.json()
     for name, value in wanted.items():
         if task[name] != value:
-            raise Wrong(f"{name} is {json.dumps(task[name])} and not {json.dumps(value)}")
+            raise CheckFailed(f"{name} is {json.dumps(task[name])} and not {json.dumps(value)}")
 
 
 def _lists(title: str, times: int, answer: Answer) -> None:
     seen = sum(task["title"].startswith(title) for task in answer.json())
     if seen != times:
-        raise Wrong(f"the task stands in it {seen} times and not {times}")
+        raise CheckFailed(f"the task stands in it {seen} times and not {times}")
 
 
 def _allows(origin: str, answer: Answer) -> None:
     allowed = answer.headers.get("access-control-allow-origin")
     if allowed != origin:
-        raise Wrong(f"Access-Control-Allow-Origin is {allowed} and not {origin}")
+        raise CheckFailed(f"Access-Control-Allow-Origin is {allowed} and not {origin}")
 
 
 def _allows_wish(origin: str, answer: Answer) -> None:
@@ -191,20 +191,20 @@ def _allows_wish(origin: str, answer: Answer) -> None:
     for name, wanted in (("methods", "PATCH"), ("headers", "authorization")):
         header = answer.headers.get(f"access-control-allow-{name}", "")
         if wanted.lower() not in header.lower():
-            raise Wrong(f"Access-Control-Allow-{name.capitalize()} is without {wanted}")
+            raise CheckFailed(f"Access-Control-Allow-{name.capitalize()} is without {wanted}")
 
 
 def _is_object(answer: Answer) -> None:
     if not isinstance(answer.json(), dict):
-        raise Wrong("the answer is no JSON object")
+        raise CheckFailed("the answer is no JSON object")
 
 
 def _explains(answer: Answer) -> None:
     if not isinstance(answer.json()["detail"], str):
-        raise Wrong("its detail is no sentence")
+        raise CheckFailed("its detail is no sentence")
 
 
 def _challenges(answer: Answer) -> None:
     _explains(answer)
     if not answer.headers.get("www-authenticate", "").startswith("Bearer"):
-        raise Wrong("WWW-Authenticate asks for no Bearer token")
+        raise CheckFailed("WWW-Authenticate asks for no Bearer token")

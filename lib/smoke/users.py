@@ -11,7 +11,7 @@ import jwt
 
 from lib.http_client import Connection
 from lib.settings import Settings
-from lib.smoke.report import Wrong
+from lib.smoke.report import CheckFailed
 
 USER, OTHER_USER = "smoke", "smoke-other"
 TOKEN_LIFETIME = 300  # seconds
@@ -29,32 +29,34 @@ class Users:
 
 
 def find_users(settings: Settings, seconds: float) -> tuple[Users, str]:
-    """Two users with tokens, and where those come from. Raises Wrong or NoAnswer."""
+    """Two users with tokens, and where those come from. Raises CheckFailed or TransportError."""
     token, others = settings.SMOKE_TOKEN, settings.SMOKE_OTHER_TOKEN
     source = "tokens provided by SMOKE_TOKEN and SMOKE_OTHER_TOKEN"
     if not token and not others:
         token, others = _mint(settings, USER), _mint(settings, OTHER_USER)
         source = "tokens minted with BETTER_AUTH_SECRET"
     elif not token or not others:
-        raise Wrong("SMOKE_TOKEN and SMOKE_OTHER_TOKEN must be set both, or neither")
+        raise CheckFailed("SMOKE_TOKEN and SMOKE_OTHER_TOKEN must be set both, or neither")
     elif settings.SMOKE_TOKEN_URL:
         token, others = (_fetch(settings, session, seconds) for session in (token, others))
         source = f"tokens fetched from {urlsplit(settings.SMOKE_TOKEN_URL).netloc}"
     user, other = _subject(token), _subject(others)
     if user == other:
-        raise Wrong("both tokens are of one user: SMOKE_OTHER_TOKEN must be another's")
+        raise CheckFailed("both tokens are of one user: SMOKE_OTHER_TOKEN must be another's")
     tasks, others_tasks = (f"/api/{quote(name, safe='')}/tasks" for name in (user, other))
     return Users(user, token, tasks, others, others_tasks), source
 
 
 def _mint(settings: Settings, user: str) -> str:
     if settings.JWT_ALGORITHM != "HS256":
-        raise Wrong(
+        raise CheckFailed(
             f"{settings.JWT_ALGORITHM} tokens cannot be minted here: set SMOKE_TOKEN and"
             " SMOKE_OTHER_TOKEN (docs/smoke.md)"
         )
     if not settings.BETTER_AUTH_SECRET:
-        raise Wrong("BETTER_AUTH_SECRET is not set, nor are SMOKE_TOKEN and SMOKE_OTHER_TOKEN")
+        raise CheckFailed(
+            "BETTER_AUTH_SECRET is not set, nor are SMOKE_TOKEN and SMOKE_OTHER_TOKEN"
+        )
     now = int(time.time())
     lifetime = min(TOKEN_LIFETIME, settings.JWT_MAX_LIFETIME or TOKEN_LIFETIME)
     claims = {
@@ -70,7 +72,7 @@ def _mint(settings: Settings, user: str) -> str:
 
 
 def _fetch(settings: Settings, session: str, seconds: float) -> str:
-    """What Better Auth's bearer and jwt plugins give for a session. Raises Wrong or NoAnswer."""
+    """Exchange a Better Auth session for a JWT. Raises CheckFailed or TransportError."""
     url = urlsplit(settings.SMOKE_TOKEN_URL or "")
     path = url.path + (f"?{url.query}" if url.query else "")
     connection = Connection(f"{url.scheme}://{url.netloc}", settings.SSL_CERT_FILE)
@@ -78,7 +80,9 @@ def _fetch(settings: Settings, session: str, seconds: float) -> str:
     with closing(connection):
         answer = connection.exchange("GET", path, headers, None, seconds)
     if answer.status != 200:
-        raise Wrong("SMOKE_TOKEN_URL gives no token: has the session ended?", str(answer.status))
+        raise CheckFailed(
+            "SMOKE_TOKEN_URL gives no token: has the session ended?", str(answer.status)
+        )
     return str(answer.json()["token"])
 
 
@@ -87,4 +91,4 @@ def _subject(token: str) -> str:
         payload = token.split(".")[1]
         return str(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["sub"])
     except (ValueError, LookupError, TypeError):
-        raise Wrong("what should be a token is no JSON Web Token") from None
+        raise CheckFailed("what should be a token is no JSON Web Token") from None

@@ -17,13 +17,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lib.errors import ApiError
 from lib.settings import SettingsError, load_settings
 from lib.web.exception_handlers import (
-    UnexpectedErrors,
-    answer_api_error,
-    answer_invalid_input,
-    answer_routing_error,
-    json_error,
+    UnexpectedErrorMiddleware,
+    error_response,
+    handle_api_error,
+    handle_http_exception,
+    handle_validation_error,
 )
-from lib.web.middleware import RequestBoundary
+from lib.web.middleware import RequestContextMiddleware
 
 EXPOSED_HEADERS = (
     "ETag", "Link", "Location", "X-Total-Count", "X-Request-ID", "Retry-After"
@@ -57,17 +57,17 @@ def create_app(
         openapi_url=None,
         redirect_slashes=False,
         exception_handlers={
-            ApiError: answer_api_error,
-            RequestValidationError: answer_invalid_input,
-            HTTPException: answer_routing_error,
+            ApiError: handle_api_error,
+            RequestValidationError: handle_validation_error,
+            HTTPException: handle_http_exception,
         },
     )
     app.state.needs, app.state.at_exit = tuple(needs), at_exit
     # From the inside out: an unexpected error becomes an answer inside CORS, or the browser
     # would hide it from the frontend.
-    app.add_middleware(UnexpectedErrors)
+    app.add_middleware(UnexpectedErrorMiddleware)
     app.add_middleware(_cors)
-    app.add_middleware(RequestBoundary, needs=app.state.needs)
+    app.add_middleware(RequestContextMiddleware, needs=app.state.needs)
     return app
 
 
@@ -76,7 +76,7 @@ class Application(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope.get("query_string"):
-            # RequestBoundary, which stands behind the tracing, puts it back.
+            # RequestContextMiddleware, which stands behind the tracing, puts it back.
             scope = dict(scope, query_string=b"", untraced_query=scope["query_string"])
         await super().__call__(scope, receive, send)
 
@@ -86,7 +86,7 @@ def _cors(app: ASGIApp) -> ASGIApp:
     try:
         settings = load_settings()
     except SettingsError:
-        return app  # RequestBoundary answers, and says why
+        return app  # RequestContextMiddleware answers, and says why
     return Cors(
         app,
         allow_origins=settings.CORS_ORIGINS,
@@ -138,4 +138,4 @@ class Cors(CORSMiddleware):
         }
         if plain.status_code == 200:
             return Response(status_code=204, headers=headers)
-        return json_error(plain.status_code, f"{bytes(plain.body).decode()}.", headers=headers)
+        return error_response(plain.status_code, f"{bytes(plain.body).decode()}.", headers=headers)

@@ -29,17 +29,17 @@ SENTENCES = {
 }
 
 
-def json_error(
+def error_response(
     status: int, detail: str, *, headers: dict[str, str] | None = None, **more: Any
 ) -> Response:
     return JSONResponse({"detail": detail, **more}, status, headers)
 
 
-async def answer_api_error(request: Request, error: ApiError) -> Response:
+async def handle_api_error(request: Request, error: ApiError) -> Response:
     if error.reason or error.__cause__:
         request.scope["reason"] = error.reason or _chain(error)
     more = {"errors": errors} if (errors := getattr(error, "errors", None)) else {}
-    return json_error(error.status, error.detail, headers=error.headers, **more)
+    return error_response(error.status, error.detail, headers=error.headers, **more)
 
 
 def _chain(error: BaseException) -> str:
@@ -50,14 +50,14 @@ def _chain(error: BaseException) -> str:
     return f"{name} <- {_chain(cause)}" if cause else name
 
 
-async def answer_invalid_input(_: Request, error: RequestValidationError) -> Response:
+async def handle_validation_error(_: Request, error: RequestValidationError) -> Response:
     errors = [
         # Not the input and not its context: both may hold what cannot be written as JSON.
         {"loc": _location(e["loc"]), "msg": _sentence(e), "type": e["type"]}
         for e in error.errors()
     ]
     first = errors[0]
-    return json_error(422, f"{'.'.join(map(str, first['loc']))}: {first['msg']}", errors=errors)
+    return error_response(422, f"{'.'.join(map(str, first['loc']))}: {first['msg']}", errors=errors)
 
 
 def _location(loc: Sequence[str | int]) -> list[str | int]:
@@ -71,11 +71,13 @@ def _sentence(fault: Mapping[str, Any]) -> str:
     return fault["msg"].removeprefix("Value error, ")
 
 
-async def answer_routing_error(request: Request, error: HTTPException) -> Response:
+async def handle_http_exception(request: Request, error: HTTPException) -> Response:
     if error.status_code == 404:
-        return json_error(404, "There is nothing at this path.")
+        return error_response(404, "Not found.")
     if error.status_code != 405:
-        return json_error(error.status_code, str(error.detail), headers=dict(error.headers or {}))
+        return error_response(
+            error.status_code, str(error.detail), headers=dict(error.headers or {})
+        )
     # Starlette names the methods of the first route of the path only.
     methods = {"OPTIONS"}
     for route in request.app.routes:
@@ -84,10 +86,10 @@ async def answer_routing_error(request: Request, error: HTTPException) -> Respon
     allow = {"Allow": ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))}
     if request.method == "OPTIONS":
         return Response(status_code=204, headers=allow)
-    return json_error(405, "This path does not know this method.", headers=allow)
+    return error_response(405, "Method not allowed.", headers=allow)
 
 
-class UnexpectedErrors:
+class UnexpectedErrorMiddleware:
     """Answers what no handler expected: 500, and nothing of the inside."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -109,4 +111,4 @@ class UnexpectedErrors:
             if scope["type"] != "http" or started:
                 raise
             log.log_failure("unexpected error", error)
-            await json_error(500, ApiError.detail)(scope, receive, send)
+            await error_response(500, ApiError.detail)(scope, receive, send)

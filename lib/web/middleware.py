@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lib import log
 from lib.errors import ApiError
 from lib.settings import SettingsError, load_settings, require
-from lib.web.exception_handlers import json_error
+from lib.web.exception_handlers import error_response
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 # On every answer that does not set them itself; as raw as ASGI wants them.
@@ -27,7 +27,7 @@ SECURITY_HEADERS = (
 _cold_start = True
 
 
-class RequestBoundary:
+class RequestContextMiddleware:
     """The outermost layer: what is true of every request and every answer, and its log line."""
 
     def __init__(self, app: ASGIApp, needs: tuple[str, ...]) -> None:
@@ -46,7 +46,7 @@ class RequestBoundary:
         if self.fault:
             # Vercel sends requests all the same: they are told, and the log says what to do.
             log.log_notice("The settings cannot work.", faults=str(self.fault).splitlines())
-            return await json_error(500, ApiError.detail)(scope, receive, send)
+            return await error_response(500, ApiError.detail)(scope, receive, send)
         began = time.perf_counter()
         joined = _joined(scope["headers"])
         request_id = _request_id(joined, scope.get("aws.event"))

@@ -29,7 +29,7 @@ def read_cursor(cursor: str, of_list: str, keys: Iterable[bytes]) -> tuple[str, 
     ours = any(hmac.compare_digest(signature, _sign(payload, of_list, key)) for key in keys)
     if not ours or _encode(raw) != cursor:  # the decoder skips what it does not know
         raise InvalidInput(
-            "this is no cursor of this list: start without one",
+            "The cursor is not valid for this list. Start again without it.",
             location=("query", "cursor"),
             kind="cursor_invalid",
         )

@@ -30,7 +30,7 @@ FINDERS: dict[str, Callable[[str], Finder]] = {
 }
 
 
-def reader_of(route: APIRoute, in_scope: Mapping[Any, str]) -> Reader | None:
+def parameter_reader(route: APIRoute, in_scope: Mapping[Any, str]) -> Reader | None:
     """A function that gives the arguments of `route`, or None where one is missing or wrong.
 
     `in_scope` says what a dependency takes out of the ASGI scope. A route has no reader if it wants

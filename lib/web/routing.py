@@ -7,20 +7,20 @@ from typing import Annotated, Any
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 
-from lib.auth.tokens import Caller, authenticate
-from lib.errors import BodyTooLarge, InvalidInput, NotJson, NotYourPath
+from lib.auth.tokens import AuthenticatedUser, authenticate
+from lib.errors import BodyTooLarge, Forbidden, InvalidInput, UnsupportedMediaType
 from lib.schemas import ErrorResponse, ValidationErrorResponse
 from lib.settings import load_settings
-from lib.web.parameters import ABSENT, reader_of
+from lib.web.parameters import ABSENT, parameter_reader
 
-LARGEST_BODY = 64 * 1024  # bytes
+MAX_BODY_BYTES = 64 * 1024  # bytes
 # How much of a larger one is read and thrown away: who is still sending when the connection
 # closes never sees the answer.
-PATIENCE = 16 * LARGEST_BODY
+PATIENCE = 16 * MAX_BODY_BYTES
 
 
 # What the OpenAPI document says of such routes, and of those that take a body.
-CALLERS_ERRORS: dict[int | str, dict[str, Any]] = {
+AUTH_RESPONSES: dict[int | str, dict[str, Any]] = {
     401: {"model": ErrorResponse, "description": "No token, or one that is expired or invalid"},
     403: {
         "model": ErrorResponse,
@@ -30,13 +30,13 @@ CALLERS_ERRORS: dict[int | str, dict[str, Any]] = {
     500: {"model": ErrorResponse, "description": "A fault of this API"},
     503: {"model": ErrorResponse, "description": "Try again after `Retry-After` seconds"},
 }
-WITH_BODY: dict[int | str, dict[str, Any]] = {
+BODY_RESPONSES: dict[int | str, dict[str, Any]] = {
     413: {"model": ErrorResponse, "description": "The body is larger than 64 KiB"},
     415: {"model": ErrorResponse, "description": "The body is not declared as JSON"},
 }
 
 
-class CallersRoute(APIRoute):
+class AuthenticatedRoute(APIRoute):
     """A route under `/api/{user_id}` that only this user may enter.
 
     FastAPI reads and parses the body before any dependency runs. Here the order is: who calls,
@@ -48,12 +48,12 @@ class CallersRoute(APIRoute):
         takes_body = self.body_field is not None
         # Once it is there, the route is being included in a router that may want more.
         made = "app" in vars(self)
-        read_arguments = None if made else reader_of(self, {_caller_of: "caller"})
+        read_arguments = None if made else parameter_reader(self, {_caller_of: "caller"})
 
         async def enter(request: Request) -> Response:
             caller = await authenticate(request.headers.get("authorization"), load_settings())
             if request.path_params["user_id"] != caller.id:
-                raise NotYourPath
+                raise Forbidden
             request.scope["caller"] = caller
             document = ABSENT
             if takes_body:
@@ -76,22 +76,22 @@ class JsonRequest(Request):
 
 
 async def read_body(request: Request) -> bytes:
-    """The body of a request. Raises BodyTooLarge, or NotJson for another type."""
+    """The body of a request. Raises BodyTooLarge, or UnsupportedMediaType for another type."""
     body, size = bytearray(), 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size <= LARGEST_BODY:
+        if size <= MAX_BODY_BYTES:
             body += chunk
         elif size > PATIENCE:
             break
-    if size > LARGEST_BODY:
+    if size > MAX_BODY_BYTES:
         raise BodyTooLarge
     if body:
         content_type = request.headers.get("content-type", "application/json")
         media_type = content_type.partition(";")[0].strip().lower()
         encoding = request.headers.get("content-encoding", "identity")
         if media_type != "application/json" or encoding.lower() != "identity":
-            raise NotJson
+            raise UnsupportedMediaType
     return bytes(body)
 
 
@@ -103,7 +103,7 @@ def parse_json(body: bytes) -> Any:
         )
     except (ValueError, RecursionError) as error:
         raise InvalidInput(
-            "this is not valid JSON", location=("body",), kind="json_invalid"
+            "The request body is not valid JSON.", location=("body",), kind="json_invalid"
         ) from error
 
 
@@ -118,9 +118,9 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON number")
 
 
-async def _caller_of(request: Request) -> Caller:
+async def _caller_of(request: Request) -> AuthenticatedUser:
     return request.scope["caller"]
 
 
 # Async although it waits for nothing: FastAPI would run a plain function in a thread.
-CurrentCaller = Annotated[Caller, Depends(_caller_of)]
+CurrentUser = Annotated[AuthenticatedUser, Depends(_caller_of)]

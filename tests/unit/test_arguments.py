@@ -11,11 +11,11 @@ from pydantic import BaseModel, Field
 from starlette.testclient import TestClient
 
 from dev.app import GROUPS
-from lib.errors import NotYourPath
+from lib.errors import Forbidden
 from lib.web import routing as route
 from lib.web.app import create_app
-from lib.web.parameters import reader_of
-from lib.web.routing import CallersRoute, CurrentCaller
+from lib.web.parameters import parameter_reader
+from lib.web.routing import AuthenticatedRoute, CurrentUser
 from tests.conftest import SECRET, bearer
 
 ALICE = bearer("alice", exp=4_000_000_000)
@@ -36,7 +36,7 @@ Etag = Annotated[str | None, Header(alias="If-Match")]
 
 async def usual(
     request: Request,
-    caller: CurrentCaller,
+    caller: CurrentUser,
     number: int,
     query: Annotated[Filter, Query()],
     note: Note | None = None,
@@ -46,12 +46,12 @@ async def usual(
     return Response(repr((request.method, caller.id, number, query, note, x_times, etag)))
 
 
-async def with_body(caller: CurrentCaller, number: int, note: Note) -> Response:
+async def with_body(caller: CurrentUser, number: int, note: Note) -> Response:
     return Response(repr((caller.id, number, note)))
 
 
 async def with_header(
-    caller: CurrentCaller, number: int, x_times: Annotated[int, Header()]
+    caller: CurrentUser, number: int, x_times: Annotated[int, Header()]
 ) -> Response:
     return Response(repr((caller.id, number, x_times)))
 
@@ -66,7 +66,9 @@ def ask(client: TestClient, path: str, headers: Any = (), **rest: Any) -> httpx2
 
 
 def client_of(*endpoints: FunctionType, **more: Any) -> TestClient:
-    router = APIRouter(prefix="/api/{user_id}", route_class=CallersRoute, strict_content_type=False)
+    router = APIRouter(
+        prefix="/api/{user_id}", route_class=AuthenticatedRoute, strict_content_type=False
+    )
     for endpoint in endpoints:
         path = f"/{endpoint.__name__}/{{number}}"
         router.add_api_route(path, endpoint, methods=["POST"], response_model=None, **more)
@@ -110,7 +112,7 @@ def test_the_answer_is_that_of_fastapi_alone(
 ) -> None:
     endpoints = usual, with_body, with_header
     ours = client_of(*endpoints)
-    monkeypatch.setattr(route, "reader_of", lambda *_: None)
+    monkeypatch.setattr(route, "parameter_reader", lambda *_: None)
     fastapis = client_of(*endpoints)
     seen, expected = (ask(client, **asked) for client in (ours, fastapis))
     assert (seen.status_code, seen.text) == (expected.status_code, expected.text)
@@ -128,14 +130,14 @@ def test_usual_routes_are_read_without_fastapi(monkeypatch: pytest.MonkeyPatch) 
 
 def test_every_task_route_is_a_usual_one() -> None:
     routes = [each for group in GROUPS for each in group.router.routes]
-    of_callers = [each for each in routes if isinstance(each, CallersRoute)]
+    of_callers = [each for each in routes if isinstance(each, AuthenticatedRoute)]
     assert of_callers
     for each in of_callers:
-        assert reader_of(each, {route._caller_of: "caller"}), each.name
+        assert parameter_reader(each, {route._caller_of: "caller"}), each.name
 
 
 async def refuse() -> None:
-    raise NotYourPath
+    raise Forbidden
 
 
 async def lent() -> AsyncGenerator[str]:
@@ -199,7 +201,7 @@ def test_a_dependency_of_the_route_itself_is_asked() -> None:
 
 
 def test_a_dependency_of_an_including_router_is_asked() -> None:
-    inner = APIRouter(prefix="/api/{user_id}", route_class=CallersRoute)
+    inner = APIRouter(prefix="/api/{user_id}", route_class=AuthenticatedRoute)
     inner.add_api_route("/usual/{number}", usual, methods=["POST"])
     outer = APIRouter()
     outer.include_router(inner, dependencies=[Depends(refuse)])

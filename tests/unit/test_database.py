@@ -247,7 +247,7 @@ def addresses(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_dead_address_leaves_time_for_the_next(
     parameters: dict[str, Any], addresses: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "ADDRESS_PATIENCE", 0.3)
+    monkeypatch.setattr(connection, "ADDRESS_TIMEOUT", 0.3)
     addresses += ["127.0.0.2", "127.0.0.3", "127.0.0.1"]
     parameters |= {"host": "database.test", "sslmode": "disable"}
     started = time.monotonic()
@@ -259,7 +259,7 @@ def test_a_dead_address_leaves_time_for_the_next(
 def test_all_addresses_together_have_the_one_deadline(
     parameters: dict[str, Any], addresses: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "ADDRESS_PATIENCE", 0.3)
+    monkeypatch.setattr(connection, "ADDRESS_TIMEOUT", 0.3)
     addresses += ["127.0.0.2", "127.0.0.3", "127.0.0.4"]
     parameters |= {"host": "database.test", "sslmode": "disable"}
     port = int(parameters["port"])
@@ -367,13 +367,13 @@ def test_what_may_not_be_repeated_asks_a_connection_that_was_idle_for_long(
     with time_machine.travel(1_800_000_000, tick=False) as clock:
         first = backend(pool)
         before = proxy.flights
-        clock.shift(database.TRUSTED_IDLE - 1)
+        clock.shift(database.MAX_TRUSTED_IDLE - 1)
         assert backend(pool, probed=True) == first
         assert proxy.flights - before == 1
-        clock.shift(database.TRUSTED_IDLE + 1)
+        clock.shift(database.MAX_TRUSTED_IDLE + 1)
         assert backend(pool) == first
         assert proxy.flights - before == 2
-        clock.shift(database.TRUSTED_IDLE + 1)
+        clock.shift(database.MAX_TRUSTED_IDLE + 1)
         assert backend(pool, probed=True) == first
         assert proxy.flights - before == 4
 
@@ -388,10 +388,10 @@ def test_a_first_write_after_a_freeze_finds_a_working_connection(
         api, path, headers = start_api(DATABASE_URL=proxied_url), f"/api/{user}/tasks", bearer(user)
         api.get(path, headers=headers)
         proxy.before(b"SELECT 1", fault)
-        clock.shift(database.TRUSTED_IDLE + 1)
+        clock.shift(database.MAX_TRUSTED_IDLE + 1)
         started = time.monotonic()
         assert api.post(path, json={"title": "Thawed"}, headers=headers).status_code == 201
-        assert time.monotonic() - started < database.PROBE_TIME + 0.5
+        assert time.monotonic() - started < database.PROBE_TIMEOUT + 0.5
         assert len(api.get(path, headers=headers).json()) == 1
         assert proxy.connections == 2
 
@@ -404,10 +404,10 @@ def test_after_a_freeze_all_idle_connections_together_cost_one_probe(
             for _ in range(4):
                 stack.enter_context(pool.lend(time.monotonic()))
         proxy.now(Fault.SILENCE)
-        clock.shift(database.TRUSTED_IDLE + 1)
+        clock.shift(database.MAX_TRUSTED_IDLE + 1)
         started = time.monotonic()
         backend(pool, probed=True)
-        assert time.monotonic() - started < database.PROBE_TIME + 0.5
+        assert time.monotonic() - started < database.PROBE_TIMEOUT + 0.5
         assert proxy.connections == 5
 
 

@@ -129,7 +129,7 @@ def test_where_the_platform_sends_requests_all_the_same_the_log_says_what_is_wro
     monkeypatch.delenv("LOG_LEVEL")
     forget_settings()
     assert answer.status_code == 500
-    assert answer.json() == {"detail": "The server could not answer this request."}
+    assert answer.json() == {"detail": "Internal server error."}
     [notice] = [record for record in caplog.records if hasattr(record, "faults")]
     assert "LOG_LEVEL: Input should be" in str(vars(notice)["faults"])
 
@@ -176,7 +176,7 @@ def test_a_list_that_the_platform_would_drop_is_refused_in_a_sentence(
     answer = on_lambda.get("/api/long/tasks", headers=headers)
     assert answer.status_code == 422
     assert answer.json()["detail"] == (
-        "query.limit: this list is too long to be sent whole: ask for pages"
+        "The list is too large for one response. Use limit and follow the Link header."
     )
     assert len(on_lambda.get("/api/long/tasks?limit=100", headers=headers).json()) == 100
     # As many tasks, and sent: what counts is the bytes.

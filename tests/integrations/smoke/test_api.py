@@ -71,7 +71,7 @@ def test_without_the_secret_it_is_401_and_nothing_is_probed(
     with api_that_probes(serve, closed_url) as client:
         answer = client.get("/api/smoke", headers=[*headers, ("Origin", ORIGIN)])
     assert answer.status_code == 401
-    assert answer.json() == {"detail": "The cron secret is needed to run the smoke test."}
+    assert answer.json() == {"detail": "The cron secret is required."}
     assert answer.headers["www-authenticate"] == "Bearer"
     assert answer.headers["access-control-allow-origin"] == ORIGIN
     assert smoke._latest is None
@@ -108,7 +108,7 @@ def test_a_failure_is_503_with_the_report_and_the_contracts_detail(
     report = answer.json()
     assert report["failed"] == ["liveness"]
     assert report["detail"].startswith("The step 'liveness' failed: expected 200, seen -: ")
-    assert 1 <= int(answer.headers["retry-after"]) <= smoke.FRESH
+    assert 1 <= int(answer.headers["retry-after"]) <= smoke.MIN_INTERVAL
 
 
 def test_a_result_is_kept_for_half_a_minute(
@@ -119,7 +119,7 @@ def test_a_result_is_kept_for_half_a_minute(
         assert len(set(runs)) == 1
         assert liveness_checks(proxy) == 1
         run, began = smoke._latest or (None, 0)
-        monkeypatch.setattr(smoke, "_latest", (run, began - smoke.FRESH))
+        monkeypatch.setattr(smoke, "_latest", (run, began - smoke.MIN_INTERVAL))
         assert client.get("/api/smoke", headers=CRON).json()["run"] != runs[0]
         assert liveness_checks(proxy) == 2
 
@@ -132,7 +132,7 @@ def test_callers_at_the_same_time_share_one_run(
             time.sleep(1)
         return forward(request)
 
-    monkeypatch.setattr(smoke, "FRESH", 0)
+    monkeypatch.setattr(smoke, "MIN_INTERVAL", 0)
     with breaking(base_url, slow_liveness) as proxy, api_that_probes(serve, proxy.url) as client:
         with ThreadPoolExecutor(8) as pool:
             answers = list(

@@ -338,7 +338,7 @@ def test_a_database_that_is_gone_fails_at_readiness(serve: Serve, closed_url: st
     url = serve(DATABASE_URL=f"postgresql://u:p@127.0.0.1:{port}/gone")
     report = run_smoke_test(settings_for(url), limits=PATIENT)
     assert_red(report, "readiness", "create", "cleanup")
-    assert "seen 503: The database is not available now" in report.detail
+    assert "seen 503: The database is unavailable" in report.detail
 
 
 # Time

@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.resilience.chaos import plants
+from tests.resilience.chaos import mutants
 from tests.resilience.chaos.availability import RATE, measure, table
 from tests.resilience.chaos.ledger import Ledger
 from tests.resilience.chaos.run import FULL, QUICK, Result, Size, run
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
     parser.add_argument("--quick", action="store_true", help="1,000 operations")
     parser.add_argument("--seconds", type=float, help="begin no operation after so long")
-    parser.add_argument("--plant", choices=sorted(plants.PLANTS), default="", help="add a bug")
+    parser.add_argument("--mutant", choices=sorted(mutants.MUTANTS), default="", help="add a bug")
     parser.add_argument("--availability", type=int, choices=(0, 1), help="default: unless quick")
     options = parser.parse_args()
     size = QUICK if options.quick else FULL
@@ -90,7 +90,7 @@ def main() -> None:
         running_cluster(Path(folder) / "postgres") as cluster,
     ):
         result = asyncio.run(
-            run(cluster, options.seed, size, plant=options.plant, progress=ProgressLine(size))
+            run(cluster, options.seed, size, mutant=options.mutant, progress=ProgressLine(size))
         )
         report(result)
         if options.availability or (options.availability is None and not options.quick):

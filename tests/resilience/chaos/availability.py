@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from random import Random
 
 from tests.resilience.chaos.clients import User
-from tests.resilience.chaos.fleet import Fleet, NoAnswer, Request
+from tests.resilience.chaos.fault_injector import FaultInjector
+from tests.resilience.chaos.fleet import Fleet, Request, TransportError
 from tests.resilience.chaos.plan import PATIENCE
 from tests.resilience.chaos.run import Size, make_users, stage
-from tests.resilience.chaos.saboteur import Saboteur
 from tests.support.databases import Cluster
 
 APPLICATIONS = {"this API": "api.tasks", "tutorial style": "bench.tutorial"}
@@ -57,15 +57,15 @@ async def measure(
             await asyncio.gather(*(_send(scene.fleet, one, 0.0, warm) for one in first))
             for phase in ("calm", "faults"):
                 say(f"{name}, {phase}: {seconds:.0f} s ...")
-                saboteur = Saboteur(scene.target, seed, streams=STREAMS)
+                fault_injector = FaultInjector(scene.target, seed, streams=STREAMS)
                 figures = Figures(name, phase)
                 try:
                     async with AsyncExitStack() as stack:
                         if phase == "faults":
-                            await stack.enter_async_context(saboteur.at_work())
+                            await stack.enter_async_context(fault_injector.at_work())
                         await _open_loop(scene.fleet, users, seed, seconds, figures)
                 finally:
-                    saboteur.close()
+                    fault_injector.close()
                 found.append(figures)
     return found
 
@@ -106,7 +106,7 @@ async def _send(fleet: Fleet, request: Request, due: float, figures: Figures) ->
     try:
         status = (await fleet.invoke(request, PATIENCE)).status
         failure = str(status) if status >= 300 else ""
-    except NoAnswer:
+    except TransportError:
         failure = "none"
     figures.seconds.append(time.monotonic() - due)
     if failure:

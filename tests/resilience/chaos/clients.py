@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import jwt
 
 from tests.resilience.chaos import plan
-from tests.resilience.chaos.fleet import Answer, Fleet, NoAnswer, Request
+from tests.resilience.chaos.fleet import Answer, Fleet, Request, TransportError
 from tests.resilience.chaos.ledger import DOUBLED, FOREIGN, LOST, WRONG, Change, Creation, Ledger
 from tests.resilience.chaos.plan import Operation
 from tests.resilience.faults.lab import UNCHANGED, UNKNOWN
@@ -260,7 +260,7 @@ class Turn:
         choice = self._operation.choice * len(others)
         other = others[int(choice)]
         task, stolen = f"/{other.toggled}", {"title": "stolen"}
-        doors: list[tuple[str, str, Any, User | None, int]] = [
+        transports: list[tuple[str, str, Any, User | None, int]] = [
             *[("GET", task, None, None, 404)] * 3,
             ("PUT", task, stolen, None, 404),
             ("PATCH", f"{task}/complete", None, None, 404),
@@ -269,7 +269,7 @@ class Turn:
             ("GET", task, None, other, 403),
             ("POST", "", stolen, other, 403),
         ]
-        method, path, body, owner, expected = doors[int(choice % 1 * len(doors))]
+        method, path, body, owner, expected = transports[int(choice % 1 * len(transports))]
 
         async def ask() -> Reply:
             return await self._call(method, path, body=body, owner=owner)
@@ -374,8 +374,8 @@ class Turn:
         try:
             answer = await send(request, way.patience)
             if way.answer_lost:
-                raise NoAnswer("the answer was lost")
-        except NoAnswer as reason:
+                raise TransportError("the answer was lost")
+        except TransportError as reason:
             traffic.trouble[str(reason)] += 1
             self._doubt = True
             return Reply(NOT_KNOWN)

@@ -18,7 +18,7 @@ from typing import IO, Any
 LONGEST_ANSWER = 1 << 24  # bytes
 
 
-class NoAnswer(Exception):
+class TransportError(Exception):
     """The call was sent and no answer came. Whether it had an effect is not known."""
 
 
@@ -83,7 +83,7 @@ class Nursery:
     """The process whose forks serve: see tests/resilience/chaos/sandbox.py."""
 
     def __init__(
-        self, module: str, plant: str, environment: Mapping[str, str], log: IO[bytes]
+        self, module: str, mutant: str, environment: Mapping[str, str], log: IO[bytes]
     ) -> None:
         self._orders, theirs = socket.socketpair()
         with theirs:
@@ -93,7 +93,7 @@ class Nursery:
                     "-m",
                     "tests.resilience.chaos.sandbox",
                     module,
-                    plant,
+                    mutant,
                     str(theirs.fileno()),
                 ],
                 env={**os.environ, **environment},
@@ -167,7 +167,7 @@ class Sandbox(Prey):
         self._link = await asyncio.open_connection(sock=ours, limit=LONGEST_ANSWER)
 
     async def answer(self, event: dict[str, Any], nursery: Nursery) -> dict[str, Any]:
-        """Raises NoAnswer when it ends in the middle."""
+        """Raises TransportError when it ends in the middle."""
         if not self.alive:
             await self._replace(nursery)
         assert self._link
@@ -182,7 +182,7 @@ class Sandbox(Prey):
             self.busy = False
         if not line.endswith(b"\n"):
             self.alive = False
-            raise NoAnswer("the sandbox was killed")
+            raise TransportError("the sandbox was killed")
         return json.loads(line)
 
     async def _replace(self, nursery: Nursery) -> None:
@@ -207,7 +207,7 @@ class Fleet:
     _running: set[asyncio.Task[Answer]] = field(default_factory=set)
 
     async def invoke(self, request: Request, patience: float) -> Answer:
-        """The answer of a sandbox that is free. Raises NoAnswer.
+        """The answer of a sandbox that is free. Raises TransportError.
 
         Whoever loses patience goes away; the sandbox works on, and its effect may come late.
         """
@@ -215,7 +215,7 @@ class Fleet:
         return await self._patiently(self._exchange(sandbox, request), patience)
 
     async def call(self, request: Request, patience: float) -> Answer:
-        """The answer of the instance, which serves all calls at once. Raises NoAnswer."""
+        """The answer of the instance, which serves all calls at once. Raises TransportError."""
         assert self.instance
         return await self._patiently(self.instance.answer(request), patience)
 
@@ -227,7 +227,7 @@ class Fleet:
             return await asyncio.wait_for(asyncio.shield(task), patience)
         except TimeoutError:
             task.add_done_callback(lambda late: late.cancelled() or late.exception())
-            raise NoAnswer("the client lost patience") from None
+            raise TransportError("the client lost patience") from None
 
     async def _exchange(self, sandbox: Sandbox, request: Request) -> Answer:
         try:
@@ -264,14 +264,14 @@ async def running_fleet(
     log: IO[bytes],
     *,
     sandboxes: int,
-    plant: str = "",
+    mutant: str = "",
     instance: bool = True,
 ) -> AsyncGenerator[Fleet]:
     """Start the sandboxes, and the instance if it is wanted."""
     on_lambda = {**environment, "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9"}
-    nurseries = [Nursery(module, plant, on_lambda, log)]
+    nurseries = [Nursery(module, mutant, on_lambda, log)]
     if instance:
-        nurseries.append(Nursery(module, plant, {**environment, "VERCEL": "1"}, log))
+        nurseries.append(Nursery(module, mutant, {**environment, "VERCEL": "1"}, log))
     fleet = Fleet(nurseries[0], [])
     try:
         for nursery in nurseries:
@@ -323,7 +323,7 @@ class Instance(Prey):
             finally:
                 writer.close()
         except OSError as error:
-            raise NoAnswer("the connection broke") from error
+            raise TransportError("the connection broke") from error
         return _parse(raw)
 
 
@@ -335,7 +335,7 @@ def _parse(raw: bytes) -> Answer:
         name, _, value = line.partition(": ")
         headers[name.lower()] = value
     if not first.startswith("HTTP/1.1 ") or int(headers.get("content-length", 0)) != len(body):
-        raise NoAnswer("the instance was killed")
+        raise TransportError("the instance was killed")
     return Answer(int(first.split()[1]), headers, _content(body.decode()))
 
 

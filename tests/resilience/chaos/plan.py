@@ -31,7 +31,7 @@ PATIENCE = 15.0
 
 @dataclass(frozen=True)
 class Operation:
-    """`choice` picks among the tasks, pages or doors that there are when its turn comes."""
+    """`choice` picks among the tasks, pages or transports that there are when its turn comes."""
 
     number: int
     client: int

@@ -1,4 +1,4 @@
-"""One run from start to verdict: sets the stage, lets clients and saboteur loose, and judges."""
+"""One chaos run: set up, run clients beside the fault injector, check the result."""
 
 import asyncio
 import tempfile
@@ -15,10 +15,10 @@ from dev import postgres
 from dev.local_database import PASSWORD, ROLE
 from tests.resilience.chaos import plan
 from tests.resilience.chaos.clients import SECRET, Client, Traffic, User, make_token
+from tests.resilience.chaos.fault_injector import POOLER_SETTINGS, FaultInjector, Target
 from tests.resilience.chaos.fleet import Fleet, running_fleet
 from tests.resilience.chaos.ledger import KINDS, Ledger, Row, Violation, check
-from tests.resilience.chaos.plants import PAST_ROW_SECURITY
-from tests.resilience.chaos.saboteur import POOLER_SETTINGS, Saboteur, Target
+from tests.resilience.chaos.mutants import PAST_ROW_SECURITY
 from tests.support import pgbouncer
 from tests.support.databases import Cluster, Database
 from tests.support.pgbouncer import Pooler
@@ -88,7 +88,7 @@ async def run(
     seed: int,
     size: Size,
     *,
-    plant: str = "",
+    mutant: str = "",
     stops_at_once: bool = False,
     progress: Progress = lambda _done, _ledger: None,
 ) -> Result:
@@ -98,7 +98,7 @@ async def run(
     """
     result = Result(seed, size)
     began = time.monotonic()
-    async with stage(cluster, size.sandboxes, plant=plant, instance=size.instance) as scene:
+    async with stage(cluster, size.sandboxes, mutant=mutant, instance=size.instance) as scene:
         users = make_users(scene.database, size)
         ledger = result.ledger
         for user in users:
@@ -111,10 +111,10 @@ async def run(
             seed, scene.fleet, users, ledger, end + min(GRACE, size.seconds), size.haste
         )
         traffic.stop = lambda: time.monotonic() > end
-        saboteur = Saboteur(scene.target, seed, size.streams, size.haste)
+        fault_injector = FaultInjector(scene.target, seed, size.streams, size.haste)
         plans = plan.operations(seed, size.operations, size.clients)
         try:
-            async with saboteur.at_work():
+            async with fault_injector.at_work():
                 await _work(traffic, plans, progress, stops_at_once=stops_at_once)
             if stops_at_once and ledger.seen:
                 result.violations = ledger.seen
@@ -123,10 +123,10 @@ async def run(
                 await _quiet(scene.database)
                 result.violations = check(ledger, *_contents(scene.database))
         finally:
-            saboteur.close()
+            fault_injector.close()
         result.log = scene.log()
     result.done, result.calls, result.trouble = traffic.done, traffic.calls, traffic.trouble
-    result.faults = saboteur.done
+    result.faults = fault_injector.done
     result.seconds = time.monotonic() - began
     return result
 
@@ -169,7 +169,7 @@ async def stage(
     cluster: Cluster,
     sandboxes: int,
     *,
-    plant: str = "",
+    mutant: str = "",
     module: str = "api.tasks",
     instance: bool = True,
 ) -> AsyncGenerator[Stage]:
@@ -184,7 +184,7 @@ async def stage(
         _pooler(cluster, Path(name) / "pooler") as pooler,
         (Path(name) / "log").open("wb") as log,
     ):
-        past_security = plant in PAST_ROW_SECURITY or not ours
+        past_security = mutant in PAST_ROW_SECURITY or not ours
         user, password = ("postgres", cluster.password) if past_security else (ROLE, PASSWORD)
         environment = {
             "DATABASE_URL": pooler.url(database.name, user=user, password=password),
@@ -193,7 +193,7 @@ async def stage(
             "LOG_LEVEL": "ERROR",
         }
         async with running_fleet(
-            module, environment, log, sandboxes=sandboxes, plant=plant, instance=instance
+            module, environment, log, sandboxes=sandboxes, mutant=mutant, instance=instance
         ) as fleet:
             admin = cluster.url("postgres")
             folder = Path(name) / "pooler"

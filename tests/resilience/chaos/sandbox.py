@@ -19,19 +19,19 @@ from types import ModuleType
 import uvicorn
 
 from lib import lambda_handler as lambda_module
-from tests.resilience.chaos import plants
+from tests.resilience.chaos import mutants
 
 _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    name, plant, descriptor = sys.argv[1:]
+    name, mutant, descriptor = sys.argv[1:]
     end_with_parent()
     # Ctrl-C is for the parent, which ends us in its own order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     module = import_module(name)
-    if plant:
-        plants.PLANTS[plant]()
+    if mutant:
+        mutants.MUTANTS[mutant]()
     with socket.socket(fileno=int(descriptor)) as orders:
         orders.send(b"ready")
         obey(orders, module)
@@ -86,7 +86,7 @@ def serve_events(link: socket.socket, module: ModuleType) -> None:
     lambda_module._loop = lambda_module.InvocationLoop()
     with contextlib.suppress(ConnectionError), link.makefile("rwb") as stream:
         while line := stream.readline():
-            plants.wake_up()
+            mutants.wake_up()
             answer = module.lambda_handler(json.loads(line), None)
             stream.write(json.dumps(answer).encode() + b"\n")
             stream.flush()

@@ -5,7 +5,7 @@ from itertools import islice
 
 import pytest
 
-from tests.resilience.chaos import plan, plants
+from tests.resilience.chaos import mutants, plan
 from tests.resilience.chaos.run import PLANTED, SHORT, run
 from tests.support.databases import Cluster
 
@@ -21,12 +21,12 @@ def test_nothing_is_lost_and_nothing_doubled(cluster: Cluster) -> None:
     assert result.trouble["the answer was lost"]
 
 
-@pytest.mark.parametrize("name", sorted(plants.PLANTS))
+@pytest.mark.parametrize("name", sorted(mutants.MUTANTS))
 def test_a_planted_bug_is_found(cluster: Cluster, name: str) -> None:
     # The seeds are tries: when faults meet a request is not in the plan. The rarest bug, a blind
     # repeat, showed in 3 tries of 12.
     for seed in range(20):
-        result = asyncio.run(run(cluster, seed, PLANTED, plant=name, stops_at_once=True))
+        result = asyncio.run(run(cluster, seed, PLANTED, mutant=name, stops_at_once=True))
         if result.violations:
             return
     pytest.fail("the checker saw nothing wrong")

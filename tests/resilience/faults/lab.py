@@ -29,8 +29,11 @@ from tests.support.tcp_proxy import Proxy
 # Of the pooler; fewer than its clients.
 BACKENDS = 5
 PASSWORD = "faulty-0123456789"
-UNKNOWN = "The database did not answer in time, the outcome is unknown: read before you repeat."
-UNCHANGED = "The database is not available now, nothing was changed: try again."
+UNKNOWN = (
+    "The database did not respond in time. The change may or may not have been applied. "
+    "Read before you retry."
+)
+UNCHANGED = "The database is unavailable. Nothing was changed. Try again."
 
 # What a request of a volley does; a name that ends in "once" carries an Idempotency-Key.
 READS = ("list",)

@@ -20,7 +20,7 @@ def _short_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "BUDGET", 2.4)
     monkeypatch.setattr(database, "COLD_BUDGET", 3.6)
     monkeypatch.setattr(database, "LOCK_TIMEOUT", 0.8)
-    monkeypatch.setattr(database_url, "UNACKNOWLEDGED", 800)
+    monkeypatch.setattr(database_url, "TCP_USER_TIMEOUT_MS", 800)
 
 
 @pytest.fixture(scope="module")

@@ -97,7 +97,7 @@ def test_many_clients_on_few_backends_see_their_own_rows_only(
             number,
         )
     backends: Counter[int] = Counter()
-    strangers = []
+    cross_tenant = []
 
     def work_as(number: int) -> None:
         chance = random.Random(number)
@@ -112,7 +112,7 @@ def test_many_clients_on_few_backends_see_their_own_rows_only(
                 )
                 backends[pid] += 1
                 if read != [(users[who],)] * (who + 1) or changed != read:
-                    strangers.append((users[who], read))
+                    cross_tenant.append((users[who], read))
             if turn % 8 == 0:
                 # Somebody who sets nothing gets nothing, whoever was here before.
                 with psycopg.connect(url, autocommit=True, prepare_threshold=None) as raw:
@@ -123,11 +123,11 @@ def test_many_clients_on_few_backends_see_their_own_rows_only(
                         " (SELECT count(*) FROM pg_prepared_statements)"
                     ).fetchone()
                     if row not in [("", "0", "0", 0, 0), (None, "0", "0", 0, 0)]:
-                        strangers.append(("nobody", row))
+                        cross_tenant.append(("nobody", row))
 
     with ThreadPoolExecutor(CLIENTS) as threads:
         list(threads.map(work_as, range(CLIENTS)))
-    assert strangers == []
+    assert cross_tenant == []
     assert sum(backends.values()) == CLIENTS * TURNS
     assert 1 < len(backends) <= BACKENDS
     [(versions,)] = fresh_database.query("SELECT sum(version - 1) FROM tasks")

@@ -58,9 +58,7 @@ ACCEPT, REFUSE, FREE = Verdict
 
 # The answer's WWW-Authenticate.
 NO_TOKEN = "Bearer"
-SEVERAL = (
-    'Bearer error="invalid_request", error_description="Only one Authorization header may be sent."'
-)
+SEVERAL = 'Bearer error="invalid_request", error_description="Send only one Authorization header."'
 INVALID = 'Bearer error="invalid_token", error_description="The token is invalid."'
 EXPIRED = 'Bearer error="invalid_token", error_description="The token has expired."'
 

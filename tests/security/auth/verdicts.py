@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import jwt
 import time_machine
 
-from lib.auth.tokens import Caller
+from lib.auth.tokens import AuthenticatedUser
 from lib.errors import KeysUnavailable, Unauthenticated
 from lib.settings import Settings, read_settings
 from tests.security.auth.tokens import ACCEPT, FREE, KINDS, NOW, REFUSE, Case, table, variables
 
-type Authenticate = Callable[[str | None, Settings], Awaitable[Caller]]
+type Authenticate = Callable[[str | None, Settings], Awaitable[AuthenticatedUser]]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Said:
     algorithm: str
     deployment: str
     verdict: str  # accept, refuse, or the name of an exception that came out
-    caller: Caller | None = None
+    caller: AuthenticatedUser | None = None
     challenge: str | None = None
     reason: str = ""
 

@@ -23,7 +23,7 @@ from dev.postgres import free_port
 from lib.db import pool as database_module
 from lib.db import tasks as store
 from tests.security.hostile.canaries import Heard, canary, shown
-from tests.security.hostile.doors import Answered, Door, open_door
+from tests.security.hostile.transports import Answered, Transport, open_door
 from tests.support.databases import Database
 
 USER = "leak-tester"
@@ -41,7 +41,7 @@ class Stage:
     """The API behind one door with a database of its own; what it answers with errors is heard."""
 
     def __init__(
-        self, door: Door, database: Database, heard: Heard, monkeypatch: pytest.MonkeyPatch
+        self, door: Transport, database: Database, heard: Heard, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         self.door, self.database, self.heard = door, database, heard
         self.monkeypatch = monkeypatch

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.security.hostile import planted_faults
+from tests.security.hostile import mutant_apps
 from tests.security.hostile.conftest import FIGURES
 from tests.support.targets.local import serve
 
@@ -82,7 +82,7 @@ def test_no_generated_request_gets_a_5xx_or_breaks_the_document(
 
 
 def test_planted_faults_are_found(environment: dict[str, str], tmp_path: Path) -> None:
-    with serve(environment, "tests.security.hostile.planted_faults:app") as url:
+    with serve(environment, "tests.security.hostile.mutant_apps:app") as url:
         report, output = attack(url, tmp_path, environment, examples=5)
     found = {failure["type"] for failure in report["failures"]}
-    assert found >= set(planted_faults.NAMES), output
+    assert found >= set(mutant_apps.NAMES), output

@@ -19,15 +19,15 @@ from lib.web import exception_handlers as answers
 from lib.web import middleware as boundary
 from tests.security.hostile import provocations
 from tests.security.hostile.canaries import listening
-from tests.security.hostile.doors import DOORS, Door
 from tests.security.hostile.provocations import PROVOCATIONS, Provocation, Stage
+from tests.security.hostile.transports import DOORS, Transport
 from tests.support.databases import Database
 
 
 @pytest.mark.parametrize("provoke", PROVOCATIONS, ids=lambda provoke: provoke.__name__)
 @pytest.mark.parametrize("door", DOORS)
 def test_no_canary_is_heard(
-    door: Door,
+    door: Transport,
     provoke: Provocation,
     fresh_database: Database,
     monkeypatch: pytest.MonkeyPatch,
@@ -66,13 +66,13 @@ def log_with_a_traceback(patch: pytest.MonkeyPatch) -> None:
 
 
 def answer_with_the_error(patch: pytest.MonkeyPatch) -> None:
-    usual = answers.json_error
+    usual = answers.error_response
 
     def telling(status: int, detail: str, **more: Any) -> Any:
         error = sys.exc_info()[1]
         return usual(status, f"{detail} {error!r}" if status == 500 else detail, **more)
 
-    patch.setattr(answers, "json_error", telling)
+    patch.setattr(answers, "error_response", telling)
 
 
 def trace_the_query(patch: pytest.MonkeyPatch) -> None:
@@ -83,8 +83,8 @@ def hear_botocore(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(aws_secrets.logging.getLogger("botocore"), "level", logging.DEBUG)
 
 
-type Plant = Callable[[pytest.MonkeyPatch], None]
-PLANTS: list[tuple[Plant, Provocation, Door, str]] = [
+type Mutant = Callable[[pytest.MonkeyPatch], None]
+MUTANTS: list[tuple[Mutant, Provocation, Transport, str]] = [
     (log_the_headers, provocations.ordinary_requests, "asgi", "token in log line"),
     (log_the_headers, provocations.keys_and_tags_that_do_not_fit, "lambda", "key in log line"),
     (log_the_text_of_errors, provocations.statements_that_fail, "asgi", "title in log line"),
@@ -99,20 +99,20 @@ PLANTS: list[tuple[Plant, Provocation, Door, str]] = [
 
 
 @pytest.mark.parametrize(
-    ("plant", "provoke", "door", "heard_as"),
-    PLANTS,
+    ("mutant", "provoke", "door", "heard_as"),
+    MUTANTS,
     ids=lambda part: getattr(part, "__name__", str(part).replace(" ", "-")),
 )
 def test_a_planted_leak_is_heard(
-    plant: Plant,
+    mutant: Mutant,
     provoke: Provocation,
-    door: Door,
+    door: Transport,
     heard_as: str,
     fresh_database: Database,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    plant(monkeypatch)
+    mutant(monkeypatch)
     with listening(monkeypatch, capfd) as heard:
         provoke(Stage(door, fresh_database, heard, monkeypatch))
     close()

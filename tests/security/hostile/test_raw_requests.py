@@ -7,8 +7,8 @@ from collections.abc import Callable
 from contextlib import closing
 
 from tests.security.hostile.conftest import FIGURES
+from tests.security.hostile.cross_tenant import token
 from tests.security.hostile.raw_requests import SMUGGLING, WELL_FORMED, raw_requests, smuggled
-from tests.security.hostile.strangers import token
 from tests.security.hostile.wire import Wire, exchange
 
 FEWEST_CASES = 150

@@ -6,9 +6,9 @@ import pytest
 
 from dev.deploy.shipped_packages import ROOT
 from lib.web.middleware import SECURITY_HEADERS
+from tests.security.hostile.cross_tenant import attempts
 from tests.security.hostile.provocations import PROVOCATIONS
 from tests.security.hostile.raw_requests import raw_requests
-from tests.security.hostile.strangers import attempts
 
 PAGE = (ROOT / "SECURITY.md").read_text()
 

@@ -26,7 +26,7 @@ def test_a_change_is_served_and_a_mistake_shows_its_line_and_is_mended(copy: Wor
     ) as dev:
         dev.wait_for("Ctrl-C")
         assert answer(url) == {"status": "ok"}
-        assert answer(f"{url}/hello") == {"detail": "There is nothing at this path."}
+        assert answer(f"{url}/hello") == {"detail": "Not found."}
 
         copy.replace("api/health.py", "app = create_app(router)", ROUTE)
         await_answer(f"{url}/hello", "hello", dev)

@@ -4,7 +4,7 @@ import random
 
 from fastapi import APIRouter
 
-from lib.lambda_handler import mangum_handler
+from lib.lambda_handler import create_lambda_handler
 from lib.web.app import create_app
 
 router = APIRouter()
@@ -18,4 +18,4 @@ async def chance() -> dict[str, float]:
     return {"now": random.random(), "frozen": FROZEN}
 
 
-lambda_handler = mangum_handler(create_app(router))
+lambda_handler = create_lambda_handler(create_app(router))

@@ -9,7 +9,7 @@ import time
 
 from fastapi import APIRouter, Request, Response
 
-from lib.lambda_handler import mangum_handler
+from lib.lambda_handler import create_lambda_handler
 from lib.web.app import create_app
 
 router = APIRouter()
@@ -78,7 +78,7 @@ def lose_loop() -> dict[str, bool]:
 
 
 app = create_app(router)
-wrapped = mangum_handler(app)
+wrapped = create_lambda_handler(app)
 
 
 def lambda_handler(event: dict, context: object) -> dict:

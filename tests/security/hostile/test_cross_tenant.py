@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import SECRET
 from tests.security.hostile.conftest import FIGURES
-from tests.security.hostile.strangers import (
+from tests.security.hostile.cross_tenant import (
     CURSOR_LISTS,
     TASK_ROUTES,
     THEIR_TASK,
@@ -130,30 +130,30 @@ def test_no_attempt_reaches_or_notices_what_is_somebody_elses(
     assert all(statuses[status] >= 50 for status in (200, 201, 401, 403, 404, 422)), statuses
 
 
-def found_with_hole(database_url: str, database: Database, plant: str) -> set[str]:
+def found_with_hole(database_url: str, database: Database, mutant: str) -> set[str]:
     """The attempts that succeed where the statements have this hole."""
     environment = {
         "DATABASE_URL": database_url,
         "BETTER_AUTH_SECRET": SECRET,
-        "HOSTILE_PLANT": plant,
+        "HOSTILE_PLANT": mutant,
     }
-    chosen = [attempt for attempt in attempts() if attempt.label in FOUND_BY[plant]]
-    assert len(chosen) == len(FOUND_BY[plant])
+    chosen = [attempt for attempt in attempts() if attempt.label in FOUND_BY[mutant]]
+    assert len(chosen) == len(FOUND_BY[mutant])
     with (
-        serve(environment, "tests.security.hostile.planted_strangers:app") as url,
+        serve(environment, "tests.security.hostile.cross_tenant_mutants:app") as url,
         closing(Wire(url)) as wire,
     ):
         return {hit.partition(":")[0] for hit in hits(wire, database, chosen)}
 
 
-@pytest.mark.parametrize("plant", FOUND_BY)
-def test_a_planted_hole_is_found(fresh_database: Database, plant: str) -> None:
+@pytest.mark.parametrize("mutant", FOUND_BY)
+def test_a_planted_hole_is_found(fresh_database: Database, mutant: str) -> None:
     # As the superuser, whom row-level security does not bind.
-    assert FOUND_BY[plant] <= found_with_hole(fresh_database.admin_url, fresh_database, plant)
+    assert FOUND_BY[mutant] <= found_with_hole(fresh_database.admin_url, fresh_database, mutant)
 
 
-@pytest.mark.parametrize("plant", FOUND_BY)
+@pytest.mark.parametrize("mutant", FOUND_BY)
 def test_row_level_security_alone_closes_the_same_hole(
-    fresh_database: Database, plant: str
+    fresh_database: Database, mutant: str
 ) -> None:
-    assert found_with_hole(fresh_database.app_url, fresh_database, plant) == set()
+    assert found_with_hole(fresh_database.app_url, fresh_database, mutant) == set()

@@ -19,14 +19,14 @@ from lib.db.pool import Session
 from lib.errors import DatabaseUnavailable, TaskNotFound
 from lib.schemas import TaskUpdate
 
-PLANTS: dict[str, Callable[[], None]] = {}
+MUTANTS: dict[str, Callable[[], None]] = {}
 
 _unfinished: list[psycopg.Connection[Any]] = []
 
 
-def plant(name: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
+def mutant(name: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
     def register(breaks: Callable[[], None]) -> Callable[[], None]:
-        PLANTS[name] = breaks
+        MUTANTS[name] = breaks
         return breaks
 
     return register
@@ -47,12 +47,12 @@ def wake_up() -> None:
         connection.close()
 
 
-@plant("if-match-ignored")
+@mutant("if-match-ignored")
 def ignore_if_match() -> None:
     replace(tasks, "allowed_versions", lambda _: None)
 
 
-@plant("toggle-by-read-then-write")
+@mutant("toggle-by-read-then-write")
 def toggle_by_read_then_write() -> None:
     complete_task = store.complete_task
 
@@ -68,12 +68,12 @@ def toggle_by_read_then_write() -> None:
     replace(store, "complete_task", complete)
 
 
-@plant("key-ignored")
+@mutant("key-ignored")
 def ignore_keys() -> None:
     replace(tasks, "_once", lambda *_: None)
 
 
-@plant("blind-repeat")
+@mutant("blind-repeat")
 def repeat_blindly() -> None:
     """Every write is taken for one that may be done twice."""
     run = database.run
@@ -84,7 +84,7 @@ def repeat_blindly() -> None:
     replace(database, "run", run_blindly)
 
 
-@plant("commit-after-the-answer")
+@mutant("commit-after-the-answer")
 def commit_after_the_answer() -> None:
     run = database.run
 
@@ -108,7 +108,7 @@ def commit_after_the_answer() -> None:
     replace(database, "run", run_first)
 
 
-@plant("error-answered-as-success")
+@mutant("error-answered-as-success")
 def answer_errors_as_success() -> None:
     run = database.run
 
@@ -126,7 +126,7 @@ def answer_errors_as_success() -> None:
     replace(database, "run", run_and_hope)
 
 
-@plant("error-answered-as-not-found")
+@mutant("error-answered-as-not-found")
 def answer_errors_as_not_found() -> None:
     run = database.run
 
@@ -139,7 +139,7 @@ def answer_errors_as_not_found() -> None:
     replace(database, "run", run_or_deny)
 
 
-@plant("nothing-was-changed-is-untrue")
+@mutant("nothing-was-changed-is-untrue")
 def claim_that_nothing_was_changed() -> None:
     class Claim(DatabaseUnavailable):
         def __init__(self, *, outcome_unknown: bool) -> None:
@@ -152,6 +152,6 @@ def claim_that_nothing_was_changed() -> None:
 PAST_ROW_SECURITY = {"owner-forgotten"}
 
 
-@plant("owner-forgotten")
+@mutant("owner-forgotten")
 def forget_the_owner() -> None:
     replace(sql, "GET", sql.GET.replace(" AND tasks.user_id = %(owner)s::VARCHAR", ""))

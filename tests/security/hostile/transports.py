@@ -14,8 +14,8 @@ from api import smoke, tasks
 from dev.app import GROUPS, app
 from lib.settings import forget_settings
 
-type Door = Literal["asgi", "lambda"]
-DOORS: tuple[Door, ...] = ("asgi", "lambda")
+type Transport = Literal["asgi", "lambda"]
+DOORS: tuple[Transport, ...] = ("asgi", "lambda")
 FUNCTIONS = {"smoke": smoke.lambda_handler}
 
 
@@ -31,7 +31,9 @@ class Answered:
 type Knock = Callable[[str, str, Mapping[str, str], bytes], Answered]
 
 
-def open_door(door: Door, environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Knock:
+def open_door(
+    door: Transport, environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> Knock:
     """Start the API anew with these variables; gives what sends it a request."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

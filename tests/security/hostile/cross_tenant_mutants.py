@@ -12,7 +12,7 @@ from lib.db import compiled as sql
 __all__ = ["app"]
 
 # The statements that do not ask for the owner any more.
-PLANTS = {
+MUTANTS = {
     "nobody is asked for": ["GET", "UPDATE", "COMPLETE", "DELETE", "RECORD", "LIST_WHOLE"],
     "If-Match tells what exists": ["EXISTS"],
 }
@@ -31,7 +31,7 @@ def without_owner(statement: str) -> str:
     raise AssertionError(f"this statement asks for no owner: {statement}")
 
 
-for name in PLANTS.get(os.environ.get("HOSTILE_PLANT", ""), []):
+for name in MUTANTS.get(os.environ.get("HOSTILE_PLANT", ""), []):
     written = getattr(sql, name)
     changed = (
         {order: without_owner(text) for order, text in written.items()}

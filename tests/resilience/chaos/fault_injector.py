@@ -20,7 +20,7 @@ from tests.resilience.chaos.plan import Fault
 from tests.support import pgbouncer
 from tests.support.pgbouncer import Pooler
 
-OURSELVES = "saboteur"
+OURSELVES = "fault_injector"
 # How long writes gather before the pooler dies, below their lock timeout; and then to commit.
 CROWD_SECONDS = 0.25
 
@@ -41,7 +41,7 @@ class Target:
 
 
 @dataclass
-class Saboteur:
+class FaultInjector:
     """`done` counts the faults that took place."""
 
     target: Target
