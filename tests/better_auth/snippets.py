@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-DOCUMENTS = [ROOT / "docs" / "frontend.md"]
+DOCUMENTS = [ROOT / "docs" / name for name in ("api.md", "better-auth.md", "client.md")]
 PLACE = re.compile(r"<!-- file: (?P<path>\S+) -->\n.*?<!-- end of file -->\n", re.DOTALL)
 
 
