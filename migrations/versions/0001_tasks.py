@@ -33,7 +33,7 @@ def _refuse_foreign_ids(inspector: sa.Inspector) -> None:
     if not isinstance(id_type, sa.String):
         raise SystemExit(
             f"The table users has an id of type {id_type}, and tasks refer to text ids: configure"
-            " Better Auth without generateId 'uuid' or 'serial' (docs/frontend.md)."
+            " Better Auth without generateId 'uuid' or 'serial' (docs/better-auth.md)."
         )
 
 

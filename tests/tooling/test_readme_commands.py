@@ -1,6 +1,7 @@
-"""Every command that README.md and CONTRIBUTING.md show is executed by a test."""
+"""Every command of README.md and CONTRIBUTING.md is executed by a test, and every link works."""
 
 import re
+from pathlib import Path
 
 from dev.serve import ROOT
 from tests.tooling.documented import PAGES, documented_commands, executed_commands
@@ -8,6 +9,7 @@ from tests.tooling.make_targets import TARGETS, make_targets
 
 # Nobody can try these without an account at the platform: the pages must say so beside them.
 NEED_AN_ACCOUNT = {"deploy-aws", "deploy-vercel"}
+DOCUMENTS: list[Path] = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 
 
 def needs_account(command: str) -> bool:
@@ -23,6 +25,9 @@ def test_every_documented_command_is_executed_by_a_test() -> None:
 def test_documented_targets_exist() -> None:
     named = {target for command in documented_commands() for target in make_targets(command)}
     assert named <= TARGETS
+    for document in DOCUMENTS:
+        for command in re.findall(r"`(make [^`]+)`|^(make .*)$", document.read_text(), re.M):
+            assert set(make_targets("".join(command).partition("#")[0])) <= TARGETS, document
 
 
 def test_commands_that_need_an_account_are_marked() -> None:
@@ -32,7 +37,16 @@ def test_commands_that_need_an_account_are_marked() -> None:
                 assert "account" in paragraph, paragraph
 
 
+def anchors(document: Path) -> set[str]:
+    """The anchors that GitHub gives the headings of a document."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(), re.M)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
 def test_every_relative_link_leads_somewhere() -> None:
-    for page in PAGES:
-        for link in re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / page).read_text()):
-            assert (ROOT / link).exists(), f"{page}: {link}"
+    for document in DOCUMENTS:
+        links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", document.read_text())
+        for page, anchor in links:
+            linked = document.parent / page if page else document
+            assert linked.exists(), f"{document}: {page}"
+            assert not anchor or anchor in anchors(linked), f"{document}: {page}#{anchor}"

@@ -1,6 +1,6 @@
 """Copies tested files into the documentation, so that nothing is retyped; knows no contents.
 
-    python -m tests.integrations.better_auth.snippets    updates the marked places of DOCUMENTS
+    python -m tests.integrations.better_auth.snippets        brings the marked places of DOCUMENTS up to date
 
 A place is marked by `<!-- file: path -->` and `<!-- end of file -->`, each on a line of its own.
 """
@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
-DOCUMENTS = [ROOT / "docs" / "frontend.md"]
+DOCUMENTS = [ROOT / "docs" / name for name in ("api.md", "better-auth.md", "client.md")]
 PLACE = re.compile(r"<!-- file: (?P<path>\S+) -->\n.*?<!-- end of file -->\n", re.DOTALL)
 
 

@@ -1,4 +1,4 @@
-"""The tables of docs/frontend.md name every error of the API, and what its log says of tokens."""
+"""The tables for frontend developers name every error of the API, and each reason in its log."""
 
 import json
 import re
@@ -11,8 +11,9 @@ from jwt.algorithms import OKPAlgorithm
 
 from tests.integrations.better_auth.fixtures import NewDatabase, NewLog
 from tests.integrations.better_auth.servers import AUDIENCE, ROOT, SECRET, api
+from tests.integrations.better_auth.snippets import DOCUMENTS
 
-DOCUMENT = (ROOT / "docs" / "frontend.md").read_text()
+DOCUMENT = "\n".join(document.read_text() for document in DOCUMENTS)
 ISSUER = "https://app.example.com"
 
 

@@ -1,4 +1,4 @@
-// Uses the files that docs/frontend.md shows and the generated client against running APIs, and prints what it did.
+// Uses the files that docs/client.md shows and the generated client against running APIs, and prints what it did.
 //
 // Environment: API_URL; AWAY_URL, an API whose database is away; USER_ID; TOKENS, in the order in which they are
 // fetched: an expired one, a good one, two that are not this API's. Exits 1 at the first thing that is wrong.
@@ -9,7 +9,7 @@ import { ApiError } from "./lib/api-error";
 import { fetched } from "./lib/fetch-token";
 import { readTask, saveTask } from "./lib/edit";
 import { readPage } from "./lib/pages";
-import { addTask, patiently, toggleTask } from "./lib/repeat";
+import { addTask, withRetries, toggleTask } from "./lib/repeat";
 import {
   completeTask, createTask, deleteTask, getHealth, getReadiness, getTask, listTasks, me, updateTask,
   type CompleteTaskErrors, type CreateTaskErrors, type DeleteTaskErrors, type ErrorResponse, type FieldError,
@@ -189,7 +189,7 @@ await step("a database that is away: 503 with Retry-After, until the patience en
   const { retryAfter } = await refused(503, send());
   assert.ok(retryAfter && retryAfter >= 1, String(retryAfter));
   tries = 0;
-  await refused(503, patiently(send));
+  await refused(503, withRetries(send));
   assert.equal(tries, 4);
   client.setConfig({ baseUrl: API_URL });
 });

@@ -1,4 +1,4 @@
-// What the browser test has a page do with the files that docs/frontend.md shows.
+// What the browser test has a page do with the files that docs/client.md shows.
 import { readTask, saveTask } from "./lib/edit";
 import { readPage } from "./lib/pages";
 import { addTask, toggleTask } from "./lib/repeat";

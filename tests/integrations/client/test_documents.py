@@ -1,4 +1,4 @@
-"""Every code block of docs/frontend.md and of the README's section on the API does what it says."""
+"""Every code block for frontend developers and of the README's endpoints does what it says."""
 
 import io
 import os
@@ -11,16 +11,16 @@ import httpx2
 import pytest
 from dotenv import dotenv_values
 
-from lib.settings import read_settings
 from lib.web.app import EXPOSED_HEADERS
+from lib.settings import read_settings
+from tests.integrations.better_auth.snippets import DOCUMENTS, ROOT
 from tests.conftest import SECRET
-from tests.integrations.better_auth.snippets import ROOT
 from tests.integrations.client.documents import Block, blocks, lines_shown, shown
 from tests.integrations.client.test_generated_client import COMMAND
 
-FRONTEND = (ROOT / "docs" / "frontend.md").read_text()
+FRONTEND = "\n".join(document.read_text() for document in DOCUMENTS)
 [README_API] = re.findall(
-    r"^## The API\n(.*?)^## ", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
+    r"^## Endpoints\n(.*?)^## ", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
 )
 LOCAL = "http://127.0.0.1:8000"
 END = "\n--- end of block ---\n"
@@ -55,7 +55,7 @@ def test_every_block_is_of_a_kind_that_is_tested() -> None:
     assert {block.kind for block in blocks(README_API)} == {"sh"}
 
 
-def test_commands_of_the_frontend_page_answer_what_it_shows(base_url: str) -> None:
+def test_commands_of_the_pages_answer_what_they_show(base_url: str) -> None:
     page = [block for block in localised(FRONTEND, base_url) if block.kind != "ini"]
     outputs = iter(run_blocks([block.text for block in page if run_by_this_test(block)]))
     output, compared = "", 0

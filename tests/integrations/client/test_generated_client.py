@@ -1,4 +1,4 @@
-"""The typed client that docs/frontend.md has people generate, compiled and used against the API."""
+"""The typed client that docs/client.md has people generate, compiled and used against the API."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from tests.integrations.browser.chromium import find_chromium
 from tests.support.targets.local import serve
 
 HERE = Path(__file__).parent
-DOCUMENT = (ROOT / "docs" / "frontend.md").read_text()
+DOCUMENT = (ROOT / "docs" / "client.md").read_text()
 COMMAND = re.compile(r"^npx .* openapi-ts .*$", re.MULTILINE)
 USER = "auth0|zoë 🙂"
 

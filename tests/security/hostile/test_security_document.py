@@ -40,7 +40,7 @@ def test_every_page_and_heading_that_it_links_exists() -> None:
 def test_its_figures_are_not_above_what_is_tested() -> None:
     assert len(list(attempts())) >= 1100
     assert len(list(raw_requests(b"/", "token"))) >= 690
-    assert f"{len(PROVOCATIONS)} kinds of trouble" in PAGE
+    assert f"{len(PROVOCATIONS)} kinds of failure" in PAGE
 
 
 @pytest.mark.parametrize(("name", "value"), SECURITY_HEADERS)

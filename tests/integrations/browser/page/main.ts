@@ -1,4 +1,4 @@
-// A small to-do page for the browser test: it uses the files that docs/frontend.md shows, and nothing else.
+// A small to-do page for the browser test: it uses the files that docs/client.md shows, and nothing else.
 import { ApiError } from "../../better_auth/frontend/browser/lib/api-error";
 import { authClient } from "../../better_auth/frontend/browser/lib/auth-client";
 import * as tasks from "../../better_auth/frontend/browser/lib/tasks";

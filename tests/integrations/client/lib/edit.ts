@@ -1,11 +1,11 @@
-// lib/edit.ts: a change that never overwrites what its author has not seen.
+// lib/edit.ts: saves a change only if the task is as it was shown.
 import { ApiError } from "./api-error";
 import { getTask, me, updateTask, type Task, type TaskUpdate } from "./task-client";
 
 export type Shown = { task: Task; etag: string };
 
 function shown(task: Task, response: Response): Shown {
-  // Proxies that compress mark the tag as weak, and If-Match takes strong ones only.
+  // Compressing proxies make the ETag weak, and If-Match needs a strong one.
   return { task, etag: (response.headers.get("etag") ?? "").replace(/^W\//, "") };
 }
 
@@ -14,7 +14,7 @@ export async function readTask(id: number): Promise<Shown> {
   return shown(data, response);
 }
 
-/** Saves changes to what was shown. If somebody else was faster, `conflict` is what there is now. */
+/** Saves changes to the task as shown. If it has changed since, returns its current state as `conflict`. */
 export async function saveTask({ task, etag }: Shown, changes: TaskUpdate): Promise<{ saved: Shown } | { conflict: Shown }> {
   try {
     const { data, response } = await updateTask({

@@ -1,7 +1,7 @@
-// lib/pages.ts: a long list, page by page.
+// lib/pages.ts: reads a long list page by page.
 import { listTasks, me, type Task } from "./task-client";
 
-/** One page, and the cursor of the next one; without a cursor, the first page. */
+/** Reads one page, the first if there is no cursor, and returns the cursor of the next page. */
 export async function readPage(cursor?: string): Promise<{ tasks: Task[]; next?: string }> {
   const query = { status: "pending", limit: 20, cursor } as const;
   const { data, response } = await listTasks({ path: { user_id: await me() }, query, throwOnError: true });

@@ -1,4 +1,4 @@
-// lib/task-client.ts: tells the generated client where the API is and who asks, and gives its errors a class.
+// lib/task-client.ts: configures the generated client: base URL, token, error class.
 import { ApiError } from "./api-error";
 import { client } from "./client/client.gen";
 import { currentToken, withToken } from "./token";
@@ -9,16 +9,16 @@ client.setConfig({
   baseUrl: process.env.NEXT_PUBLIC_API_URL, // e.g. https://api.example.com, without a slash at the end
   fetch: (request) =>
     withToken(({ text }) => {
-      const signed = (request as Request).clone(); // the first may have to be sent again
+      const signed = (request as Request).clone(); // keep the original for a retry
       signed.headers.set("authorization", `Bearer ${text}`);
       return fetch(signed);
     }),
 });
 
-// Without an answer there is no status: a TypeError of fetch, or what withToken threw, stays as it is.
-client.interceptors.error.use((error, answer) => (answer ? new ApiError(answer.status, error, answer.headers) : error));
+// Without a response (network failure, no token) the error stays as it is.
+client.interceptors.error.use((error, response) => (response ? new ApiError(response.status, error, response.headers) : error));
 
-/** For `user_id` in paths. */
+/** The `user_id` for paths. */
 export async function me(): Promise<string> {
   return (await currentToken()).userId;
 }

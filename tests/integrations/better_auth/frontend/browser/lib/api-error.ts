@@ -1,16 +1,16 @@
-// lib/api-error.ts: what the API refused, and why.
+// lib/api-error.ts: an error response.
 export type FieldError = { loc: (string | number)[]; msg: string; type: string };
 
 export class ApiError extends Error {
-  status: number; // decide by it
-  detail: string; // for people, but for the one of a 422
-  errors: FieldError[]; // of a 422: what is wrong with which field
+  status: number; // decide by the status, not by the text
+  detail: string; // a sentence for the user
+  errors: FieldError[]; // 422 only: the invalid fields
   retryAfter: number | null; // seconds
 
   constructor(status: number, body: unknown, headers?: Headers) {
-    // A gateway in front of the API may answer in a form of its own: 429, 502, 504.
+    // Responses of the platform itself (429, 502, 504) have another form.
     const { detail, errors } = (body ?? {}) as { detail?: unknown; errors?: FieldError[] };
-    super(typeof detail === "string" ? detail : `The server answered ${status}.`);
+    super(typeof detail === "string" ? detail : `The server responded with status ${status}.`);
     this.name = "ApiError";
     this.status = status;
     this.detail = this.message;

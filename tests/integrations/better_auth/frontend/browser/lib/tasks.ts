@@ -1,4 +1,4 @@
-// lib/tasks.ts: the task API from the browser, by hand.
+// lib/tasks.ts: a minimal client of the task API for the browser.
 import { ApiError } from "./api-error";
 import { withToken } from "./token";
 
@@ -15,43 +15,43 @@ export type Task = {
 };
 export type NewTask = { title: string; description?: string | null; completed?: boolean };
 
-async function call(method: string, path: string, body?: unknown, more?: Record<string, string>): Promise<Response> {
-  const answer = await withToken(({ text, userId }) =>
+async function call(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Response> {
+  const response = await withToken(({ text, userId }) =>
     fetch(`${API}/api/${encodeURIComponent(userId)}/tasks${path}`, {
       method,
       headers: {
         authorization: `Bearer ${text}`,
         ...(body === undefined ? {} : { "content-type": "application/json" }),
-        ...more,
+        ...headers,
       },
       body: body === undefined ? undefined : JSON.stringify(body),
     }),
   );
-  if (answer.ok) return answer;
-  throw new ApiError(answer.status, await answer.json().catch(() => null), answer.headers);
+  if (response.ok) return response;
+  throw new ApiError(response.status, await response.json().catch(() => null), response.headers);
 }
 
 export async function listTasks(query: Record<string, string> = {}): Promise<Task[]> {
   return (await call("GET", `?${new URLSearchParams(query)}`)).json();
 }
 
-/** The same key again, after a lost answer, gives the same task and no second one. */
+/** A retry with the same key returns the same task and creates no second one. */
 export async function createTask(task: NewTask, key: string = crypto.randomUUID()): Promise<Task> {
   return (await call("POST", "", task, { "idempotency-key": key })).json();
 }
 
-/** With the ETag of getTask the change is refused (412) when somebody else was faster. */
+/** With the ETag from getTask, fails with 412 if the task has changed since. */
 export async function editTask(id: number, changes: Partial<NewTask>, etag?: string): Promise<Task> {
   return (await call("PUT", `/${id}`, changes, etag ? { "if-match": etag } : {})).json();
 }
 
 export async function getTask(id: number): Promise<{ task: Task; etag: string | null }> {
-  const answer = await call("GET", `/${id}`);
-  // Proxies that compress mark the tag as weak, and If-Match takes strong ones only.
-  return { task: await answer.json(), etag: answer.headers.get("etag")?.replace(/^W\//, "") ?? null };
+  const response = await call("GET", `/${id}`);
+  // Compressing proxies make the ETag weak, and If-Match needs a strong one.
+  return { task: await response.json(), etag: response.headers.get("etag")?.replace(/^W\//, "") ?? null };
 }
 
-/** The same key again, after a lost answer, does not toggle back. */
+/** A retry with the same key does not toggle the task back. */
 export async function toggleTask(id: number, key: string = crypto.randomUUID()): Promise<Task> {
   return (await call("PATCH", `/${id}/complete`, undefined, { "idempotency-key": key })).json();
 }

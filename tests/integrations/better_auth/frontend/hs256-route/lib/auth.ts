@@ -1,4 +1,4 @@
-// lib/auth.ts: Better Auth without its jwt plugin; app/api/token/route.ts makes the API's tokens.
+// lib/auth.ts: Better Auth without its jwt plugin; app/api/token/route.ts signs the API's tokens.
 import { betterAuth } from "better-auth";
 import { Pool } from "pg";
 

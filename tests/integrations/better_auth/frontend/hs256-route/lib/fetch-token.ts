@@ -1,7 +1,7 @@
-// lib/fetch-token.ts: a new token for the API from our own route, or null when nobody is signed in.
+// lib/fetch-token.ts: gets a new token for the API from app/api/token, or null if nobody is signed in.
 export async function fetchToken(): Promise<string | null> {
-  const answer = await fetch("/api/token");
-  if (answer.ok) return (await answer.json()).token;
-  if (answer.status === 401) return null;
-  throw new Error("Signing in does not answer. Try again in a moment.");
+  const response = await fetch("/api/token");
+  if (response.ok) return (await response.json()).token;
+  if (response.status === 401) return null;
+  throw new Error("Could not get a token. Try again.");
 }

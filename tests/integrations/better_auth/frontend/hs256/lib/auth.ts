@@ -14,7 +14,7 @@ export const auth = betterAuth({
   user: { modelName: "users", deleteUser: { enabled: true } },
   plugins: [
     jwt({
-      // `sign` demands these two; nothing reads them, and /api/auth/jwks answers 404.
+      // Required with `sign`, but unused: /api/auth/jwks returns 404.
       jwks: { remoteUrl: `${url}/api/auth/jwks`, keyPairConfig: { alg: "ES256" } },
       jwt: {
         issuer: url,

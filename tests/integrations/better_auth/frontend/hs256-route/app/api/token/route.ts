@@ -1,4 +1,4 @@
-// app/api/token/route.ts: a token for the API, signed with HS256, for whoever holds a Better Auth session.
+// app/api/token/route.ts: returns an HS256 token for the API to a signed-in user.
 import { SignJWT } from "jose";
 import { auth } from "../../../lib/auth";
 
