@@ -7,13 +7,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from sqlalchemy import ClauseElement
+from sqlalchemy import ClauseElement, Executable
 from sqlalchemy.dialects import registry
 
-from lib.db import queries as statements
+from lib.db import queries
 
 GENERATED = Path(__file__).parent.parent / "lib" / "db" / "compiled.py"
-HEADER = '''"""The SQL that runs: compiled from statements.py by `make sql`, not edited."""
+HEADER = '''"""The SQL that runs. Compiled from queries.py by `make sql`: do not edit."""
 
 from typing import LiteralString
 '''
@@ -36,12 +36,10 @@ def generate() -> str:
 
 
 def _definitions() -> Iterator[str]:
-    for name, value in vars(statements).items():
-        if not name.isupper() or name in ("NONE", "ONE"):
-            continue
-        if isinstance(value, ClauseElement):
+    for name, value in vars(queries).items():
+        if isinstance(value, Executable):
             yield f'\n{name} = """\n{compile_statement(value)}\n"""\n'
-        elif isinstance(value, dict):
+        elif isinstance(value, dict) and isinstance(next(iter(value.values()), None), Executable):
             items = (f'    "{k}": """\n{compile_statement(v)}\n""",\n' for k, v in value.items())
             yield f"\n{name}: dict[str, LiteralString] = {{\n{''.join(items)}}}\n"
 

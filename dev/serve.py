@@ -24,8 +24,8 @@ from dev import unprivileged
 from dev.local_database import local_database
 from dev.postgres import DISK_FULL, PostgresError
 from dev.token import make_token
-from lib.db import pool as database
-from lib.db import tasks as store
+from lib.db.pool import close_pools
+from lib.db.tasks import check_ready
 from lib.errors import DatabaseUnavailable, Unavailable
 from lib.settings import EXAMPLE_SECRET, SettingsError, read_settings
 
@@ -84,7 +84,7 @@ def serve(host: str, port: str) -> None:
 def _check_database() -> None:
     """What the functions would find out at the first request. Raises CannotServe."""
     try:
-        asyncio.run(database.run(None, store.check_ready))
+        asyncio.run(check_ready())
     except DatabaseUnavailable as error:
         why = (error.reason or "it does not answer in time").splitlines()[0]
         raise CannotServe(
@@ -97,7 +97,7 @@ def _check_database() -> None:
             "DATABASE_URL_UNPOOLED."
         ) from None
     finally:
-        database.close()
+        close_pools()
 
 
 def _banner(url: str, token: str | None, database_url: str | None) -> str:

@@ -96,6 +96,16 @@ class InvalidInput(ApiError):
         self.errors = [{"loc": list(location), "msg": detail, "type": kind}]
 
 
+class TooManyRequests(ApiError):
+    """The user has more requests under way in this process than their share."""
+
+    status = 429
+    detail = "Too many requests at once. Try again."
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "1"})
+
+
 class Unavailable(ApiError):
     """A service that this API depends on does not respond. `retry_after` is in seconds."""
 

@@ -1,5 +1,7 @@
-"""The shapes that go in and out of the API; knows nothing of storage (see tables.py)."""
+"""The shapes of requests and responses."""
 
+import re
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -12,21 +14,40 @@ from lib.errors import ApiError, TaskNotFound
 BIGINT_MAX = 2**63 - 1
 
 
-def _storable(text: str) -> str:
-    # PostgreSQL stores any text but NUL, and nothing encodes a lone surrogate.
-    if "\0" in text:
-        raise ValueError("must not contain the NUL character")
-    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("must not contain half of a surrogate pair")
-    return text
+# What String.prototype.trim of JavaScript removes, so that a frontend can predict the result.
+_TRIMMED = (
+    "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000\ufeff"
+)
+# Nothing of these is seen: white space, the code points that Unicode calls default-ignorable, and
+# the blank pattern of Braille.
+_INVISIBLE = re.compile(
+    r"[\s\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    r"\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8"
+    r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]*"
+)
 
 
 def _check_storable(value: object) -> object:
-    return _storable(value) if isinstance(value, str) else value
+    # PostgreSQL stores every character except NUL, and a lone surrogate has no encoding.
+    if isinstance(value, str):
+        if "\0" in value:
+            raise ValueError("must not contain the NUL character")
+        if not value.isascii() and any("\ud800" <= each <= "\udfff" for each in value):
+            raise ValueError("must not contain half of a surrogate pair")
+    return value
+
+
+def _trim(value: object) -> object:
+    """The text without the white space around it; empty if nothing of it can be seen."""
+    if not isinstance(_check_storable(value), str):
+        return value
+    text = str(value).strip(_TRIMMED)
+    return "" if _INVISIBLE.fullmatch(text) else text
 
 
 def parse_id(not_found: type[ApiError], value: object) -> object:
-    """The id in a path. Raises `not_found` for one that no row can have."""
+    """The id in a path. Raises `not_found` for a number that is too large for any row."""
     if (
         not isinstance(value, str)
         or not value.isascii()
@@ -46,16 +67,22 @@ def _parse_limit(value: object) -> object:
     return value
 
 
-# What _storable and the trimming refuse, as far as a regular expression can say it.
+# What is refused, as far as a regular expression of JSON Schema can say it.
 NO_NUL: dict[str, Any] = {"pattern": r"^[^\u0000]*$"}
-NO_NUL_NOR_BLANK: dict[str, Any] = {"pattern": r"^[^\u0000]*[^\s\u0000\u0085][^\u0000]*$"}
+NO_NUL_NOR_BLANK: dict[str, Any] = {
+    "pattern": (
+        r"^[^\u0000]*[^\s\u0000\u0085\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
+        r"\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0"
+        r"\ufff0-\ufff8][^\u0000]*$"
+    )
+}
 
 ID = WithJsonSchema({"type": "integer", "format": "int64", "minimum": 1, "maximum": BIGINT_MAX})
 TaskId = Annotated[int, BeforeValidator(partial(parse_id, TaskNotFound)), ID]
 Title = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
-    BeforeValidator(_check_storable),
+    StringConstraints(min_length=1, max_length=200),
+    BeforeValidator(_trim),
     Field(
         description="Trimmed; 1 to 200 characters.",
         examples=["Buy milk"],
@@ -135,6 +162,9 @@ class Task(BaseModel):
     updated_at: datetime
 
 
+SORT_KEYS = {"created": "created_at", "updated": "updated_at"}
+
+
 class TaskQuery(BaseModel):
     """Which tasks to list, in which order, and how many."""
 
@@ -153,6 +183,22 @@ class TaskQuery(BaseModel):
     count: Literal["true", "false"] = Field(
         default="false", description="Whether a page carries X-Total-Count."
     )
+
+    @property
+    def sort_key(self) -> str:
+        return SORT_KEYS.get(self.sort, self.sort)
+
+    @property
+    def direction(self) -> str:
+        return self.order or ("asc" if self.sort_key == "title" else "desc")
+
+    def list_identity(self) -> dict[str, Any]:
+        """What makes two queries the same list, however they are spelled.
+
+        Everything but the page: a new filter becomes part of it by itself.
+        """
+        filters = self.model_dump(exclude={"sort", "order", "limit", "cursor", "count"})
+        return filters | {"sort": self.sort_key, "order": self.direction}
 
 
 class FieldError(BaseModel):
@@ -179,3 +225,26 @@ class Health(BaseModel):
     """Whether the service works."""
 
     status: Literal["ok"] = "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class AuthenticatedUser:
+    """The user of a request, as the token describes them. `email` is None if it has none."""
+
+    id: str
+    name: str
+    email: str | None
+    email_verified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Precondition:
+    """The state that a task must have for a change: one of `etags`, or with `must_match` false
+    none of them. `etags` of None means any state.
+    """
+
+    etags: list[str] | None
+    must_match: bool = True
+
+
+ALWAYS = Precondition(None)

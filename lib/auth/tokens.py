@@ -6,13 +6,13 @@ PyJWT does the cryptography and most checks; the rest follows RFC 8725 (JWT best
 import base64
 import re
 import time
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import jwt
 
 from lib.errors import Unauthenticated
+from lib.schemas import AuthenticatedUser
 from lib.settings import Settings
 
 MAX_TOKEN_LENGTH = 8192  # PyJWT decodes before it verifies: a long token costs time for nothing
@@ -34,16 +34,6 @@ _SUBJECT = re.compile(r"(?!\s)[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,255}(?<!\s)")
 
 class UntrustedToken(jwt.InvalidTokenError):
     """A check of our own failed; the text says which, and may be logged."""
-
-
-@dataclass(frozen=True, slots=True)
-class AuthenticatedUser:
-    """Who calls, and what the token says of them."""
-
-    id: str
-    name: str
-    email: str
-    email_verified: bool
 
 
 async def authenticate(authorization: str | None, settings: Settings) -> AuthenticatedUser:
@@ -143,13 +133,12 @@ def _caller(claims: dict[str, Any], settings: Settings) -> AuthenticatedUser:
     return AuthenticatedUser(
         id=subject,
         name=_text(claims.get("name"), subject),
-        # The users table wants an address for everybody; .invalid never receives mail (RFC 2606).
-        email=_text(claims.get("email"), f"{subject}@users.invalid"),
+        email=_text(claims.get("email"), None),
         email_verified=claims.get("emailVerified") is True,
     )
 
 
-def _text(claim: object, otherwise: str) -> str:
+def _text[T: (str, None)](claim: object, otherwise: T) -> str | T:
     usable = isinstance(claim, str) and claim and not re.search(r"[\x00\ud800-\udfff]", claim)
     return str(claim) if usable else otherwise
 

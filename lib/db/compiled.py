@@ -1,100 +1,142 @@
-"""The SQL that runs: compiled from statements.py by `make sql`, not edited."""
+"""The SQL that runs. Compiled from queries.py by `make sql`: do not edit."""
 
 from typing import LiteralString
 
 LIST_WHOLE: dict[str, LiteralString] = {
     "created_at asc": """
-SELECT coalesce(string_agg(CAST(row_to_json(answer) AS TEXT), ','), '') AS coalesce_1, count(*) AS count_1
+WITH size AS
+(SELECT coalesce(sum(octet_length(tasks.title) + coalesce(octet_length(tasks.description), 0) + 130), 0) AS bytes
+FROM tasks
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0))
+SELECT coalesce(string_agg(CAST(row_to_json(document) AS TEXT), ','), '') AS coalesce_1, count(*) AS count_1, CAST((SELECT size.bytes
+FROM size) AS BIGINT) AS anon_1
 FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.version AS version
 FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(pattern)s::VARCHAR IS NULL OR (tasks.title COLLATE "default") ILIKE %(pattern)s::VARCHAR OR tasks.description ILIKE %(pattern)s::VARCHAR) ORDER BY tasks.created_at, tasks.id) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS answer
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0) ORDER BY tasks.created_at, tasks.id) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
+WHERE CAST((SELECT size.bytes
+FROM size) AS BIGINT) <= %(max_bytes)s::BIGINT
 """,
     "created_at desc": """
-SELECT coalesce(string_agg(CAST(row_to_json(answer) AS TEXT), ','), '') AS coalesce_1, count(*) AS count_1
+WITH size AS
+(SELECT coalesce(sum(octet_length(tasks.title) + coalesce(octet_length(tasks.description), 0) + 130), 0) AS bytes
+FROM tasks
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0))
+SELECT coalesce(string_agg(CAST(row_to_json(document) AS TEXT), ','), '') AS coalesce_1, count(*) AS count_1, CAST((SELECT size.bytes
+FROM size) AS BIGINT) AS anon_1
 FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.version AS version
 FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(pattern)s::VARCHAR IS NULL OR (tasks.title COLLATE "default") ILIKE %(pattern)s::VARCHAR OR tasks.description ILIKE %(pattern)s::VARCHAR) ORDER BY tasks.created_at DESC, tasks.id DESC) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS answer
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0) ORDER BY tasks.created_at DESC, tasks.id DESC) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
+WHERE CAST((SELECT size.bytes
+FROM size) AS BIGINT) <= %(max_bytes)s::BIGINT
 """,
     "updated_at asc": """
-SELECT coalesce(string_agg(CAST(row_to_json(answer) AS TEXT), ','), '') AS coalesce_1, count(*) AS count_1
+WITH size AS
+(SELECT coalesce(sum(octet_length(tasks.title) + coalesce(octet_length(tasks.description), 0) + 130), 0) AS bytes
+FROM tasks
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0))
+SELECT coalesce(string_agg(CAST(row_to_json(document) AS TEXT), ','), '') AS coalesce_1, count(*) AS count_1, CAST((SELECT size.bytes
+FROM size) AS BIGINT) AS anon_1
 FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.version AS version
 FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(pattern)s::VARCHAR IS NULL OR (tasks.title COLLATE "default") ILIKE %(pattern)s::VARCHAR OR tasks.description ILIKE %(pattern)s::VARCHAR) ORDER BY tasks.updated_at, tasks.id) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS answer
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0) ORDER BY tasks.updated_at, tasks.id) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
+WHERE CAST((SELECT size.bytes
+FROM size) AS BIGINT) <= %(max_bytes)s::BIGINT
 """,
     "updated_at desc": """
-SELECT coalesce(string_agg(CAST(row_to_json(answer) AS TEXT), ','), '') AS coalesce_1, count(*) AS count_1
+WITH size AS
+(SELECT coalesce(sum(octet_length(tasks.title) + coalesce(octet_length(tasks.description), 0) + 130), 0) AS bytes
+FROM tasks
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0))
+SELECT coalesce(string_agg(CAST(row_to_json(document) AS TEXT), ','), '') AS coalesce_1, count(*) AS count_1, CAST((SELECT size.bytes
+FROM size) AS BIGINT) AS anon_1
 FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.version AS version
 FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(pattern)s::VARCHAR IS NULL OR (tasks.title COLLATE "default") ILIKE %(pattern)s::VARCHAR OR tasks.description ILIKE %(pattern)s::VARCHAR) ORDER BY tasks.updated_at DESC, tasks.id DESC) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS answer
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0) ORDER BY tasks.updated_at DESC, tasks.id DESC) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
+WHERE CAST((SELECT size.bytes
+FROM size) AS BIGINT) <= %(max_bytes)s::BIGINT
 """,
     "title asc": """
-SELECT coalesce(string_agg(CAST(row_to_json(answer) AS TEXT), ','), '') AS coalesce_1, count(*) AS count_1
+WITH size AS
+(SELECT coalesce(sum(octet_length(tasks.title) + coalesce(octet_length(tasks.description), 0) + 130), 0) AS bytes
+FROM tasks
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0))
+SELECT coalesce(string_agg(CAST(row_to_json(document) AS TEXT), ','), '') AS coalesce_1, count(*) AS count_1, CAST((SELECT size.bytes
+FROM size) AS BIGINT) AS anon_1
 FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.version AS version
 FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(pattern)s::VARCHAR IS NULL OR (tasks.title COLLATE "default") ILIKE %(pattern)s::VARCHAR OR tasks.description ILIKE %(pattern)s::VARCHAR) ORDER BY tasks.title, tasks.id) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS answer
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0) ORDER BY lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", tasks.id) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
+WHERE CAST((SELECT size.bytes
+FROM size) AS BIGINT) <= %(max_bytes)s::BIGINT
 """,
     "title desc": """
-SELECT coalesce(string_agg(CAST(row_to_json(answer) AS TEXT), ','), '') AS coalesce_1, count(*) AS count_1
+WITH size AS
+(SELECT coalesce(sum(octet_length(tasks.title) + coalesce(octet_length(tasks.description), 0) + 130), 0) AS bytes
+FROM tasks
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0))
+SELECT coalesce(string_agg(CAST(row_to_json(document) AS TEXT), ','), '') AS coalesce_1, count(*) AS count_1, CAST((SELECT size.bytes
+FROM size) AS BIGINT) AS anon_1
 FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.version AS version
 FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(pattern)s::VARCHAR IS NULL OR (tasks.title COLLATE "default") ILIKE %(pattern)s::VARCHAR OR tasks.description ILIKE %(pattern)s::VARCHAR) ORDER BY tasks.title DESC, tasks.id DESC) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS answer
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0) ORDER BY lower(tasks.title COLLATE pg_c_utf8) COLLATE "C" DESC, tasks.id DESC) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
+WHERE CAST((SELECT size.bytes
+FROM size) AS BIGINT) <= %(max_bytes)s::BIGINT
 """,
 }
 
 LIST_PAGE: dict[str, LiteralString] = {
     "created_at asc": """
-SELECT array_agg(CAST(row_to_json(answer) AS TEXT)) AS array_agg_1, (array_agg(CAST(answer.created_at AS TEXT)))[%(limit)s::INTEGER] AS anon_1, (array_agg(answer.id))[%(limit)s::INTEGER] AS anon_2, CASE WHEN CAST(%(count)s AS BOOLEAN) THEN (SELECT count(*) AS count_1
+SELECT array_agg(CAST(row_to_json(document) AS TEXT)) AS array_agg_1, (array_agg(CAST(page.sort_key AS TEXT)))[%(limit)s::INTEGER] AS anon_1, (array_agg(page.id))[%(limit)s::INTEGER] AS anon_2, CASE WHEN CAST(%(count)s AS BOOLEAN) THEN (SELECT count(*) AS count_1
 FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(pattern)s::VARCHAR IS NULL OR (tasks.title COLLATE "default") ILIKE %(pattern)s::VARCHAR OR tasks.description ILIKE %(pattern)s::VARCHAR)) END AS anon_3
-FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.version AS version
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0)) END AS anon_3
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.version AS version, tasks.created_at AS sort_key
 FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(pattern)s::VARCHAR IS NULL OR (tasks.title COLLATE "default") ILIKE %(pattern)s::VARCHAR OR tasks.description ILIKE %(pattern)s::VARCHAR) AND (%(after)s::TIMESTAMP WITH TIME ZONE IS NULL OR (tasks.created_at, tasks.id) > (%(after)s::TIMESTAMP WITH TIME ZONE, %(after_id)s::BIGINT)) ORDER BY tasks.created_at, tasks.id
-LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS answer
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0) AND (%(after)s::TIMESTAMP WITH TIME ZONE IS NULL OR (tasks.created_at, tasks.id) > (%(after)s::TIMESTAMP WITH TIME ZONE, %(after_id)s::BIGINT)) ORDER BY tasks.created_at, tasks.id
+LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
 """,
     "created_at desc": """
-SELECT array_agg(CAST(row_to_json(answer) AS TEXT)) AS array_agg_1, (array_agg(CAST(answer.created_at AS TEXT)))[%(limit)s::INTEGER] AS anon_1, (array_agg(answer.id))[%(limit)s::INTEGER] AS anon_2, CASE WHEN CAST(%(count)s AS BOOLEAN) THEN (SELECT count(*) AS count_1
+SELECT array_agg(CAST(row_to_json(document) AS TEXT)) AS array_agg_1, (array_agg(CAST(page.sort_key AS TEXT)))[%(limit)s::INTEGER] AS anon_1, (array_agg(page.id))[%(limit)s::INTEGER] AS anon_2, CASE WHEN CAST(%(count)s AS BOOLEAN) THEN (SELECT count(*) AS count_1
 FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(pattern)s::VARCHAR IS NULL OR (tasks.title COLLATE "default") ILIKE %(pattern)s::VARCHAR OR tasks.description ILIKE %(pattern)s::VARCHAR)) END AS anon_3
-FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.version AS version
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0)) END AS anon_3
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.version AS version, tasks.created_at AS sort_key
 FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(pattern)s::VARCHAR IS NULL OR (tasks.title COLLATE "default") ILIKE %(pattern)s::VARCHAR OR tasks.description ILIKE %(pattern)s::VARCHAR) AND (%(after)s::TIMESTAMP WITH TIME ZONE IS NULL OR (tasks.created_at, tasks.id) < (%(after)s::TIMESTAMP WITH TIME ZONE, %(after_id)s::BIGINT)) ORDER BY tasks.created_at DESC, tasks.id DESC
-LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS answer
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0) AND (%(after)s::TIMESTAMP WITH TIME ZONE IS NULL OR (tasks.created_at, tasks.id) < (%(after)s::TIMESTAMP WITH TIME ZONE, %(after_id)s::BIGINT)) ORDER BY tasks.created_at DESC, tasks.id DESC
+LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
 """,
     "updated_at asc": """
-SELECT array_agg(CAST(row_to_json(answer) AS TEXT)) AS array_agg_1, (array_agg(CAST(answer.updated_at AS TEXT)))[%(limit)s::INTEGER] AS anon_1, (array_agg(answer.id))[%(limit)s::INTEGER] AS anon_2, CASE WHEN CAST(%(count)s AS BOOLEAN) THEN (SELECT count(*) AS count_1
+SELECT array_agg(CAST(row_to_json(document) AS TEXT)) AS array_agg_1, (array_agg(CAST(page.sort_key AS TEXT)))[%(limit)s::INTEGER] AS anon_1, (array_agg(page.id))[%(limit)s::INTEGER] AS anon_2, CASE WHEN CAST(%(count)s AS BOOLEAN) THEN (SELECT count(*) AS count_1
 FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(pattern)s::VARCHAR IS NULL OR (tasks.title COLLATE "default") ILIKE %(pattern)s::VARCHAR OR tasks.description ILIKE %(pattern)s::VARCHAR)) END AS anon_3
-FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.version AS version
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0)) END AS anon_3
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.version AS version, tasks.updated_at AS sort_key
 FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(pattern)s::VARCHAR IS NULL OR (tasks.title COLLATE "default") ILIKE %(pattern)s::VARCHAR OR tasks.description ILIKE %(pattern)s::VARCHAR) AND (%(after)s::TIMESTAMP WITH TIME ZONE IS NULL OR (tasks.updated_at, tasks.id) > (%(after)s::TIMESTAMP WITH TIME ZONE, %(after_id)s::BIGINT)) ORDER BY tasks.updated_at, tasks.id
-LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS answer
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0) AND (%(after)s::TIMESTAMP WITH TIME ZONE IS NULL OR (tasks.updated_at, tasks.id) > (%(after)s::TIMESTAMP WITH TIME ZONE, %(after_id)s::BIGINT)) ORDER BY tasks.updated_at, tasks.id
+LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
 """,
     "updated_at desc": """
-SELECT array_agg(CAST(row_to_json(answer) AS TEXT)) AS array_agg_1, (array_agg(CAST(answer.updated_at AS TEXT)))[%(limit)s::INTEGER] AS anon_1, (array_agg(answer.id))[%(limit)s::INTEGER] AS anon_2, CASE WHEN CAST(%(count)s AS BOOLEAN) THEN (SELECT count(*) AS count_1
+SELECT array_agg(CAST(row_to_json(document) AS TEXT)) AS array_agg_1, (array_agg(CAST(page.sort_key AS TEXT)))[%(limit)s::INTEGER] AS anon_1, (array_agg(page.id))[%(limit)s::INTEGER] AS anon_2, CASE WHEN CAST(%(count)s AS BOOLEAN) THEN (SELECT count(*) AS count_1
 FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(pattern)s::VARCHAR IS NULL OR (tasks.title COLLATE "default") ILIKE %(pattern)s::VARCHAR OR tasks.description ILIKE %(pattern)s::VARCHAR)) END AS anon_3
-FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.version AS version
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0)) END AS anon_3
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.version AS version, tasks.updated_at AS sort_key
 FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(pattern)s::VARCHAR IS NULL OR (tasks.title COLLATE "default") ILIKE %(pattern)s::VARCHAR OR tasks.description ILIKE %(pattern)s::VARCHAR) AND (%(after)s::TIMESTAMP WITH TIME ZONE IS NULL OR (tasks.updated_at, tasks.id) < (%(after)s::TIMESTAMP WITH TIME ZONE, %(after_id)s::BIGINT)) ORDER BY tasks.updated_at DESC, tasks.id DESC
-LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS answer
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0) AND (%(after)s::TIMESTAMP WITH TIME ZONE IS NULL OR (tasks.updated_at, tasks.id) < (%(after)s::TIMESTAMP WITH TIME ZONE, %(after_id)s::BIGINT)) ORDER BY tasks.updated_at DESC, tasks.id DESC
+LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
 """,
     "title asc": """
-SELECT array_agg(CAST(row_to_json(answer) AS TEXT)) AS array_agg_1, (array_agg(CAST(answer.title AS TEXT)))[%(limit)s::INTEGER] AS anon_1, (array_agg(answer.id))[%(limit)s::INTEGER] AS anon_2, CASE WHEN CAST(%(count)s AS BOOLEAN) THEN (SELECT count(*) AS count_1
+SELECT array_agg(CAST(row_to_json(document) AS TEXT)) AS array_agg_1, (array_agg(CAST(page.sort_key AS TEXT)))[%(limit)s::INTEGER] AS anon_1, (array_agg(page.id))[%(limit)s::INTEGER] AS anon_2, CASE WHEN CAST(%(count)s AS BOOLEAN) THEN (SELECT count(*) AS count_1
 FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(pattern)s::VARCHAR IS NULL OR (tasks.title COLLATE "default") ILIKE %(pattern)s::VARCHAR OR tasks.description ILIKE %(pattern)s::VARCHAR)) END AS anon_3
-FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.version AS version
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0)) END AS anon_3
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.version AS version, lower(tasks.title COLLATE pg_c_utf8) COLLATE "C" AS sort_key
 FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(pattern)s::VARCHAR IS NULL OR (tasks.title COLLATE "default") ILIKE %(pattern)s::VARCHAR OR tasks.description ILIKE %(pattern)s::VARCHAR) AND (%(after)s::VARCHAR COLLATE "C" IS NULL OR (tasks.title, tasks.id) > (%(after)s::VARCHAR COLLATE "C", %(after_id)s::BIGINT)) ORDER BY tasks.title, tasks.id
-LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS answer
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0) AND (%(after)s::VARCHAR COLLATE "C" IS NULL OR (lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", tasks.id) > (%(after)s::VARCHAR COLLATE "C", %(after_id)s::BIGINT)) ORDER BY lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", tasks.id
+LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
 """,
     "title desc": """
-SELECT array_agg(CAST(row_to_json(answer) AS TEXT)) AS array_agg_1, (array_agg(CAST(answer.title AS TEXT)))[%(limit)s::INTEGER] AS anon_1, (array_agg(answer.id))[%(limit)s::INTEGER] AS anon_2, CASE WHEN CAST(%(count)s AS BOOLEAN) THEN (SELECT count(*) AS count_1
+SELECT array_agg(CAST(row_to_json(document) AS TEXT)) AS array_agg_1, (array_agg(CAST(page.sort_key AS TEXT)))[%(limit)s::INTEGER] AS anon_1, (array_agg(page.id))[%(limit)s::INTEGER] AS anon_2, CASE WHEN CAST(%(count)s AS BOOLEAN) THEN (SELECT count(*) AS count_1
 FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(pattern)s::VARCHAR IS NULL OR (tasks.title COLLATE "default") ILIKE %(pattern)s::VARCHAR OR tasks.description ILIKE %(pattern)s::VARCHAR)) END AS anon_3
-FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.version AS version
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0)) END AS anon_3
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.version AS version, lower(tasks.title COLLATE pg_c_utf8) COLLATE "C" AS sort_key
 FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(pattern)s::VARCHAR IS NULL OR (tasks.title COLLATE "default") ILIKE %(pattern)s::VARCHAR OR tasks.description ILIKE %(pattern)s::VARCHAR) AND (%(after)s::VARCHAR COLLATE "C" IS NULL OR (tasks.title, tasks.id) < (%(after)s::VARCHAR COLLATE "C", %(after_id)s::BIGINT)) ORDER BY tasks.title DESC, tasks.id DESC
-LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS answer
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0) AND (%(after)s::VARCHAR COLLATE "C" IS NULL OR (lower(tasks.title COLLATE pg_c_utf8) COLLATE "C", tasks.id) < (%(after)s::VARCHAR COLLATE "C", %(after_id)s::BIGINT)) ORDER BY lower(tasks.title COLLATE pg_c_utf8) COLLATE "C" DESC, tasks.id DESC
+LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
 """,
 }
 
@@ -103,8 +145,8 @@ WITH task AS
 (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.version AS version
 FROM tasks
 WHERE tasks.id = %(task_id)s::BIGINT AND tasks.user_id = %(owner)s::VARCHAR)
-SELECT CAST(row_to_json(answer) AS TEXT) AS row_to_json_1, task.id, task.version
-FROM task, LATERAL (SELECT task.id AS id, task.user_id AS user_id, task.title AS title, task.description AS description, task.completed AS completed, to_char(timezone('UTC', task.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', task.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS answer
+SELECT CAST(row_to_json(document) AS TEXT) AS row_to_json_1, task.id
+FROM task, LATERAL (SELECT task.id AS id, task.user_id AS user_id, task.title AS title, task.description AS description, task.completed AS completed, to_char(timezone('UTC', task.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', task.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
 """
 
 EXISTS = """
@@ -116,95 +158,137 @@ WHERE tasks.id = %(task_id)s::BIGINT AND tasks.user_id = %(owner)s::VARCHAR) AS 
 CREATE = """
 WITH task AS
 (INSERT INTO tasks (user_id, title, description, completed) VALUES (%(owner)s::VARCHAR, %(title)s::VARCHAR, %(description)s::VARCHAR, CAST(%(completed)s AS BOOLEAN)) RETURNING tasks.id, tasks.user_id, tasks.title, tasks.description, tasks.completed, tasks.created_at, tasks.updated_at, tasks.version)
-SELECT CAST(row_to_json(answer) AS TEXT) AS row_to_json_1, task.id, task.version
-FROM task, LATERAL (SELECT task.id AS id, task.user_id AS user_id, task.title AS title, task.description AS description, task.completed AS completed, to_char(timezone('UTC', task.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', task.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS answer
+SELECT CAST(row_to_json(document) AS TEXT) AS row_to_json_1, task.id
+FROM task, LATERAL (SELECT task.id AS id, task.user_id AS user_id, task.title AS title, task.description AS description, task.completed AS completed, to_char(timezone('UTC', task.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', task.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
 """
 
-CREATE_WITH_ACCOUNT = """
-WITH account AS
-(INSERT INTO users (id, name, email, "emailVerified") SELECT %(owner)s::VARCHAR AS id, %(account_name)s::VARCHAR AS name, %(account_email)s::VARCHAR AS email, CAST(%(account_email_verified)s AS BOOLEAN) AS "emailVerified"
-WHERE NOT (EXISTS (SELECT *
+CREATE_WITH_USER = """
+WITH profile AS
+(INSERT INTO users (id, name, email, "emailVerified") SELECT %(owner)s::VARCHAR AS id, %(user_name)s::VARCHAR AS name, anon_1.email AS email, CAST(%(user_email_verified)s AS BOOLEAN) AS verified
+FROM unnest(ARRAY[%(user_email)s::VARCHAR, CAST(gen_random_uuid() AS TEXT) || '@users.invalid']) WITH ORDINALITY AS anon_1(email, position)
+WHERE anon_1.email IS NOT NULL AND NOT (EXISTS (SELECT *
 FROM pg_constraint
-WHERE pg_constraint.contype = 'f' AND pg_constraint.confrelid = 'users'::regclass AND (pg_constraint.conrelid NOT IN ('tasks'::regclass, 'idempotency_keys'::regclass)))) ON CONFLICT DO NOTHING),
+WHERE pg_constraint.contype = 'f' AND pg_constraint.confrelid = 'users'::regclass AND pg_constraint.conrelid IN (to_regclass('session'), to_regclass('sessions'), to_regclass('account'), to_regclass('accounts')))) ORDER BY anon_1.position ON CONFLICT DO NOTHING),
 task AS
 (INSERT INTO tasks (user_id, title, description, completed) VALUES (%(owner)s::VARCHAR, %(title)s::VARCHAR, %(description)s::VARCHAR, CAST(%(completed)s AS BOOLEAN)) RETURNING tasks.id, tasks.user_id, tasks.title, tasks.description, tasks.completed, tasks.created_at, tasks.updated_at, tasks.version)
-SELECT CAST(row_to_json(answer) AS TEXT) AS row_to_json_1, task.id, task.version
-FROM task, LATERAL (SELECT task.id AS id, task.user_id AS user_id, task.title AS title, task.description AS description, task.completed AS completed, to_char(timezone('UTC', task.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', task.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS answer
+SELECT CAST(row_to_json(document) AS TEXT) AS row_to_json_1, task.id
+FROM task, LATERAL (SELECT task.id AS id, task.user_id AS user_id, task.title AS title, task.description AS description, task.completed AS completed, to_char(timezone('UTC', task.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', task.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
 """
 
 UPDATE = """
 WITH task AS
-(UPDATE tasks SET title=coalesce(%(title)s::VARCHAR, tasks.title), description=CASE WHEN CAST(%(set_description)s AS BOOLEAN) THEN %(description)s::VARCHAR ELSE tasks.description END, completed=coalesce(CAST(%(completed)s AS BOOLEAN), tasks.completed), updated_at=CASE WHEN ((tasks.title, tasks.description, tasks.completed) IS NOT DISTINCT FROM (coalesce(%(title)s::VARCHAR, tasks.title), CASE WHEN CAST(%(set_description)s AS BOOLEAN) THEN %(description)s::VARCHAR ELSE tasks.description END, coalesce(CAST(%(completed)s AS BOOLEAN), tasks.completed))) THEN tasks.updated_at ELSE greatest(clock_timestamp(), tasks.updated_at + CAST('1 microsecond' AS INTERVAL)) END, version=(tasks.version + CASE WHEN ((tasks.title, tasks.description, tasks.completed) IS NOT DISTINCT FROM (coalesce(%(title)s::VARCHAR, tasks.title), CASE WHEN CAST(%(set_description)s AS BOOLEAN) THEN %(description)s::VARCHAR ELSE tasks.description END, coalesce(CAST(%(completed)s AS BOOLEAN), tasks.completed))) THEN 0 ELSE 1 END) WHERE tasks.id = %(task_id)s::BIGINT AND tasks.user_id = %(owner)s::VARCHAR AND (%(versions)s::BIGINT[] IS NULL OR tasks.version = any(%(versions)s::BIGINT[])) RETURNING tasks.id, tasks.user_id, tasks.title, tasks.description, tasks.completed, tasks.created_at, tasks.updated_at, tasks.version)
-SELECT CAST(row_to_json(answer) AS TEXT) AS row_to_json_1, task.id, task.version
-FROM task, LATERAL (SELECT task.id AS id, task.user_id AS user_id, task.title AS title, task.description AS description, task.completed AS completed, to_char(timezone('UTC', task.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', task.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS answer
+(UPDATE tasks SET title=coalesce(%(title)s::VARCHAR, tasks.title), description=CASE WHEN CAST(%(set_description)s AS BOOLEAN) THEN %(description)s::VARCHAR ELSE tasks.description END, completed=coalesce(CAST(%(completed)s AS BOOLEAN), tasks.completed), updated_at=CASE WHEN ((tasks.title, tasks.description, tasks.completed) IS NOT DISTINCT FROM (coalesce(%(title)s::VARCHAR, tasks.title), CASE WHEN CAST(%(set_description)s AS BOOLEAN) THEN %(description)s::VARCHAR ELSE tasks.description END, coalesce(CAST(%(completed)s AS BOOLEAN), tasks.completed))) THEN tasks.updated_at ELSE greatest(clock_timestamp(), tasks.updated_at + CAST('1 microsecond' AS INTERVAL)) END, version=(tasks.version + CASE WHEN ((tasks.title, tasks.description, tasks.completed) IS NOT DISTINCT FROM (coalesce(%(title)s::VARCHAR, tasks.title), CASE WHEN CAST(%(set_description)s AS BOOLEAN) THEN %(description)s::VARCHAR ELSE tasks.description END, coalesce(CAST(%(completed)s AS BOOLEAN), tasks.completed))) THEN 0 ELSE 1 END) WHERE tasks.id = %(task_id)s::BIGINT AND tasks.user_id = %(owner)s::VARCHAR AND (%(etags)s::TEXT[] IS NULL OR (left(encode(sha256(convert_to((SELECT CAST(row_to_json(document) AS TEXT) AS row_to_json_2
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, to_char(timezone('UTC', tasks.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', tasks.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document), 'UTF8')), 'hex'), 32) = ANY (%(etags)s::TEXT[])) = CAST(%(must_match)s AS BOOLEAN)) RETURNING tasks.id, tasks.user_id, tasks.title, tasks.description, tasks.completed, tasks.created_at, tasks.updated_at, tasks.version)
+SELECT CAST(row_to_json(document) AS TEXT) AS row_to_json_1, task.id
+FROM task, LATERAL (SELECT task.id AS id, task.user_id AS user_id, task.title AS title, task.description AS description, task.completed AS completed, to_char(timezone('UTC', task.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', task.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
 """
 
 COMPLETE = """
 WITH task AS
-(UPDATE tasks SET completed=coalesce(CAST(%(completed)s AS BOOLEAN), NOT tasks.completed), updated_at=CASE WHEN ((tasks.completed) IS NOT DISTINCT FROM (coalesce(CAST(%(completed)s AS BOOLEAN), NOT tasks.completed))) THEN tasks.updated_at ELSE greatest(clock_timestamp(), tasks.updated_at + CAST('1 microsecond' AS INTERVAL)) END, version=(tasks.version + CASE WHEN ((tasks.completed) IS NOT DISTINCT FROM (coalesce(CAST(%(completed)s AS BOOLEAN), NOT tasks.completed))) THEN 0 ELSE 1 END) WHERE tasks.id = %(task_id)s::BIGINT AND tasks.user_id = %(owner)s::VARCHAR AND (%(versions)s::BIGINT[] IS NULL OR tasks.version = any(%(versions)s::BIGINT[])) RETURNING tasks.id, tasks.user_id, tasks.title, tasks.description, tasks.completed, tasks.created_at, tasks.updated_at, tasks.version)
-SELECT CAST(row_to_json(answer) AS TEXT) AS row_to_json_1, task.id, task.version
-FROM task, LATERAL (SELECT task.id AS id, task.user_id AS user_id, task.title AS title, task.description AS description, task.completed AS completed, to_char(timezone('UTC', task.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', task.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS answer
+(UPDATE tasks SET completed=coalesce(CAST(%(completed)s AS BOOLEAN), NOT tasks.completed), updated_at=CASE WHEN ((tasks.completed) IS NOT DISTINCT FROM (coalesce(CAST(%(completed)s AS BOOLEAN), NOT tasks.completed))) THEN tasks.updated_at ELSE greatest(clock_timestamp(), tasks.updated_at + CAST('1 microsecond' AS INTERVAL)) END, version=(tasks.version + CASE WHEN ((tasks.completed) IS NOT DISTINCT FROM (coalesce(CAST(%(completed)s AS BOOLEAN), NOT tasks.completed))) THEN 0 ELSE 1 END) WHERE tasks.id = %(task_id)s::BIGINT AND tasks.user_id = %(owner)s::VARCHAR AND (%(etags)s::TEXT[] IS NULL OR (left(encode(sha256(convert_to((SELECT CAST(row_to_json(document) AS TEXT) AS row_to_json_2
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, to_char(timezone('UTC', tasks.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', tasks.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document), 'UTF8')), 'hex'), 32) = ANY (%(etags)s::TEXT[])) = CAST(%(must_match)s AS BOOLEAN)) RETURNING tasks.id, tasks.user_id, tasks.title, tasks.description, tasks.completed, tasks.created_at, tasks.updated_at, tasks.version)
+SELECT CAST(row_to_json(document) AS TEXT) AS row_to_json_1, task.id
+FROM task, LATERAL (SELECT task.id AS id, task.user_id AS user_id, task.title AS title, task.description AS description, task.completed AS completed, to_char(timezone('UTC', task.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', task.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
 """
 
 DELETE = """
-DELETE FROM tasks WHERE tasks.id = %(task_id)s::BIGINT AND tasks.user_id = %(owner)s::VARCHAR AND (%(versions)s::BIGINT[] IS NULL OR tasks.version = any(%(versions)s::BIGINT[])) RETURNING tasks.id
+DELETE FROM tasks WHERE tasks.id = %(task_id)s::BIGINT AND tasks.user_id = %(owner)s::VARCHAR AND (%(etags)s::TEXT[] IS NULL OR (left(encode(sha256(convert_to((SELECT CAST(row_to_json(document) AS TEXT) AS row_to_json_1
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, to_char(timezone('UTC', tasks.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', tasks.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document), 'UTF8')), 'hex'), 32) = ANY (%(etags)s::TEXT[])) = CAST(%(must_match)s AS BOOLEAN)) RETURNING tasks.id
 """
 
 CREATE_ONCE = """
-WITH sweep AS
-(DELETE FROM idempotency_keys WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key != %(key)s::VARCHAR AND idempotency_keys.created_at < now() - CAST('24 hours' AS INTERVAL)),
-"new" AS
+WITH "new" AS
 (SELECT nextval(pg_get_serial_sequence('tasks', 'id')) AS id, %(owner)s::VARCHAR AS user_id, %(title)s::VARCHAR AS title, %(description)s::VARCHAR AS description, CAST(%(completed)s AS BOOLEAN) AS completed, now() AS created_at, now() AS updated_at, CAST(1 AS BIGINT) AS version),
 record AS
-(INSERT INTO idempotency_keys (user_id, key, request_hash, task, task_id, version) SELECT %(owner)s::VARCHAR AS anon_1, %(key)s::VARCHAR AS anon_2, %(request_hash)s::VARCHAR AS anon_3, CAST(row_to_json(answer) AS TEXT) AS row_to_json_1, "new".id AS id, "new".version AS version
-FROM "new", LATERAL (SELECT "new".id AS id, "new".user_id AS user_id, "new".title AS title, "new".description AS description, "new".completed AS completed, to_char(timezone('UTC', "new".created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', "new".updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS answer ON CONFLICT (user_id, key) DO UPDATE SET request_hash = excluded.request_hash, task = excluded.task, task_id = excluded.task_id, version = excluded.version, created_at = excluded.created_at WHERE idempotency_keys.created_at < now() - CAST('24 hours' AS INTERVAL) RETURNING idempotency_keys.key)
+(INSERT INTO idempotency_keys (user_id, key, request_hash, task, task_id, version) SELECT %(owner)s::VARCHAR AS anon_1, %(key)s::VARCHAR AS anon_2, %(request_hash)s::VARCHAR AS anon_3, CAST(row_to_json(document) AS TEXT) AS row_to_json_1, "new".id AS id, "new".version AS version
+FROM "new", LATERAL (SELECT "new".id AS id, "new".user_id AS user_id, "new".title AS title, "new".description AS description, "new".completed AS completed, to_char(timezone('UTC', "new".created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', "new".updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document ON CONFLICT (user_id, key) DO UPDATE SET request_hash = excluded.request_hash, task = excluded.task, task_id = excluded.task_id, version = excluded.version, created_at = excluded.created_at WHERE idempotency_keys.created_at < now() - CAST('24 hours' AS INTERVAL) RETURNING idempotency_keys.key),
+sweep AS
+(DELETE FROM idempotency_keys WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key IN (SELECT idempotency_keys.key
+FROM idempotency_keys, record
+WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key != record.key AND idempotency_keys.created_at < now() - CAST('24 hours' AS INTERVAL) ORDER BY idempotency_keys.created_at
+LIMIT 20 FOR UPDATE OF idempotency_keys SKIP LOCKED))
 INSERT INTO tasks (id, user_id, title, description, completed, created_at, updated_at, version) SELECT "new".id, "new".user_id, "new".title, "new".description, "new".completed, "new".created_at, "new".updated_at, "new".version
 FROM "new", record
 """
 
-CREATE_ONCE_WITH_ACCOUNT = """
-WITH sweep AS
-(DELETE FROM idempotency_keys WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key != %(key)s::VARCHAR AND idempotency_keys.created_at < now() - CAST('24 hours' AS INTERVAL)),
-account AS
-(INSERT INTO users (id, name, email, "emailVerified") SELECT %(owner)s::VARCHAR AS id, %(account_name)s::VARCHAR AS name, %(account_email)s::VARCHAR AS email, CAST(%(account_email_verified)s AS BOOLEAN) AS "emailVerified"
-WHERE NOT (EXISTS (SELECT *
-FROM pg_constraint
-WHERE pg_constraint.contype = 'f' AND pg_constraint.confrelid = 'users'::regclass AND (pg_constraint.conrelid NOT IN ('tasks'::regclass, 'idempotency_keys'::regclass)))) ON CONFLICT DO NOTHING),
-"new" AS
+CREATE_ONCE_WITH_USER = """
+WITH "new" AS
 (SELECT nextval(pg_get_serial_sequence('tasks', 'id')) AS id, %(owner)s::VARCHAR AS user_id, %(title)s::VARCHAR AS title, %(description)s::VARCHAR AS description, CAST(%(completed)s AS BOOLEAN) AS completed, now() AS created_at, now() AS updated_at, CAST(1 AS BIGINT) AS version),
 record AS
-(INSERT INTO idempotency_keys (user_id, key, request_hash, task, task_id, version) SELECT %(owner)s::VARCHAR AS anon_1, %(key)s::VARCHAR AS anon_2, %(request_hash)s::VARCHAR AS anon_3, CAST(row_to_json(answer) AS TEXT) AS row_to_json_1, "new".id AS id, "new".version AS version
-FROM "new", LATERAL (SELECT "new".id AS id, "new".user_id AS user_id, "new".title AS title, "new".description AS description, "new".completed AS completed, to_char(timezone('UTC', "new".created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', "new".updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS answer ON CONFLICT (user_id, key) DO UPDATE SET request_hash = excluded.request_hash, task = excluded.task, task_id = excluded.task_id, version = excluded.version, created_at = excluded.created_at WHERE idempotency_keys.created_at < now() - CAST('24 hours' AS INTERVAL) RETURNING idempotency_keys.key)
+(INSERT INTO idempotency_keys (user_id, key, request_hash, task, task_id, version) SELECT %(owner)s::VARCHAR AS anon_1, %(key)s::VARCHAR AS anon_2, %(request_hash)s::VARCHAR AS anon_3, CAST(row_to_json(document) AS TEXT) AS row_to_json_1, "new".id AS id, "new".version AS version
+FROM "new", LATERAL (SELECT "new".id AS id, "new".user_id AS user_id, "new".title AS title, "new".description AS description, "new".completed AS completed, to_char(timezone('UTC', "new".created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', "new".updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document ON CONFLICT (user_id, key) DO UPDATE SET request_hash = excluded.request_hash, task = excluded.task, task_id = excluded.task_id, version = excluded.version, created_at = excluded.created_at WHERE idempotency_keys.created_at < now() - CAST('24 hours' AS INTERVAL) RETURNING idempotency_keys.key),
+sweep AS
+(DELETE FROM idempotency_keys WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key IN (SELECT idempotency_keys.key
+FROM idempotency_keys, record
+WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key != record.key AND idempotency_keys.created_at < now() - CAST('24 hours' AS INTERVAL) ORDER BY idempotency_keys.created_at
+LIMIT 20 FOR UPDATE OF idempotency_keys SKIP LOCKED)),
+profile AS
+(INSERT INTO users (id, name, email, "emailVerified") SELECT %(owner)s::VARCHAR AS id, %(user_name)s::VARCHAR AS name, anon_4.email AS email, CAST(%(user_email_verified)s AS BOOLEAN) AS verified
+FROM unnest(ARRAY[%(user_email)s::VARCHAR, CAST(gen_random_uuid() AS TEXT) || '@users.invalid']) WITH ORDINALITY AS anon_4(email, position)
+WHERE anon_4.email IS NOT NULL AND NOT (EXISTS (SELECT *
+FROM pg_constraint
+WHERE pg_constraint.contype = 'f' AND pg_constraint.confrelid = 'users'::regclass AND pg_constraint.conrelid IN (to_regclass('session'), to_regclass('sessions'), to_regclass('account'), to_regclass('accounts')))) ORDER BY anon_4.position ON CONFLICT DO NOTHING)
 INSERT INTO tasks (id, user_id, title, description, completed, created_at, updated_at, version) SELECT "new".id, "new".user_id, "new".title, "new".description, "new".completed, "new".created_at, "new".updated_at, "new".version
 FROM "new", record
 """
 
 COMPLETE_ONCE = """
-WITH sweep AS
-(DELETE FROM idempotency_keys WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key != %(key)s::VARCHAR AND idempotency_keys.created_at < now() - CAST('24 hours' AS INTERVAL)),
-locked AS
+WITH locked AS
 (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.version AS version
 FROM tasks
-WHERE tasks.id = %(task_id)s::BIGINT AND tasks.user_id = %(owner)s::VARCHAR AND (%(versions)s::BIGINT[] IS NULL OR tasks.version = any(%(versions)s::BIGINT[])) FOR UPDATE),
+WHERE tasks.id = %(task_id)s::BIGINT AND tasks.user_id = %(owner)s::VARCHAR AND (%(etags)s::TEXT[] IS NULL OR (left(encode(sha256(convert_to((SELECT CAST(row_to_json(document) AS TEXT) AS row_to_json_2
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, to_char(timezone('UTC', tasks.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', tasks.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document), 'UTF8')), 'hex'), 32) = ANY (%(etags)s::TEXT[])) = CAST(%(must_match)s AS BOOLEAN)) FOR UPDATE),
 "new" AS
 (SELECT locked.id AS id, locked.user_id AS user_id, locked.title AS title, locked.description AS description, coalesce(CAST(%(completed)s AS BOOLEAN), NOT locked.completed) AS completed, locked.created_at AS created_at, CASE WHEN ((locked.completed) IS NOT DISTINCT FROM (coalesce(CAST(%(completed)s AS BOOLEAN), NOT locked.completed))) THEN locked.updated_at ELSE greatest(clock_timestamp(), locked.updated_at + CAST('1 microsecond' AS INTERVAL)) END AS updated_at, locked.version + CASE WHEN ((locked.completed) IS NOT DISTINCT FROM (coalesce(CAST(%(completed)s AS BOOLEAN), NOT locked.completed))) THEN 0 ELSE 1 END AS version
 FROM locked),
 record AS
-(INSERT INTO idempotency_keys (user_id, key, request_hash, task, task_id, version) SELECT %(owner)s::VARCHAR AS anon_1, %(key)s::VARCHAR AS anon_2, %(request_hash)s::VARCHAR AS anon_3, CAST(row_to_json(answer) AS TEXT) AS row_to_json_1, "new".id AS id, "new".version AS version
-FROM "new", LATERAL (SELECT "new".id AS id, "new".user_id AS user_id, "new".title AS title, "new".description AS description, "new".completed AS completed, to_char(timezone('UTC', "new".created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', "new".updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS answer ON CONFLICT (user_id, key) DO UPDATE SET request_hash = excluded.request_hash, task = excluded.task, task_id = excluded.task_id, version = excluded.version, created_at = excluded.created_at WHERE idempotency_keys.created_at < now() - CAST('24 hours' AS INTERVAL) RETURNING idempotency_keys.key)
+(INSERT INTO idempotency_keys (user_id, key, request_hash, task, task_id, version) SELECT %(owner)s::VARCHAR AS anon_1, %(key)s::VARCHAR AS anon_2, %(request_hash)s::VARCHAR AS anon_3, CAST(row_to_json(document) AS TEXT) AS row_to_json_1, "new".id AS id, "new".version AS version
+FROM "new", LATERAL (SELECT "new".id AS id, "new".user_id AS user_id, "new".title AS title, "new".description AS description, "new".completed AS completed, to_char(timezone('UTC', "new".created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', "new".updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document ON CONFLICT (user_id, key) DO UPDATE SET request_hash = excluded.request_hash, task = excluded.task, task_id = excluded.task_id, version = excluded.version, created_at = excluded.created_at WHERE idempotency_keys.created_at < now() - CAST('24 hours' AS INTERVAL) RETURNING idempotency_keys.key),
+sweep AS
+(DELETE FROM idempotency_keys WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key IN (SELECT idempotency_keys.key
+FROM idempotency_keys, record
+WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key != record.key AND idempotency_keys.created_at < now() - CAST('24 hours' AS INTERVAL) ORDER BY idempotency_keys.created_at
+LIMIT 20 FOR UPDATE OF idempotency_keys SKIP LOCKED))
 UPDATE tasks SET completed="new".completed, updated_at="new".updated_at, version="new".version FROM "new", record WHERE tasks.id = "new".id AND tasks.user_id = %(owner)s::VARCHAR AND record.key = %(key)s::VARCHAR
 """
 
 RECORD = """
-SELECT idempotency_keys.request_hash, idempotency_keys.task, idempotency_keys.task_id, idempotency_keys.version
+SELECT idempotency_keys.request_hash, idempotency_keys.task, idempotency_keys.task_id
 FROM idempotency_keys
 WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key = %(key)s::VARCHAR AND idempotency_keys.created_at >= now() - CAST('24 hours' AS INTERVAL)
 """
 
 READY = """
-SELECT row_security_active('tasks') AS row_security_active_1, EXISTS (SELECT *
-FROM tasks
-WHERE tasks.user_id = '') AS anon_1, EXISTS (SELECT *
-FROM idempotency_keys
-WHERE idempotency_keys.user_id = '') AS anon_2
+
+SELECT row_security_active('tasks'),
+EXISTS (SELECT id, user_id, title, description, completed, created_at, updated_at, version FROM tasks WHERE user_id = ''),
+EXISTS (SELECT user_id, key, request_hash, task, task_id, version, created_at FROM idempotency_keys WHERE user_id = ''),
+ARRAY(
+SELECT privilege || ' on ' || name
+FROM (VALUES ('tasks'), ('idempotency_keys')) AS owned (name),
+(VALUES ('INSERT'), ('UPDATE'), ('DELETE')) AS needed (privilege)
+WHERE NOT has_table_privilege(name, privilege)
+UNION ALL
+SELECT 'USAGE on the sequence of tasks.id'
+WHERE NOT has_sequence_privilege(pg_get_serial_sequence('tasks', 'id'), 'USAGE')
+UNION ALL
+SELECT 'INSERT on users.' || name
+FROM (VALUES ('id'), ('name'), ('email'), ('emailVerified')) AS needed (name)
+WHERE CAST(%(provision)s AS BOOLEAN) AND NOT has_column_privilege('users', name, 'INSERT')
+UNION ALL
+SELECT 'a default for ' || CAST(CAST(attrelid AS regclass) AS TEXT) || '.' || attname
+FROM pg_attribute
+WHERE attrelid IN (to_regclass('tasks'), to_regclass('idempotency_keys'))
+AND attnum > 0 AND attnotnull AND NOT atthasdef AND attidentity = ''
+AND attname NOT IN ('id', 'user_id', 'title', 'description', 'completed', 'created_at', 'updated_at', 'version', 'user_id', 'key', 'request_hash', 'task', 'task_id', 'version', 'created_at')
+UNION ALL
+SELECT 'the policy own_rows on ' || name
+FROM (VALUES ('tasks'), ('idempotency_keys')) AS owned (name)
+WHERE row_security_active(name) AND NOT EXISTS (
+SELECT FROM pg_policies
+WHERE tablename = name AND policyname = 'own_rows' AND cmd = 'ALL'
+AND schemaname = ANY (current_schemas(false))
+AND qual LIKE '%%app.user_id%%' AND with_check LIKE '%%app.user_id%%'
+)
+)
 """

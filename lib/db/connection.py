@@ -1,127 +1,138 @@
-"""One connection to PostgreSQL, none of whose waits is without end; knows no pool, no task."""
+"""One connection to PostgreSQL, none of whose waits lasts beyond a deadline.
+
+The timeouts of libpq and PostgreSQL leave one fault out: a server that acknowledges packets and
+never responds. So every wait of a connection passes through its `wait`.
+"""
 
 import logging
 import math
-import queue
 import select
 import socket
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 from typing import Any
 
 import psycopg
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
+from lib.db import waiting
 from lib.db.url import is_this_machine
 
-# Seconds for reaching one of several addresses: one that swallows packets leaves time for the rest.
+# Seconds to reach one of several addresses: one that drops packets leaves time for the others.
 ADDRESS_TIMEOUT = 2.0
 
-# Its warnings name host and user, and what they tell is in the line of the request.
+# Its warnings name the host and the user. What they say is in the log line of the request.
 logging.getLogger("psycopg").setLevel(logging.CRITICAL)
 
 
 class NotConnected(psycopg.OperationalError):
-    """No connection could be had: certainly nothing was sent. Its text is for the log."""
+    """There is no connection, and nothing was sent. The message is for the log."""
 
 
-class DeadlineConnection(psycopg.Connection[tuple[Any, ...]]):
-    """A connection none of whose waits outlasts `deadline`, a moment of the monotonic clock.
+class Connection:
+    """A libpq connection in pipeline mode, in which all statements of a transaction travel at once.
 
-    The timeouts of psycopg and PostgreSQL leave one fault out, a peer that acknowledges packets and
-    never answers. All waiting of a synchronous connection passes through this one method.
+    `deadline` is a timestamp of the monotonic clock.
     """
 
-    deadline = math.inf
+    def __init__(self, pgconn: pq.abc.PGconn) -> None:
+        self.pgconn = pgconn
+        self.deadline = math.inf
+        # Timestamps of the wall clock: the monotonic one may stand still while a sandbox is frozen.
+        self.opened_at = self.used_at = time.time()
+        pgconn.nonblocking = 1
+        pgconn.enter_pipeline_mode()
 
-    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        if self.deadline != math.inf:
-            left = max(0.0, self.deadline - time.monotonic())
-            timeout = left if timeout is None else min(left, timeout)
-        try:
-            return super().wait(gen, interval, timeout)
-        except psycopg.OperationalError:
-            if time.monotonic() >= self.deadline:
-                self.pgconn.finish()  # an answer may still come: this connection is of no use
-            raise
+    async def wait(self, events: int) -> None:
+        """Wait until the socket is ready. Raises psycopg.OperationalError at the deadline."""
+        seconds = self.deadline - time.monotonic()
+        if seconds <= 0 or not await waiting.ready(self.pgconn.socket, events, seconds):
+            self.close()  # a response may still arrive: the connection cannot be used again
+            raise psycopg.OperationalError("the server did not respond before the deadline")
+
+    @property
+    def closed(self) -> bool:
+        return self.pgconn.status == pq.ConnStatus.BAD
+
+    @property
+    def idle(self) -> bool:
+        """Whether no statement is under way and no transaction is open."""
+        return self.pgconn.transaction_status == pq.TransactionStatus.IDLE
+
+    @property
+    def stale(self) -> bool:
+        """Whether an idle connection is readable: the server has ended it."""
+        return self.closed or waiting.poll(self.pgconn.socket, select.POLLIN, 0)
+
+    def close(self) -> None:
+        self.pgconn.finish()
 
 
-def connect(parameters: Mapping[str, Any], deadline: float) -> DeadlineConnection:
-    """A new connection in autocommit mode. Raises NotConnected, at the deadline at the latest."""
-    addresses = _addresses(parameters, deadline)
+async def connect(parameters: Mapping[str, Any], deadline: float) -> Connection:
+    """Open a connection, as libpq's `parameters` say. Raises NotConnected, by `deadline`."""
+    addresses = await _resolve(parameters, deadline)
     failure = "no time left"
     for address in addresses:
         if (now := time.monotonic()) >= deadline:
             break
         reached_by = math.inf if address is addresses[-1] else now + ADDRESS_TIMEOUT
-        # libpq's own waiting knows whole seconds only, two at least, for each address anew.
+        # libpq's own connect_timeout counts whole seconds, two at least, for each address anew.
         pgconn = pq.PGconn.connect_start(make_conninfo("", **{**parameters, **address}).encode())
-        if not (failure := _await_login(pgconn, deadline, reached_by)):
-            pgconn.nonblocking = 1
-            connection = DeadlineConnection(pgconn)
-            connection.autocommit = True
-            # A prepared statement may meet another server connection behind the pooler, and a
-            # changed table after a migration.
-            connection.prepare_threshold = None
-            return connection
+        try:
+            failure = await _log_in(pgconn, deadline, reached_by)
+        except BaseException:  # the request was cancelled
+            pgconn.finish()
+            raise
+        if not failure:
+            return Connection(pgconn)
         pgconn.finish()
     raise NotConnected(failure)
 
 
-def _await_login(pgconn: pq.abc.PGconn, deadline: float, reached_by: float) -> str | None:
-    """Says why there is no connection; None if there is one."""
-    # As if the first step had been taken, says libpq's manual.
+async def _log_in(pgconn: pq.abc.PGconn, deadline: float, reached_by: float) -> str | None:
+    """Complete the login. Returns the reason if that fails."""
+    # libpq's manual: behave as if the first step had returned PGRES_POLLING_WRITING.
     step = pq.PollingStatus.WRITING
     while pgconn.status != pq.ConnStatus.BAD and step != pq.PollingStatus.FAILED:
         reached = pgconn.status != pq.ConnStatus.STARTED
         left = (deadline if reached else min(deadline, reached_by)) - time.monotonic()
         events = select.POLLIN if step == pq.PollingStatus.READING else select.POLLOUT
-        if left <= 0 or not _ready(pgconn.socket, events, left):
-            return "the server does not answer" if reached else "the server cannot be reached"
+        if left <= 0 or not await waiting.ready(pgconn.socket, events, left):
+            return "the server does not respond" if reached else "the server cannot be reached"
         step = pgconn.connect_poll()
         if step == pq.PollingStatus.OK:
             return None
-    # In front of these words stand host and port, behind them questions.
+    # libpq puts the host and the port before the reason, and hints after it.
     reason = pgconn.get_error_message().rpartition(" failed: ")[2]
     return " ".join(reason.strip().partition("\n")[0].split())
 
 
-def _ready(descriptor: int, events: int, seconds: float) -> bool:
-    waiting = select.poll()
-    waiting.register(descriptor, events)
-    return bool(waiting.poll(math.ceil(1000 * seconds)))
+async def _resolve(parameters: Mapping[str, Any], deadline: float) -> list[dict[str, str]]:
+    """The addresses of the host, each as a parameter of libpq. Raises NotConnected.
 
-
-def is_stale(connection: DeadlineConnection) -> bool:
-    """Whether an idle connection is readable: then the server has said goodbye or hung up."""
-    return connection.closed or _ready(connection.pgconn.socket, select.POLLIN, 0)
-
-
-def _addresses(parameters: Mapping[str, Any], deadline: float) -> list[dict[str, str]]:
-    """The addresses of the host, as parameters. Raises NotConnected.
-
-    libpq would wait for a dead resolver beyond every timeout; a thread that nobody waits for longer
-    than the deadline does not.
+    libpq would wait for a dead name server beyond every timeout. A daemon thread can be left behind
+    at the deadline, also when the process ends.
     """
     host = str(parameters.get("host", ""))
     if "hostaddr" in parameters or is_this_machine(host):
         return [{}]
-    found: queue.SimpleQueue[list[str] | OSError] = queue.SimpleQueue()
+    found: Future[list[str]] = Future()
 
     def look_up() -> None:
         try:
             infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-            found.put([str(info[4][0]) for info in infos])
+            found.set_result([str(info[4][0]) for info in infos])
         except OSError as error:
-            found.put(error)
+            found.set_exception(error)
 
     threading.Thread(target=look_up, daemon=True).start()
     try:
-        addresses = found.get(timeout=max(0.0, deadline - time.monotonic()))
-    except queue.Empty:
-        raise NotConnected("the name of the host was not resolved in time") from None
-    if isinstance(addresses, OSError):
-        raise NotConnected("the name of the host cannot be resolved") from addresses
+        addresses = await waiting.result_of(found, max(0.0, deadline - time.monotonic()))
+    except TimeoutError:
+        raise NotConnected("the host name was not resolved in time") from None
+    except OSError as error:
+        raise NotConnected("the host name cannot be resolved") from error
     return [{"hostaddr": address} for address in dict.fromkeys(addresses)]

@@ -1,5 +1,7 @@
-"""The tables, with SQLModel: the source of migrations and statements, imported by no function at
-run time.
+"""The tables, as SQLModel classes.
+
+Migrations and the statements in queries.py are written against them. No function imports this
+module while it runs.
 """
 
 from datetime import datetime
@@ -19,17 +21,17 @@ from sqlmodel import (
     text,
 )
 
-from lib import schemas as models
+from lib import schemas
 
 
-def _moment(name: str) -> Column:
+def _timestamp(name: str) -> Column:
     return Column(name, DateTime(timezone=True), nullable=False, server_default=func.now())
 
 
 class User(SQLModel, table=True):
-    """The table that Better Auth makes with `user: { modelName: "users" }`, column by column.
+    """The table that Better Auth creates with `user: { modelName: "users" }`, column by column.
 
-    Whoever comes first makes it, the other finds it as expected:
+    Either side may create it first: the other finds the table it expects.
     https://www.better-auth.com/docs/concepts/database
     """
 
@@ -42,47 +44,54 @@ class User(SQLModel, table=True):
         sa_column=Column("emailVerified", Boolean, nullable=False, server_default=text("false"))
     )
     image: str | None = Field(sa_column=Column(Text))
-    created_at: datetime = Field(sa_column=_moment("createdAt"))
-    updated_at: datetime = Field(sa_column=_moment("updatedAt"))
+    created_at: datetime = Field(sa_column=_timestamp("createdAt"))
+    updated_at: datetime = Field(sa_column=_timestamp("updatedAt"))
 
 
-def _owner(*, primary_key: bool = False) -> Column:
+def _user_id(*, primary_key: bool = False) -> Column:
     owner = ForeignKey("users.id", ondelete="CASCADE")
     return Column(Text, owner, nullable=False, primary_key=primary_key)
 
 
-class Task(models.Task, SQLModel, table=True):
-    """A task; `version` counts its changes and is its ETag."""
+class Task(schemas.Task, SQLModel, table=True):
+    """A task. `version` counts its changes."""
 
     __tablename__ = "tasks"
-    # One index per list order; each is read in both directions, and ends in id, so no page sorts.
+    # One index for each order of a list. Each is read in both directions and ends in the id, so
+    # that no page needs a sort.
     __table_args__ = (
         Index("tasks_by_created_at", "user_id", "created_at", "id"),
         Index("tasks_by_updated_at", "user_id", "updated_at", "id"),
         Index("tasks_by_title", "user_id", "title", "id"),
+        Index(
+            "tasks_by_title_without_case",
+            "user_id",
+            text('lower(title COLLATE pg_c_utf8) COLLATE "C"'),
+            "id",
+        ),
     )
 
     id: int = Field(sa_column=Column(BigInteger, Identity(), primary_key=True))
-    user_id: str = Field(sa_column=_owner())
-    # Collated by code point: the same order on every server, and across its upgrades.
+    user_id: str = Field(sa_column=_user_id())
+    # "C" compares code points: the same order on every server and after every upgrade.
     title: str = Field(sa_column=Column(Text(collation="C"), nullable=False))
     description: str | None = Field(sa_column=Column(Text))
     completed: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=text("false")))
-    created_at: datetime = Field(sa_column=_moment("created_at"))
-    updated_at: datetime = Field(sa_column=_moment("updated_at"))
+    created_at: datetime = Field(sa_column=_timestamp("created_at"))
+    updated_at: datetime = Field(sa_column=_timestamp("updated_at"))
     version: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=text("1")))
 
 
 class IdempotencyKey(SQLModel, table=True):
-    """What was asked under a key and the answer, so that a repeat is answered alike."""
+    """An idempotency key with its request and the response, so that a repeat gets the same one."""
 
     __tablename__ = "idempotency_keys"
     __table_args__ = (Index("idempotency_keys_by_age", "user_id", "created_at"),)
 
-    user_id: str = Field(sa_column=_owner(primary_key=True))
+    user_id: str = Field(sa_column=_user_id(primary_key=True))
     key: str = Field(sa_column=Column(Text(collation="C"), primary_key=True))
     request_hash: str = Field(sa_column=Column(Text, nullable=False))
     task: str = Field(sa_column=Column(Text, nullable=False))
     task_id: int = Field(sa_column=Column(BigInteger, nullable=False))
     version: int = Field(sa_column=Column(BigInteger, nullable=False))
-    created_at: datetime = Field(sa_column=_moment("created_at"))
+    created_at: datetime = Field(sa_column=_timestamp("created_at"))

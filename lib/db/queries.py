@@ -1,9 +1,13 @@
-"""Every SQL statement, written with SQLModel; functions run what `make sql` compiles of them.
+"""Every SQL statement, written with SQLModel. `make sql` compiles them to compiled.py.
 
-Each statement filters by `owner` itself, so a stranger's task is never found. A parameter that is
-null switches its condition off. Answers are JSON documents that PostgreSQL builds: a whole list
-costs the function one string, not ten thousand objects.
+Each statement names the owner of the rows in its WHERE clause, so that it never finds a row of
+another user. PostgreSQL builds the JSON of a response: a list costs a function one string instead
+of thousands of objects.
+
+A parameter that is null switches its condition off.
 """
+
+from typing import Any
 
 from pydantic import BaseModel
 from sqlalchemy import (
@@ -15,248 +19,377 @@ from sqlalchemy import (
     Select,
     Table,
     Update,
-    bindparam,
+    any_,
     column,
     exists,
     literal_column,
-    select,
     table,
+    text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, array_agg
-from sqlalchemy.dialects.postgresql import insert as insert_or
+from sqlalchemy.dialects.postgresql import ARRAY, array, array_agg
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.orm import Mapped
 from sqlalchemy.sql.selectable import LateralFromClause
 from sqlmodel import (
     BigInteger,
     Boolean,
+    DateTime,
     Integer,
+    SQLModel,
     Text,
     and_,
+    bindparam,
     case,
     cast,
+    col,
     collate,
     delete,
     func,
     insert,
     not_,
     or_,
+    select,
     tuple_,
     update,
 )
 
-from lib import schemas as models
-from lib.db.models import SQLModel
+from lib import schemas
+from lib.db.models import IdempotencyKey, Task, User
 
-NONE, ONE = literal_column("0", Integer), literal_column("1", Integer)
+TASKS, IDEMPOTENCY_KEYS = (SQLModel.metadata.tables[name] for name in ("tasks", "idempotency_keys"))
 
-tasks, keys, users = (
-    SQLModel.metadata.tables[name] for name in ("tasks", "idempotency_keys", "users")
-)
-# The tables of users' rows. Better Auth has more that refer to `users`.
-ours = [table for table in SQLModel.metadata.tables.values() if table is not users]
-constraints = table("pg_constraint", column("contype"), column("confrelid"), column("conrelid"))
+type Expression = ColumnElement[Any] | Mapped[Any]
+
+ZERO, ONE = literal_column("0", Integer), literal_column("1", Integer)
 
 owner = bindparam("owner", type_=Text)
 task_id = bindparam("task_id", type_=BigInteger)
 title = bindparam("title", type_=Text)
 description = bindparam("description", type_=Text)
-# psycopg sends null without a type, and SQLAlchemy casts every parameter but the booleans.
+# psycopg sends null without a type, and SQLAlchemy casts every parameter except booleans.
 set_description = cast(bindparam("set_description"), Boolean)
 completed = cast(bindparam("completed"), Boolean)
-versions = bindparam("versions", type_=ARRAY(BigInteger))
+etags = bindparam("etags", type_=ARRAY(Text))
+must_match = cast(bindparam("must_match"), Boolean)
 key = bindparam("key", type_=Text)
 request_hash = bindparam("request_hash", type_=Text)
 
-mine = and_(tasks.c.id == task_id, tasks.c.user_id == owner)
-# If-Match: null means that the request carries none.
-as_read = or_(versions.is_(None), tasks.c.version == func.any(versions))
-expired = keys.c.created_at < func.now() - cast(literal_column("'24 hours'"), Interval)
+owned = and_(col(Task.id) == task_id, col(Task.user_id) == owner)
+expired = col(IdempotencyKey.created_at) < func.now() - cast(literal_column("'24 hours'"), Interval)
 
 
-def _moment(moment: ColumnElement) -> ColumnElement[str]:
-    utc = func.timezone(literal_column("'UTC'"), moment)
+# --- JSON ---------------------------------------------------------------------------------------
+
+
+def _timestamp(value: ColumnElement) -> ColumnElement[str]:
+    utc = func.timezone(literal_column("'UTC'"), value)
     return func.to_char(utc, literal_column("""'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"""), type_=Text)
 
 
-def _answer(source: FromClause, shape: type[BaseModel] = models.Task) -> LateralFromClause:
+def _fields(source: FromClause, shape: type[BaseModel]) -> list[ColumnElement]:
+    return [
+        _timestamp(source.c[name]).label(name) if name.endswith("_at") else source.c[name]
+        for name in shape.model_fields
+    ]
+
+
+def _document(source: FromClause, shape: type[BaseModel] = schemas.Task) -> LateralFromClause:
     """Each row of `source` with the fields of `shape`, in their order."""
-    return (
-        select(
-            *(
-                _moment(source.c[field]).label(field) if field.endswith("_at") else source.c[field]
-                for field in shape.model_fields
-            )
-        )
-        .correlate(source)
-        .lateral("answer")
-    )
+    return select(*_fields(source, shape)).correlate(source).lateral("document")
 
 
-def _json(answer: LateralFromClause) -> ColumnElement[str]:
-    return cast(func.row_to_json(answer.table_valued()), Text)
+def _json(document: Any) -> ColumnElement[str]:
+    return cast(func.row_to_json(document.table_valued()), Text)
 
 
-def _joined(answer: LateralFromClause) -> ColumnElement[str]:
+def _json_list(document: LateralFromClause) -> ColumnElement[str]:
     """The JSON documents of all rows, separated by commas."""
-    documents = func.string_agg(_json(answer), literal_column("','"))
+    documents = func.string_agg(_json(document), literal_column("','"))
     return func.coalesce(documents, literal_column("''"))
 
 
-def _answered(source: CTE | FromClause) -> Select:
-    """The JSON document, id and version of each row of `source`."""
-    answer = _answer(source)
-    return select(_json(answer), source.c.id, source.c.version).select_from(source, answer)
+def _returning_json(source: CTE) -> Select:
+    """The JSON document and the id of each row of `source`."""
+    document = _document(source)
+    return select(_json(document), source.c.id).select_from(source, document)
 
 
-def _changed(old: FromClause, **new: ColumnElement) -> dict[str, ColumnElement]:
-    """`new` values of a task, with the version and the moment that they bring if they differ."""
-    stays = tuple_(*(old.c[name] for name in new)).is_not_distinct_from(tuple_(*new.values()))
-    # Strictly forward, even where the clock stands still or is set back.
-    a_bit_later = old.c.updated_at + cast(literal_column("'1 microsecond'"), Interval)
-    return {
-        **new,
-        "updated_at": case(
-            (stays, old.c.updated_at),
-            else_=func.greatest(func.clock_timestamp(), a_bit_later),
-        ),
-        "version": old.c.version + case((stays, NONE), else_=ONE),
-    }
+def _etag() -> ColumnElement[str]:
+    """The ETag of a task: a digest of its JSON, as lib/db/tasks.py computes it from a response."""
+    document = select(*_fields(TASKS, schemas.Task)).correlate(TASKS).subquery("document")
+    json = select(_json(document)).select_from(document).correlate(TASKS).scalar_subquery()
+    digest = func.sha256(func.convert_to(json, literal_column("'UTF8'")))
+    return func.left(func.encode(digest, literal_column("'hex'")), literal_column("32"))
+
+
+# If-Match and If-None-Match: lib.schemas.Precondition. Null means without a condition.
+precondition = or_(etags.is_(None), (_etag() == any_(etags)) == must_match)
 
 
 # --- Reading ------------------------------------------------------------------------------------
 
 
+def _without_case(value: Expression) -> ColumnElement[str]:
+    """The text in lower case, by rules that are built into PostgreSQL: alike on every server."""
+    return collate(func.lower(collate(value, "pg_c_utf8"), type_=Text), "C")
+
+
+def _contains(value: Expression, searched: Expression) -> ColumnElement[bool]:
+    return func.strpos(_without_case(value), _without_case(searched)) > ZERO
+
+
 def _matching() -> ColumnElement[bool]:
-    pattern = bindparam("pattern", type_=Text)
+    """The filters of a list.
+
+    `part` is a short part of the searched text. PostgreSQL's search for a long text in repetitive
+    ones takes the product of their lengths; a short one rules out most rows first.
+    """
+    part, searched = bindparam("part", type_=Text), bindparam("q", type_=Text)
     return and_(
-        tasks.c.user_id == owner,
-        or_(completed.is_(None), tasks.c.completed == completed),
+        col(Task.user_id) == owner,
+        or_(completed.is_(None), col(Task.completed) == completed),
         or_(
-            pattern.is_(None),
-            # The column's own collation "C" would fold the case of ASCII letters only.
-            collate(tasks.c.title, "default").ilike(pattern),
-            tasks.c.description.ilike(pattern),
+            searched.is_(None),
+            and_(_contains(col(Task.title), part), _contains(col(Task.title), searched)),
+            and_(
+                _contains(col(Task.description), part), _contains(col(Task.description), searched)
+            ),
         ),
     )
 
 
-def _ordered(sort: str, order: str) -> tuple[ColumnElement, ColumnElement]:
-    columns = (tasks.c[sort], tasks.c.id)
-    return columns if order == "asc" else tuple(column.desc() for column in columns)
+# What a list is sorted by, beside the id that makes the order total, and its type.
+SORT_KEYS: dict[str, Expression] = {
+    "created_at": col(Task.created_at),
+    "updated_at": col(Task.updated_at),
+    "title": _without_case(col(Task.title)),
+}
+
+
+SORT_TYPES = {
+    "created_at": DateTime(timezone=True),
+    "updated_at": DateTime(timezone=True),
+    "title": Text(collation="C"),
+}
+
+
+def _order(sort: str, order: str) -> list[Expression]:
+    keys = [SORT_KEYS[sort], col(Task.id)]
+    return keys if order == "asc" else [each.desc() for each in keys]
+
+
+# The least that the JSON of a task takes beside its texts, in bytes.
+TASK_OVERHEAD = literal_column("130", Integer)
 
 
 def _list_whole(sort: str, order: str) -> Select:
-    """One row: the documents joined by commas, and their number."""
-    page = select(tasks).where(_matching()).order_by(*_ordered(sort, order)).subquery("page")
-    answer = _answer(page)
-    return select(_joined(answer), func.count()).select_from(page, answer)
+    """One row: the documents separated by commas, their number, and a lower bound of their bytes.
+
+    No document is built where the lower bound exceeds `max_bytes`. For example, by title:
+
+        WITH size AS (SELECT sum(octet_length(title) + ...) AS bytes FROM tasks WHERE ...)
+        SELECT string_agg(row_to_json(document)::text, ','), count(*), (SELECT bytes FROM size)
+        FROM (SELECT ... FROM tasks WHERE user_id = :owner AND ...
+              ORDER BY lower(title COLLATE pg_c_utf8) COLLATE "C", id) AS page,
+             LATERAL (SELECT page.id, ...) AS document
+        WHERE (SELECT bytes FROM size) <= :max_bytes
+    """
+    task_bytes = (
+        func.octet_length(col(Task.title))
+        + func.coalesce(func.octet_length(col(Task.description)), ZERO)
+        + TASK_OVERHEAD
+    )
+    size = select(func.coalesce(func.sum(task_bytes), ZERO).label("bytes")).where(_matching())
+    size = size.cte("size")
+    total_bytes = cast(select(size.c.bytes).scalar_subquery(), BigInteger)
+    page = select(Task).where(_matching()).order_by(*_order(sort, order)).subquery("page")
+    document = _document(page)
+    return (
+        select(_json_list(document), func.count(), total_bytes)
+        .select_from(page, document)
+        .where(total_bytes <= bindparam("max_bytes", type_=BigInteger))
+    )
 
 
 def _list_page(sort: str, order: str) -> Select:
-    """One row: the documents (one more than asked for where there is a next page), the place of
-    the last one of this page as text and id, and the number of all tasks if it is wanted."""
-    after = bindparam("after", type_=tasks.c[sort].type)
-    place = tuple_(tasks.c[sort], tasks.c.id)
+    """One row: the documents (one more than `limit` where there is a next page), the position of
+    the last task of this page (its sort key as text, and its id), and the number of all tasks
+    where `count` is true.
+
+    For example, the next page of the newest tasks, without a filter:
+
+        SELECT array_agg(row_to_json(document)::text), (array_agg(sort_key::text))[:limit],
+               (array_agg(id))[:limit]
+        FROM (SELECT ... FROM tasks
+              WHERE user_id = :owner AND (created_at, id) < (:after, :after_id)
+              ORDER BY created_at DESC, id DESC LIMIT :limit + 1) AS page,
+             LATERAL (SELECT page.id, ...) AS document
+    """
+    sort_key = SORT_KEYS[sort]
+    after = bindparam("after", type_=SORT_TYPES[sort])
+    position = tuple_(sort_key, col(Task.id))
     last = tuple_(after, bindparam("after_id", type_=BigInteger))
     limit = bindparam("limit", type_=Integer)
     page = (
-        select(tasks)
-        .where(_matching(), or_(after.is_(None), place > last if order == "asc" else place < last))
-        .order_by(*_ordered(sort, order))
+        select(Task, sort_key.label("sort_key"))
+        .where(
+            _matching(),
+            or_(after.is_(None), position > last if order == "asc" else position < last),
+        )
+        .order_by(*_order(sort, order))
         .limit(limit + ONE)
         .subquery("page")
     )
-    answer = _answer(page)
-    total = select(func.count()).select_from(tasks).where(_matching()).scalar_subquery()
+    document = _document(page)
+    total = select(func.count()).select_from(Task).where(_matching()).scalar_subquery()
     return select(
-        array_agg(_json(answer)),
-        array_agg(cast(answer.c[sort], Text), type_=ARRAY(Text))[limit],
-        array_agg(answer.c.id, type_=ARRAY(BigInteger))[limit],
+        array_agg(_json(document)),
+        array_agg(cast(page.c.sort_key, Text), type_=ARRAY(Text))[limit],
+        array_agg(page.c.id, type_=ARRAY(BigInteger))[limit],
         case((cast(bindparam("count"), Boolean), total)),
-    ).select_from(page, answer)
+    ).select_from(page, document)
 
 
-_ORDERS = [
-    (sort, order) for sort in ("created_at", "updated_at", "title") for order in ("asc", "desc")
-]
+# One statement for each order, because a parameter cannot choose the columns of ORDER BY.
+_ORDERS = [(sort, order) for sort in SORT_KEYS for order in ("asc", "desc")]
 
 LIST_WHOLE = {f"{sort} {order}": _list_whole(sort, order) for sort, order in _ORDERS}
 LIST_PAGE = {f"{sort} {order}": _list_page(sort, order) for sort, order in _ORDERS}
 
-GET = _answered(select(tasks).where(mine).cte("task"))
+GET = _returning_json(select(Task).where(owned).cte("task"))
 
-# Sent behind a conditional change, in the same flight: tells a changed task from a missing one.
-EXISTS = select(exists().where(mine))
+# Sent in the same round trip after a conditional change: tells a changed task from a missing one.
+EXISTS = select(exists().where(owned))
 
 
 # --- Writing ------------------------------------------------------------------------------------
+#
+# A create has four statements: with and without an idempotency key, with and without provisioning
+# of the user. Each is one statement, so that it takes one round trip and is applied wholly or not
+# at all. For example, with both:
+#
+#     WITH profile AS (INSERT INTO users ... ON CONFLICT DO NOTHING),
+#          new AS (SELECT nextval(...) AS id, :owner AS user_id, :title AS title, ...),
+#          record AS (INSERT INTO idempotency_keys ... SELECT ... FROM new
+#                     ON CONFLICT (user_id, key) DO UPDATE ... WHERE <expired> RETURNING key),
+#          sweep AS (DELETE FROM idempotency_keys WHERE ...)
+#     INSERT INTO tasks (...) SELECT ... FROM new, record
 
 
-def _oid(table: Table) -> ColumnElement[int]:
-    return literal_column(f"'{table.name}'::regclass")
-
-
-def _with_account[S: (Select, Insert)](statement: S) -> S:
-    """The same statement, making the user's row if there is none (PROVISION_USERS).
-
-    Not where Better Auth's own tables refer to `users`: there every user who signed up has a row,
-    and one made for a deleted user whose token lives on would block their address for good.
-    """
-    account = {
-        "id": owner,
-        "name": bindparam("account_name", type_=Text),
-        "email": bindparam("account_email", type_=Text),
-        "emailVerified": cast(bindparam("account_email_verified"), Boolean),
+def _changes(old: FromClause, **new: ColumnElement) -> dict[str, ColumnElement]:
+    """`new` values of a task, with the version and the timestamp that follow if they differ."""
+    same = tuple_(*(old.c[name] for name in new)).is_not_distinct_from(tuple_(*new.values()))
+    # Strictly forward, even where the clock stands still or is set back.
+    slightly_later = old.c.updated_at + cast(literal_column("'1 microsecond'"), Interval)
+    return {
+        **new,
+        "updated_at": case(
+            (same, old.c.updated_at),
+            else_=func.greatest(func.clock_timestamp(), slightly_later),
+        ),
+        "version": old.c.version + case((same, ZERO), else_=ONE),
     }
-    shared = exists().where(
-        constraints.c.contype == literal_column("'f'"),
-        constraints.c.confrelid == _oid(users),
-        constraints.c.conrelid.not_in([_oid(table) for table in ours]),
+
+
+_constraints = table("pg_constraint", column("contype"), column("confrelid"), column("conrelid"))
+# Better Auth's tables that refer to its users, also with its option `usePlural`.
+_BETTER_AUTH_TABLES = ("session", "sessions", "account", "accounts")
+
+
+def _provisioning_user[S: (Select, Insert)](statement: S) -> S:
+    """The same statement, which also inserts the user's row if there is none.
+
+    Nothing is inserted where Better Auth keeps its users in the same table: there everybody who
+    signed up has a row, and a row made from the token of a deleted user would block their e-mail
+    address. An address that another row holds is replaced by a random one: of the two candidates,
+    ON CONFLICT DO NOTHING takes the first that fits.
+    """
+    random_email = cast(func.gen_random_uuid(), Text).concat(literal_column("'@users.invalid'"))
+    emails = func.unnest(array([bindparam("user_email", type_=Text), random_email]))
+    candidates = emails.table_valued("email", with_ordinality="position", name="candidate")
+    candidates = candidates.render_derived()
+    better_auth = exists().where(
+        _constraints.c.contype == literal_column("'f'"),
+        _constraints.c.confrelid == literal_column("'users'::regclass"),
+        _constraints.c.conrelid.in_(
+            [literal_column(f"to_regclass('{name}')") for name in _BETTER_AUTH_TABLES]
+        ),
     )
-    made = select(*(value.label(name) for name, value in account.items())).where(not_(shared))
-    return statement.add_cte(
-        insert_or(users).from_select(list(account), made).on_conflict_do_nothing().cte("account")
+    profiles = (
+        select(
+            owner.label("id"),
+            bindparam("user_name", type_=Text).label("name"),
+            candidates.c.email,
+            cast(bindparam("user_email_verified"), Boolean).label("verified"),
+        )
+        .select_from(candidates)
+        .where(candidates.c.email.is_not(None), not_(better_auth))
+        .order_by(candidates.c.position)
     )
+    profile = postgresql_insert(User).from_select(
+        ["id", "name", "email", "emailVerified"], profiles
+    )
+    return statement.add_cte(profile.on_conflict_do_nothing().cte("profile"))
 
 
 def _record(new: CTE) -> CTE:
-    """Claims the key with the answer that `new` gives; gives no row if the key is taken.
+    """Stores the key with the response that `new` gives. Returns no row if the key is taken.
 
     Of two requests at once, the second waits here until the first has committed.
     """
-    answer = _answer(new)
-    claim = insert_or(keys).from_select(
-        ["user_id", "key", "request_hash", "task", "task_id", "version"],
-        select(owner, key, request_hash, _json(answer), new.c.id, new.c.version).select_from(
-            new, answer
-        ),
+    document = _document(new)
+    stored = ["user_id", "key", "request_hash", "task", "task_id", "version"]
+    claim = postgresql_insert(IdempotencyKey).from_select(
+        stored,
+        select(  # ty: ignore[no-matching-overload]
+            owner, key, request_hash, _json(document), new.c.id, new.c.version
+        ).select_from(new, document),
     )
-    columns = ("request_hash", "task", "task_id", "version", "created_at")
     return (
         claim.on_conflict_do_update(
-            index_elements=[keys.c.user_id, keys.c.key],
-            set_={column: claim.excluded[column] for column in columns},
+            index_elements=["user_id", "key"],
+            set_={name: claim.excluded[name] for name in [*stored[2:], "created_at"]},
             where=expired,
         )
-        .returning(keys.c.key)
+        .returning(col(IdempotencyKey.key))
         .cte("record")
     )
 
 
-def _sweep[S: (Insert, Update)](statement: S) -> S:
-    """The same statement, removing the caller's expired keys on the way: no job has to."""
-    others = delete(keys).where(keys.c.user_id == owner, keys.c.key != key, expired)
-    return statement.add_cte(others.cte("sweep"))
+def _sweeping[S: (Insert, Update)](statement: S, record: CTE) -> S:
+    """The same statement, which also removes a few expired keys of the user.
+
+    It joins `record`, so that it runs after the key is stored, and skips what others have locked:
+    two requests never wait for each other's keys.
+    """
+    some = (
+        select(col(IdempotencyKey.key))
+        .select_from(IdempotencyKey, record)
+        .where(
+            col(IdempotencyKey.user_id) == owner,
+            col(IdempotencyKey.key) != record.c.key,
+            expired,
+        )
+        .order_by(col(IdempotencyKey.created_at))
+        .limit(literal_column("20"))
+        .with_for_update(skip_locked=True, of=IdempotencyKey)
+        .correlate(None)
+    )
+    sweep = delete(IdempotencyKey).where(
+        col(IdempotencyKey.user_id) == owner, col(IdempotencyKey.key).in_(some)
+    )
+    return statement.add_cte(sweep.cte("sweep"))
 
 
 def _create() -> Select:
     values = {"user_id": owner, "title": title, "description": description, "completed": completed}
-    return _answered(insert(tasks).values(values).returning(tasks).cte("task"))
+    return _returning_json(insert(Task).values(values).returning(Task).cte("task"))
 
 
 def _create_once() -> Insert:
-    # The record holds the answer, and the answer holds the id: so the id is drawn first.
+    # The record holds the response, which contains the id: so the id is drawn first.
     sequence = func.pg_get_serial_sequence(literal_column("'tasks'"), literal_column("'id'"))
-    columns = {
+    values = {
         "id": func.nextval(sequence, type_=BigInteger),
         "user_id": owner,
         "title": title,
@@ -266,63 +399,111 @@ def _create_once() -> Insert:
         "updated_at": func.now(),
         "version": cast(ONE, BigInteger),
     }
-    new = select(*(value.label(name) for name, value in columns.items())).cte("new")
+    new = select(*(value.label(name) for name, value in values.items())).cte("new")
     record = _record(new)
-    return _sweep(insert(tasks).from_select(list(columns), select(new).select_from(new, record)))
+    values_of_new = select(*new.c).select_from(new, record)
+    create = insert(Task).from_select(list(values), values_of_new)
+    return _sweeping(create, record)
 
 
 def _update() -> Select:
-    values = _changed(
-        tasks,
-        title=func.coalesce(title, tasks.c.title),
-        description=case((set_description, description), else_=tasks.c.description),
-        completed=func.coalesce(completed, tasks.c.completed),
+    values = _changes(
+        TASKS,
+        title=func.coalesce(title, col(Task.title)),
+        description=case((set_description, description), else_=col(Task.description)),
+        completed=func.coalesce(completed, col(Task.completed)),
     )
-    return _answered(update(tasks).where(mine, as_read).values(values).returning(tasks).cte("task"))
+    changed = update(Task).where(owned, precondition).values(values).returning(Task)
+    return _returning_json(changed.cte("task"))
 
 
 def _completion(old: FromClause) -> dict[str, ColumnElement]:
-    """The wanted completion, or the opposite of the stored one: atomic, for the row is locked."""
-    return _changed(old, completed=func.coalesce(completed, not_(old.c.completed)))
+    """The given completion, or the opposite of the stored one. Atomic: the row is locked."""
+    return _changes(old, completed=func.coalesce(completed, not_(old.c.completed)))
 
 
 def _complete() -> Select:
-    changed = update(tasks).where(mine, as_read).values(_completion(tasks)).returning(tasks)
-    return _answered(changed.cte("task"))
+    completion = _completion(TASKS)
+    changed = update(Task).where(owned, precondition).values(completion).returning(Task)
+    return _returning_json(changed.cte("task"))
 
 
 def _complete_once() -> Update:
-    locked = select(tasks).where(mine, as_read).with_for_update().cte("locked")
+    locked = select(Task).where(owned, precondition).with_for_update().cte("locked")
     completion = _completion(locked)
-    new = select(
-        *(completion.get(column.name, column).label(column.name) for column in locked.c)
-    ).cte("new")
+    columns = (completion.get(each.name, each).label(each.name) for each in locked.c)
+    new = select(*columns).cte("new")
     record = _record(new)
-    return _sweep(
-        update(tasks)
-        .where(tasks.c.id == new.c.id, tasks.c.user_id == owner, record.c.key == key)
+    complete = (
+        update(Task)
+        .where(col(Task.id) == new.c.id, col(Task.user_id) == owner, record.c.key == key)
         .values({name: new.c[name] for name in completion})
     )
+    return _sweeping(complete, record)
 
 
 CREATE = _create()
-CREATE_WITH_ACCOUNT = _with_account(_create())
+CREATE_WITH_USER = _provisioning_user(_create())
 UPDATE = _update()
 COMPLETE = _complete()
-DELETE = delete(tasks).where(mine, as_read).returning(tasks.c.id)
+DELETE = delete(Task).where(owned, precondition).returning(col(Task.id))
 
-# With an Idempotency-Key: the effect and its record are one statement. Its answer is read behind
-# it, in the same flight, by RECORD: the first answer, whoever made it.
+# With an Idempotency-Key the effect and its record are one statement. RECORD reads the response
+# after it, in the same round trip: the first response, whichever request caused it.
 CREATE_ONCE = _create_once()
-CREATE_ONCE_WITH_ACCOUNT = _with_account(_create_once())
+CREATE_ONCE_WITH_USER = _provisioning_user(_create_once())
 COMPLETE_ONCE = _complete_once()
-RECORD = select(keys.c.request_hash, keys.c.task, keys.c.task_id, keys.c.version).where(
-    keys.c.user_id == owner, keys.c.key == key, not_(expired)
-)
+RECORD = select(
+    col(IdempotencyKey.request_hash), col(IdempotencyKey.task), col(IdempotencyKey.task_id)
+).where(col(IdempotencyKey.user_id) == owner, col(IdempotencyKey.key) == key, not_(expired))
 
-# Touches every table that requests need, so that a database without migrations is not ready; and
-# says whether row-level security holds the role that asks.
-READY = select(
-    func.row_security_active(literal_column("'tasks'"), type_=Boolean),
-    *(exists().where(table.c.user_id == literal_column("''")) for table in ours),
+
+# --- Readiness ----------------------------------------------------------------------------------
+
+
+def _columns(table: Table) -> str:
+    return ", ".join(table.columns.keys())
+
+
+def _names(table: Table) -> str:
+    return ", ".join(f"'{name}'" for name in table.columns.keys())  # noqa: SIM118 - not a dict
+
+
+# One row: whether row-level security applies to this role, and what requests would lack. It names
+# every column, so that a database of another version is an error. It is written in SQL, because
+# the catalogs have no classes.
+READY = text(
+    f"""
+SELECT row_security_active('tasks'),
+  EXISTS (SELECT {_columns(TASKS)} FROM tasks WHERE user_id = ''),
+  EXISTS (SELECT {_columns(IDEMPOTENCY_KEYS)} FROM idempotency_keys WHERE user_id = ''),
+  ARRAY(
+    SELECT privilege || ' on ' || name
+    FROM (VALUES ('tasks'), ('idempotency_keys')) AS owned (name),
+      (VALUES ('INSERT'), ('UPDATE'), ('DELETE')) AS needed (privilege)
+    WHERE NOT has_table_privilege(name, privilege)
+    UNION ALL
+    SELECT 'USAGE on the sequence of tasks.id'
+    WHERE NOT has_sequence_privilege(pg_get_serial_sequence('tasks', 'id'), 'USAGE')
+    UNION ALL
+    SELECT 'INSERT on users.' || name
+    FROM (VALUES ('id'), ('name'), ('email'), ('emailVerified')) AS needed (name)
+    WHERE CAST(:provision AS BOOLEAN) AND NOT has_column_privilege('users', name, 'INSERT')
+    UNION ALL
+    SELECT 'a default for ' || CAST(CAST(attrelid AS regclass) AS TEXT) || '.' || attname
+    FROM pg_attribute
+    WHERE attrelid IN (to_regclass('tasks'), to_regclass('idempotency_keys'))
+      AND attnum > 0 AND attnotnull AND NOT atthasdef AND attidentity = ''
+      AND attname NOT IN ({_names(TASKS)}, {_names(IDEMPOTENCY_KEYS)})
+    UNION ALL
+    SELECT 'the policy own_rows on ' || name
+    FROM (VALUES ('tasks'), ('idempotency_keys')) AS owned (name)
+    WHERE row_security_active(name) AND NOT EXISTS (
+      SELECT FROM pg_policies
+      WHERE tablename = name AND policyname = 'own_rows' AND cmd = 'ALL'
+        AND schemaname = ANY (current_schemas(false))
+        AND qual LIKE '%app.user_id%' AND with_check LIKE '%app.user_id%'
+    )
+  )
+"""  # noqa: S608 - the names are those of our own columns
 )

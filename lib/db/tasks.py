@@ -1,238 +1,269 @@
-"""Every operation on what users own: one statement each, always of one owner; knows no Request and
-no status code.
-"""
+"""The operations on tasks: each is one statement, of one user, in one round trip."""
 
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
 from typing import Any, LiteralString
 
-from psycopg import errors as sql_errors
-
-from lib.db import compiled as sql
-from lib.db.pool import Session
-from lib.errors import (
-    DatabaseNotPrepared,
-    InvalidInput,
-    TaskChanged,
-    TaskNotFound,
-    UserNotProvisioned,
+from lib.db import compiled
+from lib.db.pipeline import Rows
+from lib.db.transaction import run_transaction
+from lib.errors import DatabaseNotPrepared, InvalidInput, TaskChanged, TaskNotFound
+from lib.schemas import (
+    ALWAYS,
+    AuthenticatedUser,
+    Precondition,
+    TaskComplete,
+    TaskCreate,
+    TaskQuery,
+    TaskUpdate,
 )
-from lib.schemas import TaskComplete, TaskCreate, TaskQuery, TaskUpdate
+from lib.settings import load_settings
 
-SORT_COLUMNS = {"created": "created_at", "updated": "updated_at"}
+MAX_LIST_BYTES = 4_000_000
+# A list travels inside a JSON string on Lambda, with quotes and backslashes escaped, within 6 MB.
+MAX_ESCAPED_LIST_BYTES = 6_000_000
+# The length of the part of a searched text that is looked for first: see lib/db/queries.py.
+SEARCH_PART_LENGTH = 32
+# The longest e-mail address (RFC 5321). A longer claim would not fit into the index of users.
+MAX_EMAIL_LENGTH = 254
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StoredTask:
-    """A task as the JSON document that clients get; `version` grows by one with each change."""
+    """A task as the JSON document that clients get."""
 
-    json: str
+    document: str
     id: int
-    version: int
+
+    @cached_property
+    def body(self) -> bytes:
+        return self.document.encode()
+
+    @cached_property
+    def etag(self) -> str:
+        """A digest of the document: no two states of a task share it, in any database.
+
+        `_etag` in lib/db/queries.py computes the same from a row.
+        """
+        return sha256(self.body).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
-class TaskList:
-    """A JSON array of tasks; `last` is the place where the next page starts, if there is one."""
+class TaskPage:
+    """A JSON array of tasks.
 
-    json: str
+    `total` is the number of all tasks that match, where it was counted. `last` is the position of
+    the last task (its sort key and id) where there is a next page.
+    """
+
+    body: bytes
     total: int | None
     last: tuple[str, int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
-    """What a token says of a user: enough to make the row that tasks refer to."""
+async def list_tasks(
+    user: AuthenticatedUser, query: TaskQuery, after: tuple[str, int] | None
+) -> TaskPage:
+    """The tasks that match, or one page of them after the position `after`.
 
-    name: str
-    email: str
-    email_verified: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Once:
-    """An idempotency key, and the hash of everything that was asked under it."""
-
-    key: str
-    request_hash: str
-
-
-def list_tasks(
-    session: Session, owner: str, query: TaskQuery, after: tuple[str, int] | None
-) -> TaskList:
-    """The tasks that match, or one page of them behind the place `after`."""
-    sort = SORT_COLUMNS.get(query.sort, query.sort)
-    order = query.order or ("asc" if sort == "title" else "desc")
+    Raises InvalidInput for a whole list that is too large.
+    """
+    order = f"{query.sort_key} {query.direction}"
     values: dict[str, Any] = {
-        "owner": owner,
+        "owner": user.id,
         "completed": None if query.status == "all" else query.status == "completed",
-        "pattern": _containing(query.q) if query.q else None,
+        "q": query.q or None,
+        "part": _most_varied_part(query.q),
     }
     if query.limit is None:
-        [[(documents, total)]] = session.fetch((sql.LIST_WHOLE[f"{sort} {order}"], values))
-        return TaskList(f"[{documents}]", total)
+        values["max_bytes"] = MAX_LIST_BYTES
+        [[(documents, total, least_bytes)]] = await run_transaction(
+            user.id, (compiled.LIST_WHOLE[order], values)
+        )
+        return TaskPage(_whole_list(documents, least_bytes), total)
     values |= {
         "limit": query.limit,
         "after": after and after[0],
         "after_id": after and after[1],
         "count": query.count == "true",
     }
-    [[(documents, place, last_id, total)]] = session.fetch(
-        (sql.LIST_PAGE[f"{sort} {order}"], values)
+    [[(documents, sort_key, last_id, total)]] = await run_transaction(
+        user.id, (compiled.LIST_PAGE[order], values)
     )
     documents = documents or []
     more = len(documents) > query.limit
-    return TaskList(
-        f"[{','.join(documents[: query.limit])}]", total, (place, last_id) if more else None
-    )
+    body = f"[{','.join(documents[: query.limit])}]".encode()
+    return TaskPage(body, total, (sort_key, last_id) if more else None)
 
 
-def _containing(text: str) -> str:
-    for special in "\\%_":
-        text = text.replace(special, f"\\{special}")
-    return f"%{text}%"
+def _most_varied_part(text: str) -> str:
+    starts = range(max(1, len(text) - SEARCH_PART_LENGTH + 1))
+    parts = (text[start : start + SEARCH_PART_LENGTH] for start in starts)
+    return max(parts, key=lambda part: len(set(part)))
 
 
-def get_task(session: Session, owner: str, task_id: int) -> StoredTask:
+def _whole_list(documents: str, least_bytes: int) -> bytes:
+    body = f"[{documents}]".encode()
+    too_large = least_bytes > MAX_LIST_BYTES or len(body) > MAX_LIST_BYTES
+    if not too_large and 2 * len(body) > MAX_ESCAPED_LIST_BYTES:
+        too_large = len(body) + body.count(b'"') + body.count(b"\\") > MAX_ESCAPED_LIST_BYTES
+    if too_large:
+        raise InvalidInput(
+            "The list is too large for one response. Use limit and follow the Link header.",
+            location=("query", "limit"),
+            kind="missing",
+        )
+    return body
+
+
+async def get_task(user: AuthenticatedUser, task_id: int) -> StoredTask:
     """Raises TaskNotFound."""
-    [rows] = session.fetch((sql.GET, {"owner": owner, "task_id": task_id}))
+    [rows] = await run_transaction(user.id, (compiled.GET, {"owner": user.id, "task_id": task_id}))
     if not rows:
         raise TaskNotFound
     return StoredTask(*rows[0])
 
 
-def create_task(
-    session: Session,
-    owner: str,
-    task: TaskCreate,
-    account: Account | None,
-    once: Once | None,
+async def create_task(
+    user: AuthenticatedUser, new_task: TaskCreate, idempotency_key: str | None = None
 ) -> StoredTask:
-    """Store a new task, and first its owner where an `account` is given.
+    """Store a new task, and the user's row if there is none (setting PROVISION_USERS).
 
-    Raises UserNotProvisioned if the owner has no row and gets none, InvalidInput for a key that was used
-    for another request.
+    Raises UserNotProvisioned if the user has no row and gets none, InvalidInput for a key that was
+    used for another request.
     """
-    values: dict[str, Any] = {"owner": owner, **task.model_dump(), **_account_values(account)}
-    with _of_known_user(account):
-        if once:
-            statement = sql.CREATE_ONCE_WITH_ACCOUNT if account else sql.CREATE_ONCE
-            [_, records] = _fetch_once(session, statement, values, once)
-            return _recorded(records, once)
-        statement = sql.CREATE_WITH_ACCOUNT if account else sql.CREATE
-        [[row]] = session.fetch((statement, values))
+    provision = load_settings().PROVISION_USERS
+    values: dict[str, Any] = {"owner": user.id, **new_task.model_dump()}
+    if provision:
+        values |= _profile(user)
+    if idempotency_key is None:
+        statement = compiled.CREATE_WITH_USER if provision else compiled.CREATE
+        [[row]] = await run_transaction(user.id, (statement, values), writes=True)
         return StoredTask(*row)
+    values |= _idempotent(idempotency_key, "create", new_task.model_dump(exclude_unset=True))
+    statement = compiled.CREATE_ONCE_WITH_USER if provision else compiled.CREATE_ONCE
+    [_, records] = await run_transaction(
+        user.id, (statement, values), (compiled.RECORD, values), writes=True, repeatable=True
+    )
+    return _recorded(records, values)
 
 
-def _account_values(account: Account | None) -> dict[str, Any]:
-    """What statements that make the owner's row want besides."""
-    if account is None:
-        return {}
+def _profile(user: AuthenticatedUser) -> dict[str, Any]:
+    usable = user.email is not None and len(user.email) <= MAX_EMAIL_LENGTH
     return {
-        "account_name": account.name,
-        "account_email": account.email,
-        "account_email_verified": account.email_verified,
+        "user_name": user.name,
+        "user_email": user.email if usable else None,
+        "user_email_verified": usable and user.email_verified,
     }
 
 
-@contextmanager
-def _of_known_user(account: Account | None) -> Generator[None]:
-    """Raises UserNotProvisioned where the owner has no row and gets none."""
-    try:
-        yield
-    except (sql_errors.ForeignKeyViolation, sql_errors.NotNullViolation) as error:
-        # The user was deleted while the token lives on, another user has the same e-mail address,
-        # or the table wants columns that no token holds.
-        raise UserNotProvisioned from error
-    except (sql_errors.UndefinedColumn, sql_errors.InsufficientPrivilege) as error:
-        if account is None:
-            raise
-        # A users table with other columns, or one that this role may not write.
-        raise UserNotProvisioned from error
-
-
-def update_task(
-    session: Session, owner: str, task_id: int, changes: TaskUpdate, versions: list[int] | None
+async def update_task(
+    user: AuthenticatedUser, task_id: int, changes: TaskUpdate, precondition: Precondition = ALWAYS
 ) -> StoredTask:
-    """Change the given fields. Raises TaskNotFound, or TaskChanged for none of these `versions`."""
+    """Change the given fields. Raises TaskNotFound, or TaskChanged if the precondition fails."""
     values = {
-        "owner": owner,
+        "owner": user.id,
         "task_id": task_id,
         "title": changes.title,
         "description": changes.description,
         "set_description": "description" in changes.model_fields_set,
         "completed": changes.completed,
-        "versions": versions,
+        **_condition(precondition),
     }
-    return StoredTask(*_change(session, sql.UPDATE, values))
+    return StoredTask(*await _change(user, compiled.UPDATE, values))
 
 
-def complete_task(
-    session: Session,
-    owner: str,
+async def complete_task(
+    user: AuthenticatedUser,
     task_id: int,
-    wanted: TaskComplete | None,
-    versions: list[int] | None,
-    once: Once | None,
+    completion: TaskComplete | None = None,
+    precondition: Precondition = ALWAYS,
+    idempotency_key: str | None = None,
 ) -> StoredTask:
     """Set the completion, or toggle it. Raises TaskNotFound, TaskChanged, InvalidInput."""
-    values = {
-        "owner": owner,
+    completed = completion.completed if completion else None
+    values: dict[str, Any] = {
+        "owner": user.id,
         "task_id": task_id,
-        "completed": wanted.completed if wanted else None,
-        "versions": versions,
+        "completed": completed,
+        **_condition(precondition),
     }
-    if once is None:
-        return StoredTask(*_change(session, sql.COMPLETE, values))
-    [_, records, [(exists,)]] = _fetch_once(
-        session, sql.COMPLETE_ONCE, values, once, (sql.EXISTS, values)
+    if idempotency_key is None:
+        return StoredTask(*await _change(user, compiled.COMPLETE, values))
+    values |= _idempotent(idempotency_key, "complete", task_id, completed, values["etags"])
+    [_, records, [(exists,)]] = await run_transaction(
+        user.id,
+        (compiled.COMPLETE_ONCE, values),
+        (compiled.RECORD, values),
+        (compiled.EXISTS, values),
+        writes=True,
+        repeatable=True,
     )
     if not records:
         raise TaskChanged if exists else TaskNotFound
-    return _recorded(records, once)
+    return _recorded(records, values)
 
 
-def delete_task(session: Session, owner: str, task_id: int, versions: list[int] | None) -> None:
-    """Raises TaskNotFound, or TaskChanged for none of these `versions`."""
-    _change(session, sql.DELETE, {"owner": owner, "task_id": task_id, "versions": versions})
+async def delete_task(
+    user: AuthenticatedUser, task_id: int, precondition: Precondition = ALWAYS
+) -> None:
+    """Raises TaskNotFound, or TaskChanged if the precondition fails."""
+    values = {"owner": user.id, "task_id": task_id, **_condition(precondition)}
+    await _change(user, compiled.DELETE, values)
 
 
-def check_ready(session: Session) -> bool:
-    """Whether row-level security holds the role that asks.
+async def check_ready() -> bool:
+    """Whether row-level security applies to the role of this process.
 
-    Raises Unavailable if the tables are not there or not ours to use.
+    Raises DatabaseNotPrepared where a column, a privilege or a policy that requests need is
+    missing.
     """
-    try:
-        [[(held, *_)]] = session.fetch((sql.READY, {}))
-    except (sql_errors.UndefinedTable, sql_errors.InsufficientPrivilege) as error:
-        raise DatabaseNotPrepared from error
-    return held
+    provision = load_settings().PROVISION_USERS
+    [[(row_security, _, _, missing)]] = await run_transaction(
+        None, (compiled.READY, {"provision": provision})
+    )
+    if missing:
+        not_prepared = DatabaseNotPrepared()
+        not_prepared.reason = f"missing: {', '.join(missing)}"
+        raise not_prepared
+    return row_security
 
 
-def _change(
-    session: Session, statement: LiteralString, values: Mapping[str, Any]
+async def _change(
+    user: AuthenticatedUser, statement: LiteralString, values: Mapping[str, Any]
 ) -> tuple[Any, ...]:
-    if values["versions"] is None:
-        [rows] = session.fetch((statement, values))
+    # Not repeatable: after a lost response, a second try could undo what somebody else has changed
+    # since the first.
+    if values["etags"] is None:
+        [rows] = await run_transaction(user.id, (statement, values), writes=True)
         exists = False
     else:
-        [rows, [(exists,)]] = session.fetch((statement, values), (sql.EXISTS, values))
+        [rows, [(exists,)]] = await run_transaction(
+            user.id, (statement, values), (compiled.EXISTS, values), writes=True
+        )
     if not rows:
         raise TaskChanged if exists else TaskNotFound
     return rows[0]
 
 
-def _fetch_once(
-    session: Session, statement: LiteralString, values: dict[str, Any], once: Once, *more: Any
-) -> list[list[tuple[Any, ...]]]:
-    values |= {"key": once.key, "request_hash": once.request_hash}
-    return session.fetch((statement, values), (sql.RECORD, values), *more)
+def _condition(precondition: Precondition) -> dict[str, Any]:
+    return {"etags": precondition.etags, "must_match": precondition.must_match}
 
 
-def _recorded(records: list[tuple[Any, ...]], once: Once) -> StoredTask:
+def _idempotent(key: str, *request: Any) -> dict[str, str]:
+    """A key, and a digest of what was requested with it: of given fields only, not of defaults."""
+    return {
+        "key": key,
+        "request_hash": sha256(json.dumps(request, sort_keys=True).encode()).hexdigest(),
+    }
+
+
+def _recorded(records: Rows, values: Mapping[str, Any]) -> StoredTask:
     [(request_hash, *task)] = records
-    if request_hash != once.request_hash:
+    if request_hash != values["request_hash"]:
         raise InvalidInput(
             "This Idempotency-Key was used for another request. Use a new key.",
             location=("header", "Idempotency-Key"),

@@ -1,46 +1,87 @@
-"""Opaque paging cursors: signed, so that a forged one and one of another list are told apart from
-ours.
+"""Cursors and links of paged lists.
+
+A cursor names the position of the last task of a page. It is signed, together with the list that it
+belongs to: the user, the filters and the order.
 """
 
 import base64
 import hmac
 import json
-from collections.abc import Iterable
 from hashlib import sha256
+from urllib.parse import quote, urlencode
+
+from fastapi import Request
 
 from lib.errors import InvalidInput
+from lib.schemas import AuthenticatedUser, TaskQuery
+from lib.settings import load_settings
 
 SIGNATURE_BYTES = 16
+# The query string comes back in the Link header, for which proxies have room for a few kilobytes.
+MAX_QUERY_BYTES = 4096
+# Characters of a query that need no encoding (RFC 3986, section 3.4).
+_SAFE = "!$'()*,:;@/?"
+
+type Position = tuple[str, int]
 
 
-def make_cursor(place: tuple[str, int], of_list: str, key: bytes) -> str:
-    """A cursor for the place behind a task of the list that `of_list` describes."""
-    payload = json.dumps(place, ensure_ascii=False, separators=(",", ":")).encode()
-    return _encode(_sign(payload, of_list, key) + payload)
+def read_cursor(user: AuthenticatedUser, query: TaskQuery) -> Position | None:
+    """The position after which the page starts: the sort key and the id of a task.
 
-
-def read_cursor(cursor: str, of_list: str, keys: Iterable[bytes]) -> tuple[str, int]:
-    """The place that a cursor marks. Raises InvalidInput for any text that this list never gave."""
+    Raises InvalidInput for a cursor that was not made for this list.
+    """
+    if query.cursor is None:
+        return None
+    if query.limit is None:
+        raise InvalidInput(
+            "A cursor requires a limit.", location=("query", "limit"), kind="missing"
+        )
     try:
-        raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+        raw = base64.urlsafe_b64decode(query.cursor + "=" * (-len(query.cursor) % 4))
     except ValueError:
         raw = b""
     signature, payload = raw[:SIGNATURE_BYTES], raw[SIGNATURE_BYTES:]
-    ours = any(hmac.compare_digest(signature, _sign(payload, of_list, key)) for key in keys)
-    if not ours or _encode(raw) != cursor:  # the decoder skips what it does not know
+    signatures = (_sign(payload, user, query, key) for key in load_settings().cursor_keys)
+    valid = any(hmac.compare_digest(signature, each) for each in signatures)
+    # The decoder skips characters that are not of its alphabet.
+    if not valid or _encode(raw) != query.cursor:
         raise InvalidInput(
             "The cursor is not valid for this list. Start again without it.",
             location=("query", "cursor"),
             kind="cursor_invalid",
         )
-    value, task_id = json.loads(payload)
-    return value, task_id
+    sort_key, task_id = json.loads(payload)
+    return sort_key, task_id
+
+
+def link_to_next_page(
+    request: Request, user: AuthenticatedUser, query: TaskQuery, last: Position
+) -> str:
+    """The Link header (RFC 8288) of a page whose last task is at the position `last`.
+
+    It keeps every parameter of the request. Raises InvalidInput where they are too long.
+    """
+    if len(request.scope["query_string"]) > MAX_QUERY_BYTES:
+        raise InvalidInput(
+            f"The query string must not exceed {MAX_QUERY_BYTES} bytes.",
+            location=("query",),
+            kind="query_too_long",
+        )
+    payload = json.dumps(last, ensure_ascii=False, separators=(",", ":")).encode()
+    signature = _sign(payload, user, query, load_settings().cursor_keys[0])
+    parameters = [each for each in request.query_params.multi_items() if each[0] != "cursor"]
+    parameters.append(("cursor", _encode(signature + payload)))
+    return f'<{tasks_path(user)}?{urlencode(parameters, safe=_SAFE, quote_via=quote)}>; rel="next"'
+
+
+def tasks_path(user: AuthenticatedUser) -> str:
+    return f"/api/{quote(user.id, safe='')}/tasks"
 
 
 def _encode(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
-def _sign(payload: bytes, of_list: str, key: bytes) -> bytes:
-    message = of_list.encode() + b"\0" + payload
-    return hmac.digest(key, message, sha256)[:SIGNATURE_BYTES]
+def _sign(payload: bytes, user: AuthenticatedUser, query: TaskQuery, key: bytes) -> bytes:
+    of_list = json.dumps([user.id, query.list_identity()], sort_keys=True)
+    return hmac.digest(key, of_list.encode() + b"\0" + payload, sha256)[:SIGNATURE_BYTES]

@@ -1,16 +1,15 @@
-"""The headers by which a request says which version it means and whether it is a repeat; knows no
-route and no storage.
+"""Headers that make a request conditional or repeatable: ETag, If-Match, Idempotency-Key.
 
 ETags and their conditions follow RFC 9110, sections 8.8.3 and 13.1.
 """
 
-import json
 import re
-from hashlib import sha256
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import Header
+from fastapi import Depends, Header
 from pydantic import AfterValidator
+
+from lib.schemas import ALWAYS, Precondition
 
 IfMatch = Annotated[
     str | None,
@@ -19,6 +18,14 @@ IfMatch = Annotated[
 IfNoneMatch = Annotated[
     str | None,
     Header(description="The `ETag` of the task as you read it: 304 while it is the same."),
+]
+IfNoneMatchOfWrite = Annotated[
+    str | None,
+    Header(
+        alias="If-None-Match",
+        description="412 if the task has one of these ETags.",
+        include_in_schema=False,
+    ),
 ]
 
 
@@ -32,29 +39,58 @@ IdempotencyKey = Annotated[
     str | None,
     AfterValidator(_check_key),
     Header(
-        description="One for each thing to do: for 24 hours it gives the first answer again.",
+        description="One for each thing to do: for 24 hours it gives the first response again.",
         json_schema_extra={"pattern": "^[!-~]{1,255}$"},
     ),
 ]
 
-
-def etag(version: int) -> str:
-    return f'"{version}"'
-
-
-def allowed_versions(if_match: str | None) -> list[int] | None:
-    """The versions that If-Match allows: None for every one."""
-    if if_match is None or if_match.strip() == "*":
-        return None
-    return [int(version) for version in re.findall(r'(?:^|,)\s*"(\d{1,18})"\s*(?=,|$)', if_match)]
+# An entity tag: its weakness, and the characters between its quotes.
+_TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 
 
-def is_known(if_none_match: str | None, version: int) -> bool:
-    """Whether If-None-Match names this version, be it as a weak ETag."""
-    known = {tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")}
-    return known == {"*"} or etag(version) in known
+def _tags(header: str) -> list[tuple[bool, str]]:
+    """The entity tags of a header, each with whether it is weak. A malformed list has none."""
+    tags, position = [], 0
+    header = header.strip(" \t")
+    while found := _TAG.match(header, position):
+        tags.append((bool(found[1]), found[2]))
+        rest = header[found.end() :].lstrip(" \t")
+        if not rest:
+            return tags
+        if not rest.startswith(","):
+            return []
+        position = len(header) - len(rest[1:].lstrip(" \t"))
+    return []
 
 
-def request_hash(*request: Any) -> str:
-    """What tells two requests under one idempotency key apart."""
-    return sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+def read_precondition(
+    if_match: IfMatch = None, if_none_match: IfNoneMatchOfWrite = None
+) -> Precondition:
+    """The condition under which a change may be made."""
+    if if_match is None and if_none_match is None:
+        return ALWAYS
+    # A weak tag never matches here (RFC 9110, section 13.1.1).
+    wanted = (
+        None
+        if if_match is None or if_match.strip() == "*"
+        else [tag for weak, tag in _tags(if_match) if not weak]
+    )
+    if if_none_match is None:
+        return ALWAYS if wanted is None else Precondition(wanted)
+    if if_none_match.strip() == "*":
+        return Precondition([])  # it fails for every task that exists
+    unwanted = [tag for _, tag in _tags(if_none_match)]
+    if wanted is None:
+        return Precondition(unwanted, must_match=False)
+    return Precondition([tag for tag in wanted if tag not in unwanted])
+
+
+# FastAPI itself would run this function in a thread; lib/web/parameters.py calls it in place.
+WritePrecondition = Annotated[Precondition, Depends(read_precondition)]
+
+
+def is_unchanged(if_none_match: str | None, etag: str) -> bool:
+    """Whether If-None-Match names this ETag, also as a weak one."""
+    if if_none_match is None:
+        return False
+    return if_none_match.strip() == "*" or etag in [tag for _, tag in _tags(if_none_match)]

@@ -1,33 +1,44 @@
-"""The way into a route: the caller is known before the body is read, which is strict JSON."""
+"""The route class of everything that belongs to a user.
 
+FastAPI reads and parses the body before it calls any dependency. Here the order is: who makes the
+request, whose path it is, how large the body is, whether it is JSON. Then FastAPI's validation
+follows.
+"""
+
+import asyncio
 import json
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 
-from lib.auth.tokens import AuthenticatedUser, authenticate
+from lib.auth.tokens import authenticate
 from lib.errors import BodyTooLarge, Forbidden, InvalidInput, UnsupportedMediaType
-from lib.schemas import ErrorResponse, ValidationErrorResponse
+from lib.schemas import AuthenticatedUser, ErrorResponse, ValidationErrorResponse
 from lib.settings import load_settings
 from lib.web.parameters import ABSENT, parameter_reader
 
-MAX_BODY_BYTES = 64 * 1024  # bytes
-# How much of a larger one is read and thrown away: who is still sending when the connection
-# closes never sees the answer.
-PATIENCE = 16 * MAX_BODY_BYTES
+MAX_BODY_BYTES = 64 * 1024
+# A larger body is read and dropped up to these limits: a client that still sends when the
+# connection is closed may never see the response.
+MAX_DISCARDED_BYTES = 1024 * 1024
+MAX_DISCARD_SECONDS = 1.0
 
-
-# What the OpenAPI document says of such routes, and of those that take a body.
+# What the OpenAPI document says of these routes, and of those with a body.
 AUTH_RESPONSES: dict[int | str, dict[str, Any]] = {
     401: {"model": ErrorResponse, "description": "No token, or one that is expired or invalid"},
     403: {
         "model": ErrorResponse,
-        "description": "The path is another user's, or the user has no account",
+        "description": "The path names another user, or the user has no account",
     },
-    422: {"model": ValidationErrorResponse, "description": "The input is wrong"},
-    500: {"model": ErrorResponse, "description": "A fault of this API"},
+    422: {"model": ValidationErrorResponse, "description": "The input is invalid"},
+    429: {
+        "model": ErrorResponse,
+        "description": "Too many requests of this user at once: try again after `Retry-After`",
+    },
+    500: {"model": ErrorResponse, "description": "An error of this API"},
     503: {"model": ErrorResponse, "description": "Try again after `Retry-After` seconds"},
 }
 BODY_RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -37,38 +48,34 @@ BODY_RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 class AuthenticatedRoute(APIRoute):
-    """A route under `/api/{user_id}` that only this user may enter.
-
-    FastAPI reads and parses the body before any dependency runs. Here the order is: who calls,
-    whose path it is, how large the body is, whether it is JSON; only then come FastAPI's checks.
-    """
+    """A route under `/api/{user_id}` that only this user may use."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         takes_body = self.body_field is not None
-        # Once it is there, the route is being included in a router that may want more.
-        made = "app" in vars(self)
-        read_arguments = None if made else parameter_reader(self, {_caller_of: "caller"})
+        # FastAPI calls this again when it includes the route in a router with dependencies.
+        included = "app" in vars(self)
+        read_parameters = None if included else parameter_reader(self, {get_current_user: "user"})
 
-        async def enter(request: Request) -> Response:
-            caller = await authenticate(request.headers.get("authorization"), load_settings())
-            if request.path_params["user_id"] != caller.id:
+        async def handle_request(request: Request) -> Response:
+            user = await authenticate(request.headers.get("authorization"), load_settings())
+            if request.path_params["user_id"] != user.id:
                 raise Forbidden
-            request.scope["caller"] = caller
+            request.scope["user"] = user
             document = ABSENT
             if takes_body:
                 body = await read_body(request)
                 document = parse_json(body) if body else ABSENT
                 request = JsonRequest(request.scope, body, document)
-            if read_arguments and (arguments := read_arguments(request, document)) is not None:
+            if read_parameters and (arguments := read_parameters(request, document)) is not None:
                 return await self.endpoint(**arguments)
             return await handle(request)
 
-        return enter
+        return handle_request
 
 
 class JsonRequest(Request):
-    """A request whose body was read and checked, so that FastAPI takes it as it is."""
+    """A request whose body has been read and parsed, so that FastAPI does neither."""
 
     def __init__(self, scope: Any, body: bytes, document: Any) -> None:
         super().__init__(scope)
@@ -76,16 +83,17 @@ class JsonRequest(Request):
 
 
 async def read_body(request: Request) -> bytes:
-    """The body of a request. Raises BodyTooLarge, or UnsupportedMediaType for another type."""
-    body, size = bytearray(), 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size <= MAX_BODY_BYTES:
-            body += chunk
-        elif size > PATIENCE:
-            break
-    if size > MAX_BODY_BYTES:
+    """The body of a request. Raises BodyTooLarge, or UnsupportedMediaType."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared[:20]) > MAX_BODY_BYTES:
+        await _discard_body(request, int(declared[:20]))
         raise BodyTooLarge
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            await _discard_body(request, MAX_DISCARDED_BYTES)
+            raise BodyTooLarge
     if body:
         content_type = request.headers.get("content-type", "application/json")
         media_type = content_type.partition(";")[0].strip().lower()
@@ -95,8 +103,26 @@ async def read_body(request: Request) -> bytes:
     return bytes(body)
 
 
+async def _discard_body(request: Request, length: int) -> None:
+    if length > MAX_DISCARDED_BYTES:
+        return
+    discarded = 0
+    try:
+        async with asyncio.timeout(MAX_DISCARD_SECONDS):
+            while discarded <= MAX_DISCARDED_BYTES:
+                message = await request.receive()
+                discarded += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
+    except (TimeoutError, ClientDisconnect):
+        return
+
+
 def parse_json(body: bytes) -> Any:
-    """Strict JSON (RFC 8259): UTF-8 without a mark, no NaN, no name twice. Raises InvalidInput."""
+    """Strict JSON (RFC 8259): UTF-8 without a byte order mark, no NaN, no name twice in an object.
+
+    Raises InvalidInput.
+    """
     try:
         return json.loads(
             body.decode(), object_pairs_hook=_object_of_distinct_names, parse_constant=_refuse
@@ -110,17 +136,17 @@ def parse_json(body: bytes) -> Any:
 def _object_of_distinct_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise ValueError("a name stands twice in one object")
+        raise ValueError("an object has two members of one name")
     return members
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON number")
+    raise ValueError(f"{constant} is not a JSON number")
 
 
-async def _caller_of(request: Request) -> AuthenticatedUser:
-    return request.scope["caller"]
+async def get_current_user(request: Request) -> AuthenticatedUser:
+    return request.scope["user"]
 
 
 # Async although it waits for nothing: FastAPI would run a plain function in a thread.
-CurrentUser = Annotated[AuthenticatedUser, Depends(_caller_of)]
+CurrentUser = Annotated[AuthenticatedUser, Depends(get_current_user)]

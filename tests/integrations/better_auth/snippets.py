@@ -1,6 +1,6 @@
 """Copies tested files into the documentation, so that nothing is retyped; knows no contents.
 
-    python -m tests.integrations.better_auth.snippets        brings the marked places of DOCUMENTS up to date
+    python -m tests.integrations.better_auth.snippets    updates the marked places of DOCUMENTS
 
 A place is marked by `<!-- file: path -->` and `<!-- end of file -->`, each on a line of its own.
 """

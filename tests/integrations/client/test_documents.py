@@ -11,10 +11,10 @@ import httpx2
 import pytest
 from dotenv import dotenv_values
 
-from lib.web.app import EXPOSED_HEADERS
 from lib.settings import read_settings
-from tests.integrations.better_auth.snippets import DOCUMENTS, ROOT
+from lib.web.app import EXPOSED_HEADERS
 from tests.conftest import SECRET
+from tests.integrations.better_auth.snippets import DOCUMENTS, ROOT
 from tests.integrations.client.documents import Block, blocks, lines_shown, shown
 from tests.integrations.client.test_generated_client import COMMAND
 

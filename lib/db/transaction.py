@@ -1,0 +1,116 @@
+"""Statements as one transaction of one user: within a time budget, retried where that is safe."""
+
+import random
+import time
+from functools import cache
+from typing import Any
+
+import psycopg
+from psycopg import errors as sql_errors
+
+from lib.db import pipeline, waiting
+from lib.db.connection import Connection, NotConnected
+from lib.db.pipeline import Rows, Statement
+from lib.db.pool import BUDGET, get_pool
+from lib.errors import DatabaseNotPrepared, DatabaseUnavailable, UserNotProvisioned
+from lib.log import log_notice
+from lib.settings import load_settings
+
+# PostgreSQL cancels a statement this many seconds before our deadline, so that it can tell us that
+# nothing was changed.
+RESPONSE_RESERVE = 0.25
+LOCK_TIMEOUT = 1.5
+
+# Rolled back by PostgreSQL, and likely to succeed the next time: serialization failure, deadlock,
+# lock timeout.
+RETRYABLE_SQLSTATES = {"40001", "40P01", "55P03"}
+# Seconds before each retry, on average.
+PAUSES = (0.0, 0.08, 0.16)
+
+# For row-level security, and the time that is left. They end with the transaction, so that nothing
+# stays behind on a connection that PgBouncer shares.
+SESSION_SETTINGS = """SELECT set_config('app.user_id', %(user_id)s, true),
+set_config('statement_timeout', %(statement_timeout)s, true),
+set_config('lock_timeout', %(lock_timeout)s, true)"""
+
+
+async def run_transaction(
+    user_id: str | None, *statements: Statement, writes: bool = False, repeatable: bool = False
+) -> list[Rows]:
+    """Run statements as one transaction of a user, in one round trip. Returns the rows of each.
+
+    `writes` says that after a lost response the outcome is unknown. `repeatable` says that running
+    the statements twice has the effect of running them once, and cannot undo a change that somebody
+    else made in between.
+
+    Raises DatabaseUnavailable within the time budget, TooManyRequests, UserNotProvisioned where
+    the user has no row in `users`, or DatabaseNotPrepared where the statements do not fit the
+    schema or the privileges.
+    """
+    started, user, safe = time.monotonic(), user_id or "", repeatable or not writes
+    pool = get_pool(load_settings())
+    outcome_unknown = False
+    for pause in (*PAUSES, None):
+        try:
+            connection = await pool.acquire(user, started, probe=not safe)
+            try:
+                return await pipeline.run(connection, _settings(connection, user), *statements)
+            finally:
+                pool.release(user, connection)
+        except (psycopg.OperationalError, psycopg.InternalError) as error:
+            not_sent = isinstance(error, NotConnected)
+            # An error of the server, after which the connection goes on, has rolled back.
+            rolled_back = error.diag.severity_nonlocalized == "ERROR"
+            # Of any attempt, not of the last one: an earlier one may have been applied.
+            outcome_unknown |= writes and not (not_sent or rolled_back)
+            retry = not_sent or (error.sqlstate in RETRYABLE_SQLSTATES if rolled_back else safe)
+            out_of_time = time.monotonic() - started + 0.3 >= BUDGET
+            if pause is None or out_of_time or not retry:
+                unavailable = DatabaseUnavailable(outcome_unknown=outcome_unknown)
+                unavailable.reason = f"no connection: {error}" if not_sent else None
+                raise unavailable from error
+            await waiting.sleep(pause * (0.5 + random.random()))  # noqa: S311 - jitter
+        except (
+            psycopg.ProgrammingError,
+            psycopg.IntegrityError,
+            psycopg.NotSupportedError,
+        ) as error:
+            if _is_missing_user(error):
+                raise UserNotProvisioned from error
+            raise DatabaseNotPrepared from error
+    raise AssertionError("the last pause is None")
+
+
+def _settings(connection: Connection, user: str) -> Statement:
+    left = connection.deadline - RESPONSE_RESERVE - time.monotonic()
+    values: dict[str, Any] = {
+        "user_id": user,
+        "statement_timeout": _milliseconds(left),
+        "lock_timeout": _milliseconds(min(left, LOCK_TIMEOUT)),
+    }
+    return SESSION_SETTINGS, values
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(max(1, int(1000 * seconds)))  # 0 would mean without a limit
+
+
+def _is_missing_user(error: psycopg.Error) -> bool:
+    """Whether a row refers to a user who has no row in `users`.
+
+    The reference is known by its constraint, as PostgreSQL reports it: messages may be translated.
+    """
+    missing = isinstance(error, sql_errors.ForeignKeyViolation) and str(
+        error.diag.constraint_name
+    ).endswith("_user_id_fkey")
+    if missing and load_settings().PROVISION_USERS:
+        _warn_that_users_are_shared()
+    return missing
+
+
+@cache
+def _warn_that_users_are_shared() -> None:
+    log_notice(
+        "No row was added to the table users, because Better Auth keeps its users there. "
+        "A user without a row has been deleted."
+    )
