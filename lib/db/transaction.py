@@ -8,10 +8,9 @@ from typing import Any
 import psycopg
 from psycopg import errors as sql_errors
 
-from lib.db import pipeline, waiting
+from lib.db import pipeline, pool, waiting
 from lib.db.connection import Connection, NotConnected
 from lib.db.pipeline import Rows, Statement
-from lib.db.pool import BUDGET, get_pool
 from lib.errors import DatabaseNotPrepared, DatabaseUnavailable, UserNotProvisioned
 from lib.log import log_notice
 from lib.settings import load_settings
@@ -48,15 +47,15 @@ async def run_transaction(
     schema or the privileges.
     """
     started, user, safe = time.monotonic(), user_id or "", repeatable or not writes
-    pool = get_pool(load_settings())
+    connections = pool.get_pool(load_settings())
     outcome_unknown = False
     for pause in (*PAUSES, None):
         try:
-            connection = await pool.acquire(user, started, probe=not safe)
+            connection = await connections.acquire(user, started, probe=not safe)
             try:
                 return await pipeline.run(connection, _settings(connection, user), *statements)
             finally:
-                pool.release(user, connection)
+                connections.release(user, connection)
         except (psycopg.OperationalError, psycopg.InternalError) as error:
             not_sent = isinstance(error, NotConnected)
             # An error of the server, after which the connection goes on, has rolled back.
@@ -64,7 +63,7 @@ async def run_transaction(
             # Of any attempt, not of the last one: an earlier one may have been applied.
             outcome_unknown |= writes and not (not_sent or rolled_back)
             retry = not_sent or (error.sqlstate in RETRYABLE_SQLSTATES if rolled_back else safe)
-            out_of_time = time.monotonic() - started + 0.3 >= BUDGET
+            out_of_time = time.monotonic() - started + 0.3 >= pool.BUDGET
             if pause is None or out_of_time or not retry:
                 unavailable = DatabaseUnavailable(outcome_unknown=outcome_unknown)
                 unavailable.reason = f"no connection: {error}" if not_sent else None
