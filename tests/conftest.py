@@ -22,7 +22,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from dev.app import GROUPS, app
-from lib.db import pool as database_module
+from lib.db.pool import close_pools
 from lib.settings import Settings, forget_settings
 from tests.support.databases import Cluster, Database, running_cluster
 
@@ -152,7 +152,7 @@ def start_api(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> G
             return stack.enter_context(TestClient(app, raise_server_exceptions=False))
 
         yield start
-        database_module.close()
+        close_pools()
 
 
 type RequestLines = Callable[[], list[dict[str, Any]]]

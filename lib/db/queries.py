@@ -135,7 +135,8 @@ def _without_case(value: Expression) -> ColumnElement[str]:
 
 
 def _contains(value: Expression, searched: Expression) -> ColumnElement[bool]:
-    return func.strpos(_without_case(value), _without_case(searched)) > ZERO
+    """`value` is in lower case already."""
+    return func.strpos(value, _without_case(searched)) > ZERO
 
 
 def _matching() -> ColumnElement[bool]:
@@ -145,15 +146,14 @@ def _matching() -> ColumnElement[bool]:
     ones takes the product of their lengths; a short one rules out most rows first.
     """
     part, searched = bindparam("part", type_=Text), bindparam("q", type_=Text)
+    title, description = col(Task.title_key), _without_case(col(Task.description))
     return and_(
         col(Task.user_id) == owner,
         or_(completed.is_(None), col(Task.completed) == completed),
         or_(
             searched.is_(None),
-            and_(_contains(col(Task.title), part), _contains(col(Task.title), searched)),
-            and_(
-                _contains(col(Task.description), part), _contains(col(Task.description), searched)
-            ),
+            and_(_contains(title, part), _contains(title, searched)),
+            and_(_contains(description, part), _contains(description, searched)),
         ),
     )
 
@@ -162,7 +162,7 @@ def _matching() -> ColumnElement[bool]:
 SORT_KEYS: dict[str, Expression] = {
     "created_at": col(Task.created_at),
     "updated_at": col(Task.updated_at),
-    "title": _without_case(col(Task.title)),
+    "title": col(Task.title_key),
 }
 
 
@@ -190,7 +190,7 @@ def _list_whole(sort: str, order: str) -> Select:
         WITH size AS (SELECT sum(octet_length(title) + ...) AS bytes FROM tasks WHERE ...)
         SELECT string_agg(row_to_json(document)::text, ','), count(*), (SELECT bytes FROM size)
         FROM (SELECT ... FROM tasks WHERE user_id = :owner AND ...
-              ORDER BY lower(title COLLATE pg_c_utf8) COLLATE "C", id) AS page,
+              ORDER BY title_key, id) AS page,
              LATERAL (SELECT page.id, ...) AS document
         WHERE (SELECT bytes FROM size) <= :max_bytes
     """

@@ -7,7 +7,12 @@ this module the API behaves the same: AuthenticatedRoute uses it in one line.
 """
 
 from collections.abc import Callable, Mapping
-from inspect import iscoroutinefunction
+from inspect import (
+    isasyncgenfunction,
+    iscoroutinefunction,
+    isfunction,
+    isgeneratorfunction,
+)
 from typing import Any, get_args
 
 from fastapi import Request, Response
@@ -115,15 +120,22 @@ def _is_usual(route: APIRoute, in_scope: Mapping[Any, str]) -> bool:
 
 
 def _takes_headers_alone(dependant: Dependant) -> bool:
+    headers = [field for field in dependant.header_params if _annotation(field) in SINGLE]
     usual = Dependant(
-        header_params=[field for field in dependant.header_params if _annotation(field) in SINGLE],
+        header_params=headers,
         name=dependant.name,
         call=dependant.call,
         path=dependant.path,
-        use_cache=dependant.use_cache,
-        scope=dependant.scope,
+        own_oauth_scopes=dependant.own_oauth_scopes,
+        parent_oauth_scopes=dependant.parent_oauth_scopes,
     )
-    return dependant == usual and not iscoroutinefunction(dependant.call)
+    scopes = dependant.own_oauth_scopes or dependant.parent_oauth_scopes
+    return dependant == usual and not scopes and _is_plain_function(dependant.call)
+
+
+def _is_plain_function(call: Any) -> bool:
+    waits = iscoroutinefunction(call) or isasyncgenfunction(call)
+    return isfunction(call) and not waits and not isgeneratorfunction(call)
 
 
 def _annotation(field: Any) -> Any:

@@ -275,3 +275,52 @@ def test_a_delete_among_changes_is_final(user: User) -> None:
     assert {answer.status_code for answer in answers} <= {200, 204, 404}
     assert_error(user.get(task), 404)
     assert user.list().json() == []
+
+
+# What looks like a tag and is not
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+@pytest.mark.parametrize(
+    "shape",
+    ['"1"', '"01"', '"0001"', '"a,{}",b"', '"{}', '{}"', "{0} {0}", '{} x"y"', '"x" {}'],
+)
+def test_a_tag_is_compared_as_characters_and_a_malformed_list_matches_nothing(
+    user: User, kind: str, shape: str
+) -> None:
+    task = user.create()
+    tag = tag_of(user, task)
+    if "{}" in shape and shape.count('"') == 1:
+        tag = tag.strip('"')
+    answer = change(user, kind, task, shape.format(tag))
+    assert_error(answer, 412)
+    assert user.read(task) == task
+
+
+def test_if_none_match_with_a_star_lets_no_change_through(user: User) -> None:
+    """RFC 9110, section 13.1.2: the condition is false where the task exists."""
+    task = user.create()
+    for make_change in CHANGES.values():
+        assert_error(make_change(user, task, **{"If-None-Match": "*"}), 412)
+        assert_error(make_change(user, 2**62, **{"If-None-Match": "*"}), 404)
+    assert user.read(task) == task
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_if_none_match_with_tags_lets_a_change_of_another_state_through(
+    user: User, kind: str
+) -> None:
+    task = user.create()
+    tag = tag_of(user, task)
+    for shape in ("{}", '"x", {}', "W/{}"):
+        header = {"If-None-Match": shape.format(tag)}
+        assert_error(CHANGES[kind](user, task, **header), 412)
+    assert user.read(task) == task
+    both = {"If-Match": tag, "If-None-Match": '"x"'}
+    assert CHANGES[kind](user, task, **both).is_success
+
+
+def test_a_task_of_another_database_never_has_the_same_tag(user: User, stranger: User) -> None:
+    """Two tasks alike in every field a person wrote: a restored database is such a pair."""
+    tags = {tag_of(each, each.create("Alike")) for each in (user, stranger, user, stranger)}
+    assert len(tags) == 4

@@ -547,3 +547,48 @@ def test_pages_by_update_time_stay_whole_while_other_tasks_change(user: User) ->
     assert [task["id"] for task in seen] == [task["id"] for task in reversed(tasks[3:])]
     moments = [moment(task["updated_at"]) for task in seen]
     assert all(later > earlier for later, earlier in pairwise(moments))
+
+
+# Alike on every server
+
+
+def test_titles_are_ordered_without_regard_to_case(user: User) -> None:
+    for title in ("Zürich", "apple", "Äpfel", "banana", "Apple 2", "äpfel 2", "100"):
+        user.create(title)
+    expected = ["100", "apple", "Apple 2", "banana", "Zürich", "Äpfel", "äpfel 2"]
+    assert user.titles(sort="title") == expected
+    assert user.titles(sort="title", order="desc") == expected[::-1]
+    paged, answer = [], user.list(sort="title", limit=2)
+    while True:
+        paged += [task["title"] for task in answer.json()]
+        if (following := next_link(answer)) is None:
+            break
+        answer = user.send("GET", following)
+    assert paged == expected
+
+
+def test_a_cursor_works_however_its_list_is_spelled(user: User) -> None:
+    for number in range(3):
+        user.create(f"Task {number}")
+    following = next_link(user.list(limit=1))
+    assert following
+    for spelled in ("&status=all", "&sort=created", "&sort=created_at&order=desc", "&q="):
+        assert user.send("GET", following + spelled).status_code == 200
+    for other in ("&status=pending", "&sort=updated", "&order=asc", "&q=task", "&sort=title"):
+        assert_error(user.send("GET", following + other), 422)
+
+
+def test_a_link_never_grows_beyond_what_proxies_accept(user: User) -> None:
+    for number in range(2):
+        user.create(f"Task {number}")
+    kept = user.list(limit=1, note="!" * 100)
+    assert "!" * 100 in kept.headers["Link"]
+    assert_error(user.list(limit=1, note="!" * 5000), 422)
+
+
+def test_a_repetitive_text_is_found_in_repetitive_texts(user: User) -> None:
+    user.create("a" * 200, description="b" + "a" * 999)
+    user.create("A" * 100 + "B" + "a" * 99)
+    assert user.titles(q="a" * 100 + "b" + "A" * 99) == ["A" * 100 + "B" + "a" * 99]
+    assert user.titles(q="b" + "a" * 199) == ["a" * 200]
+    assert user.titles(q="a" * 199 + "b") == []

@@ -133,7 +133,7 @@ def test_every_task_route_is_a_usual_one() -> None:
     of_callers = [each for each in routes if isinstance(each, AuthenticatedRoute)]
     assert of_callers
     for each in of_callers:
-        assert parameter_reader(each, {route._caller_of: "caller"}), each.name
+        assert parameter_reader(each, {route.get_current_user: "user"}), each.name
 
 
 async def refuse() -> None:

@@ -27,7 +27,8 @@ def test_the_first_task_of_a_new_user_makes_their_row(
 def test_a_token_with_nothing_but_sub_is_enough(start_api: StartApi, database: Database) -> None:
     answer = start_api().post("/api/bare/tasks", json={"title": "x"}, headers=bearer("bare"))
     assert answer.status_code == 201
-    assert database.query("SELECT email FROM users WHERE id = 'bare'") == [("bare@users.invalid",)]
+    [(email,)] = database.query("SELECT email FROM users WHERE id = 'bare'")
+    assert email.endswith("@users.invalid")
 
 
 @pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}])
@@ -37,22 +38,9 @@ def test_without_provisioning_an_unknown_user_is_told_what_to_do(
     api = start_api(PROVISION_USERS="false")
     answer = api.post("/api/ghost/tasks", json={"title": "x"}, headers=bearer("ghost") | headers)
     assert answer.status_code == 403
-    assert "sign up" in answer.json()["detail"]
+    assert "Sign up" in answer.json()["detail"]
     assert database.query("SELECT count(*) FROM users WHERE id = 'ghost'") == [(0,)]
     assert database.query("SELECT count(*) FROM idempotency_keys WHERE user_id = 'ghost'") == [(0,)]
-
-
-def test_an_email_that_somebody_else_has_is_a_403_and_leaves_nothing(
-    start_api: StartApi, database: Database
-) -> None:
-    api = start_api()
-    first, second = (
-        bearer("first", email="same@x.example"),
-        bearer("second", email="same@x.example"),
-    )
-    assert api.post("/api/first/tasks", json={"title": "x"}, headers=first).status_code == 201
-    assert api.post("/api/second/tasks", json={"title": "x"}, headers=second).status_code == 403
-    assert database.query("SELECT count(*) FROM tasks WHERE user_id = 'second'") == [(0,)]
 
 
 @pytest.mark.parametrize("path", ["/api/docs", "/api/openapi.json", "/api/docs/start.js"])
@@ -161,27 +149,38 @@ def test_where_better_auth_keeps_its_users_no_row_is_made_for_a_deleted_one(
     assert fresh_database.query("SELECT count(*) FROM users") == [(0,)]
 
 
-def test_a_list_that_the_platform_would_drop_is_refused_in_a_sentence(
-    start_api: StartApi, database: Database
+@pytest.mark.parametrize(
+    "platform", [{}, {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:1"}, {"VERCEL": "1"}]
+)
+def test_a_list_that_is_too_large_for_one_response_is_refused_on_every_platform(
+    start_api: StartApi, fresh_database: Database, platform: dict[str, str]
 ) -> None:
-    database.query("INSERT INTO users (id, name, email) VALUES ('long', 'n', 'long@x.example')")
-    database.query(
-        """INSERT INTO tasks (user_id, title, description)
-        SELECT 'long', repeat('"', 200), repeat('x', 1000) FROM generate_series(1, 3500)"""
-    )
-    headers = bearer("long")
-    whole = start_api().get("/api/long/tasks", headers=headers)
-    assert len(whole.json()) == 3500
-    on_lambda = start_api(AWS_LAMBDA_RUNTIME_API="127.0.0.1:1")
-    answer = on_lambda.get("/api/long/tasks", headers=headers)
-    assert answer.status_code == 422
-    assert answer.json()["detail"] == (
-        "The list is too large for one response. Use limit and follow the Link header."
-    )
-    assert len(on_lambda.get("/api/long/tasks?limit=100", headers=headers).json()) == 100
-    # As many tasks, and sent: what counts is the bytes.
-    database.query("UPDATE tasks SET title = repeat('x', 200) WHERE user_id = 'long'")
-    assert on_lambda.get("/api/long/tasks", headers=headers).status_code == 200
+    def tasks(count: int, title: str, description: str) -> None:
+        fresh_database.query("DELETE FROM tasks")
+        fresh_database.query(
+            "INSERT INTO tasks (user_id, title, description)"
+            " SELECT 'long', repeat(%s, 200), repeat(%s, 1000) FROM generate_series(1, %s)",
+            title,
+            description,
+            count,
+        )
+
+    fresh_database.query("INSERT INTO users (id, name, email) VALUES ('long', 'n', 'l@x.example')")
+    api, headers = start_api(DATABASE_URL=fresh_database.app_url, **platform), bearer("long")
+    tasks(2900, "x", "x")  # 3.98 MB
+    assert len(api.get("/api/long/tasks", headers=headers).json()) == 2900
+    for count, title, description in (
+        (3100, "x", "x"),  # more than 4 MB
+        (900, "x", "\U0001f600"),  # four bytes each
+        (2300, '"', '"'),  # twice as long in JSON
+    ):
+        tasks(count, title, description)
+        response = api.get("/api/long/tasks", headers=headers)
+        assert response.status_code == 422
+        assert response.json()["detail"] == (
+            "The list is too large for one response. Use limit and follow the Link header."
+        )
+        assert len(api.get("/api/long/tasks?limit=100", headers=headers).json()) == 100
 
 
 @pytest.mark.parametrize("url", ["app_url", "admin_url"])

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from lib.db import pipeline as flight
-from lib.db.pool import DeadlineConnection
+from lib.db import pipeline
+from lib.db.connection import Connection
 from tests.conftest import StartApi, bearer
 
 # Made when tests are collected, which may be long before this one runs.
@@ -27,21 +27,15 @@ def task(api: TestClient) -> str:
 
 @pytest.fixture
 def statements(task: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is sent to PostgreSQL from here on, without the claims that travel in front."""
+    """What is sent to PostgreSQL from here on, without the session settings that come first."""
     sent: list[str] = []
-    run: Any = flight.run
-    execute: Any = DeadlineConnection.execute
+    run: Any = pipeline.run
 
-    def record_run(connection: DeadlineConnection, *statements: tuple[str, object]) -> object:
+    def record(connection: Connection, *statements: tuple[str, object]) -> object:
         sent.extend(text for text, _ in statements if "set_config" not in text)
         return run(connection, *statements)
 
-    def record_execute(self: DeadlineConnection, query: str, *rest: object) -> object:
-        sent.append(query)
-        return execute(self, query, *rest)
-
-    monkeypatch.setattr(flight, "run", record_run)
-    monkeypatch.setattr(DeadlineConnection, "execute", record_execute)
+    monkeypatch.setattr(pipeline, "run", record)
     return sent
 
 
@@ -56,8 +50,8 @@ def statements(task: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ("PATCH", "/complete", {}, {"completed": True}, 1),
         ("DELETE", "", {}, None, 1),
         # A condition asks, behind the change, whether the task exists: 412 or 404.
-        ("PUT", "", {"If-Match": '"1"'}, {"title": "Changed"}, 2),
-        ("DELETE", "", {"If-Match": '"1"'}, None, 2),
+        ("PUT", "", {"If-Match": "its ETag"}, {"title": "Changed"}, 2),
+        ("DELETE", "", {"If-Match": "its ETag"}, None, 2),
         # A key reads, behind the change, the answer that was recorded with it.
         ("POST", None, {"Idempotency-Key": "count-create"}, {"title": "New"}, 2),
         ("PATCH", "/complete", {"Idempotency-Key": "count-toggle"}, None, 3),
@@ -74,6 +68,9 @@ def test_each_operation_sends_as_few_statements_as_it_can(
     count: int,
 ) -> None:
     path = PATH if suffix is None else task + suffix
+    if "If-Match" in headers:
+        headers = {"If-Match": api.get(task, headers=ALICE).headers["etag"]}
+        statements.clear()
     answer = api.request(method, path, headers=ALICE | headers, json=body)
     assert answer.is_success
     assert len(statements) == count

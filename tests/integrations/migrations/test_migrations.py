@@ -122,7 +122,14 @@ def test_every_list_order_is_read_from_an_index(
         user,
     )
     fresh_database.query("ANALYZE tasks")
-    values = {"owner": user, "completed": None, "pattern": None, "limit": 20, "count": False}
+    values = {
+        "owner": user,
+        "completed": None,
+        "part": None,
+        "q": None,
+        "limit": 20,
+        "count": False,
+    }
     values |= {"after": "2020-01-01T00:00:00Z" if sort != "title" else "task 3", "after_id": 10}
     with psycopg.connect(fresh_database.app_url, prepare_threshold=None) as connection:
         connection.execute("SELECT set_config('app.user_id', %s, true)", [user])

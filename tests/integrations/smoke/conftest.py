@@ -11,7 +11,7 @@ import uvicorn
 
 from api import smoke
 from dev.app import GROUPS, app
-from lib.db import pool as database_module
+from lib.db.pool import close_pools
 from lib.settings import Settings, forget_settings, read_settings
 from lib.smoke.report import Limits
 from tests.conftest import SECRET
@@ -115,4 +115,4 @@ def serve(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Gener
             return url
 
         yield start
-    database_module.close()
+    close_pools()

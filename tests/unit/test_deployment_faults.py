@@ -1,0 +1,162 @@
+"""A fault of the deployment is told to operators, and never to users as a fault of theirs."""
+
+import json
+
+import pytest
+from starlette.testclient import TestClient
+
+from lib.db import transaction
+from tests.conftest import RequestLines, StartApi, bearer
+from tests.support.databases import Database
+
+FAULTS = {
+    "a column that was renamed": "ALTER TABLE tasks RENAME COLUMN description TO other",
+    "a column that was dropped": "ALTER TABLE idempotency_keys DROP COLUMN request_hash",
+    "a new required column": "ALTER TABLE tasks ADD COLUMN added int NOT NULL",
+    "a new required column of keys": "ALTER TABLE idempotency_keys ADD COLUMN added int NOT NULL",
+    "no INSERT on tasks": "REVOKE INSERT ON tasks FROM task_api",
+    "no UPDATE on idempotency_keys": "REVOKE UPDATE ON idempotency_keys FROM task_api",
+    "no USAGE on the sequence": "REVOKE USAGE ON SEQUENCE tasks_id_seq FROM task_api",
+    "no INSERT on users": 'REVOKE INSERT (id, name, email, "emailVerified") ON users FROM task_api',
+    "other columns of users": 'ALTER TABLE users RENAME COLUMN "emailVerified" TO email_verified',
+    "no policy": "DROP POLICY own_rows ON tasks",
+    "a policy of another setting": (
+        "ALTER POLICY own_rows ON tasks USING (user_id = current_setting('app.other', true))"
+    ),
+    "no table": "DROP TABLE idempotency_keys",
+}
+
+
+@pytest.fixture
+def api(start_api: StartApi, fresh_database: Database) -> TestClient:
+    return start_api(DATABASE_URL=fresh_database.app_url)
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_it_is_503_and_seen_by_readiness(
+    api: TestClient, fresh_database: Database, request_lines: RequestLines, fault: str
+) -> None:
+    assert api.get("/api/health/ready").status_code == 200
+    fresh_database.query(fault)
+    request_lines()
+    statuses, reasons = set(), []
+    for number, headers in enumerate(({}, {"Idempotency-Key": "k"})):
+        user = f"newcomer-{number}"
+        response = api.post(
+            f"/api/{user}/tasks", json={"title": "x"}, headers=bearer(user) | headers
+        )
+        statuses.add(response.status_code)
+        if response.status_code == 503:
+            assert response.json()["detail"] == "The database is not prepared. Run the migrations."
+            assert response.headers["retry-after"]
+            reasons += [line["reason"] for line in request_lines()]
+    # One of the two may not need what is missing.
+    assert 503 in statuses
+    assert statuses <= {503, 201}
+    assert all("DatabaseNotPrepared" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_readiness_names_what_is_missing(
+    start_api: StartApi, fresh_database: Database, request_lines: RequestLines, fault: str
+) -> None:
+    fresh_database.query(fault)
+    response = start_api(DATABASE_URL=fresh_database.app_url).get("/api/health/ready")
+    assert response.status_code == 503
+    assert response.json()["detail"] == "The database is not prepared. Run the migrations."
+    [line] = request_lines()
+    assert line["reason"]
+
+
+def test_an_error_at_the_end_of_the_transaction_has_changed_nothing(
+    api: TestClient, fresh_database: Database, request_lines: RequestLines
+) -> None:
+    """A deferred constraint fails at COMMIT: that is a certain rollback."""
+    fresh_database.query(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$"
+        "BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '40001'; END $$"
+    )
+    fresh_database.query(
+        "CREATE CONSTRAINT TRIGGER late AFTER INSERT ON tasks"
+        " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()"
+    )
+    response = api.post("/api/late/tasks", json={"title": "x"}, headers=bearer("late"))
+    assert response.status_code == 503
+    assert "Nothing was changed" in response.json()["detail"]
+    assert fresh_database.query("SELECT count(*) FROM tasks") == [(0,)]
+
+
+# --- Users -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}])
+def test_an_address_that_another_row_holds_blocks_nobody(
+    api: TestClient, fresh_database: Database, headers: dict[str, str]
+) -> None:
+    for user in ("first", "second", "third"):
+        claims = bearer(user, email="same@x.example", emailVerified=True) | headers
+        for _ in range(2):
+            response = api.post(f"/api/{user}/tasks", json={"title": "x"}, headers=claims)
+            assert response.status_code == 201
+    rows = fresh_database.query('SELECT id, email, "emailVerified" FROM users ORDER BY id')
+    assert rows[0] == ("first", "same@x.example", True)
+    assert all(email.endswith("@users.invalid") for _, email, _ in rows[1:])
+    assert len({email for _, email, _ in rows}) == 3
+
+
+def test_no_address_can_be_taken_in_advance(api: TestClient, fresh_database: Database) -> None:
+    attacker = bearer("attacker", email="victim@users.invalid")
+    assert api.post("/api/attacker/tasks", json={"title": "x"}, headers=attacker).is_success
+    victim = bearer("victim")
+    assert api.post("/api/victim/tasks", json={"title": "x"}, headers=victim).status_code == 201
+
+
+@pytest.mark.parametrize("email", ["x" * 5600 + "@x.example", "", "a\0b@x.example", 7, None])
+def test_an_unusable_address_is_replaced(
+    api: TestClient, fresh_database: Database, email: object
+) -> None:
+    headers = bearer("odd", email=email)
+    assert api.post("/api/odd/tasks", json={"title": "x"}, headers=headers).status_code == 201
+    [(stored,)] = fresh_database.query("SELECT email FROM users")
+    assert stored.endswith("@users.invalid")
+
+
+def test_a_table_of_somebody_else_that_refers_to_users_changes_nothing(
+    api: TestClient, fresh_database: Database
+) -> None:
+    fresh_database.query("CREATE TABLE projects (id int, owner text REFERENCES users (id))")
+    headers = bearer("newcomer")
+    assert api.post("/api/newcomer/tasks", json={"title": "x"}, headers=headers).is_success
+
+
+@pytest.mark.parametrize("table", ["session", "sessions", "account", "accounts"])
+def test_where_better_auth_keeps_its_users_a_notice_says_why_nobody_is_added(
+    api: TestClient, fresh_database: Database, table: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    transaction._warn_that_users_are_shared.cache_clear()
+    fresh_database.query(f'CREATE TABLE {table} (id text, "userId" text REFERENCES users (id))')
+    for _ in range(2):
+        response = api.post("/api/gone/tasks", json={"title": "x"}, headers=bearer("gone"))
+        assert response.status_code == 403
+        assert "token" not in response.text
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len([line for line in lines if "Better Auth keeps its users" in line["message"]]) == 1
+
+
+# --- Idempotency records -----------------------------------------------------------------------
+
+
+def test_a_keyed_request_removes_a_bounded_number_of_expired_keys(
+    api: TestClient, fresh_database: Database
+) -> None:
+    headers = bearer("forgetful") | {"Idempotency-Key": "new"}
+    assert api.post("/api/forgetful/tasks", json={"title": "x"}, headers=headers).is_success
+    fresh_database.query(
+        "INSERT INTO idempotency_keys (user_id, key, request_hash, task, task_id, version,"
+        " created_at) SELECT 'forgetful', 'old ' || n, 'h', '{}', 1, 1, now() - interval '25 hours'"
+        " FROM generate_series(1, 1000) AS n"
+    )
+    headers["Idempotency-Key"] = "newer"
+    assert api.post("/api/forgetful/tasks", json={"title": "x"}, headers=headers).is_success
+    [(left,)] = fresh_database.query("SELECT count(*) FROM idempotency_keys WHERE key LIKE 'old%'")
+    assert left == 980
