@@ -261,8 +261,6 @@ WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key = %
 READY = """
 
 SELECT row_security_active('tasks'),
-EXISTS (SELECT id, user_id, title, description, completed, created_at, updated_at, title_key, version FROM tasks WHERE user_id = ''),
-EXISTS (SELECT user_id, key, request_hash, task, task_id, version, created_at FROM idempotency_keys WHERE user_id = ''),
 ARRAY(
 SELECT privilege || ' on ' || name
 FROM (VALUES ('tasks'), ('idempotency_keys')) AS owned (name),
@@ -276,11 +274,13 @@ SELECT 'INSERT on users.' || name
 FROM (VALUES ('id'), ('name'), ('email'), ('emailVerified')) AS needed (name)
 WHERE CAST(%(provision)s AS BOOLEAN) AND NOT has_column_privilege('users', name, 'INSERT')
 UNION ALL
-SELECT 'a default for ' || CAST(CAST(attrelid AS regclass) AS TEXT) || '.' || attname
-FROM pg_attribute
-WHERE attrelid IN (to_regclass('tasks'), to_regclass('idempotency_keys'))
-AND attnum > 0 AND attnotnull AND NOT atthasdef AND attidentity = ''
-AND attname NOT IN ('id', 'user_id', 'title', 'description', 'completed', 'created_at', 'updated_at', 'title_key', 'version', 'user_id', 'key', 'request_hash', 'task', 'task_id', 'version', 'created_at')
+SELECT 'a default for ' || relation || '.' || attname
+FROM (VALUES ('tasks'), ('idempotency_keys')) AS owned (relation)
+JOIN pg_attribute ON attrelid = to_regclass(relation)
+WHERE attnum > 0 AND attnotnull AND NOT atthasdef AND attidentity = ''
+AND relation || '.' || attname NOT IN (
+VALUES ('tasks.id'), ('tasks.user_id'), ('tasks.title'), ('tasks.description'), ('tasks.completed'), ('tasks.created_at'), ('tasks.updated_at'), ('tasks.title_key'), ('tasks.version'), ('idempotency_keys.user_id'), ('idempotency_keys.key'), ('idempotency_keys.request_hash'), ('idempotency_keys.task'), ('idempotency_keys.task_id'), ('idempotency_keys.version'), ('idempotency_keys.created_at')
+)
 UNION ALL
 SELECT 'the policy own_rows on ' || name
 FROM (VALUES ('tasks'), ('idempotency_keys')) AS owned (name)
@@ -290,5 +290,6 @@ WHERE tablename = name AND policyname = 'own_rows' AND cmd = 'ALL'
 AND schemaname = ANY (current_schemas(false))
 AND qual LIKE '%%app.user_id%%' AND with_check LIKE '%%app.user_id%%'
 )
-)
+),
+EXISTS (SELECT id, user_id, title, description, completed, created_at, updated_at, title_key, version FROM tasks WHERE user_id = ''), EXISTS (SELECT user_id, key, request_hash, task, task_id, version, created_at FROM idempotency_keys WHERE user_id = '')
 """

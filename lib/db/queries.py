@@ -7,6 +7,7 @@ of thousands of objects.
 A parameter that is null switches its condition off.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel
@@ -56,7 +57,7 @@ from sqlmodel import (
 from lib import schemas
 from lib.db.models import IdempotencyKey, Task, User
 
-TASKS, IDEMPOTENCY_KEYS = (SQLModel.metadata.tables[name] for name in ("tasks", "idempotency_keys"))
+TASKS = SQLModel.metadata.tables["tasks"]
 
 type Expression = ColumnElement[Any] | Mapped[Any]
 
@@ -460,26 +461,27 @@ RECORD = select(
 
 # --- Readiness ----------------------------------------------------------------------------------
 
-
-def _columns(table: Table) -> str:
-    return ", ".join(table.columns.keys())
+OWNED = [table for table in SQLModel.metadata.tables.values() if "user_id" in table.columns]
 
 
-def _names(table: Table) -> str:
-    return ", ".join(f"'{name}'" for name in table.columns.keys())  # noqa: SIM118 - not a dict
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"('{name}')" for name in names)
 
 
-# One row: whether row-level security applies to this role, and what requests would lack. It names
-# every column, so that a database of another version is an error. It is written in SQL, because
-# the catalogs have no classes.
+def _readable(table: Table) -> str:
+    columns = ", ".join(table.columns.keys())
+    return f"EXISTS (SELECT {columns} FROM {table.name} WHERE user_id = '')"  # noqa: S608
+
+
+# One row: whether row-level security applies to this role, what requests would lack, and one column
+# for each table. It names every column, so that a database of another version is an error. It is
+# written in SQL, because the catalogs of PostgreSQL have no classes.
 READY = text(
     f"""
 SELECT row_security_active('tasks'),
-  EXISTS (SELECT {_columns(TASKS)} FROM tasks WHERE user_id = ''),
-  EXISTS (SELECT {_columns(IDEMPOTENCY_KEYS)} FROM idempotency_keys WHERE user_id = ''),
   ARRAY(
     SELECT privilege || ' on ' || name
-    FROM (VALUES ('tasks'), ('idempotency_keys')) AS owned (name),
+    FROM (VALUES {_listed(each.name for each in OWNED)}) AS owned (name),
       (VALUES ('INSERT'), ('UPDATE'), ('DELETE')) AS needed (privilege)
     WHERE NOT has_table_privilege(name, privilege)
     UNION ALL
@@ -490,20 +492,23 @@ SELECT row_security_active('tasks'),
     FROM (VALUES ('id'), ('name'), ('email'), ('emailVerified')) AS needed (name)
     WHERE CAST(:provision AS BOOLEAN) AND NOT has_column_privilege('users', name, 'INSERT')
     UNION ALL
-    SELECT 'a default for ' || CAST(CAST(attrelid AS regclass) AS TEXT) || '.' || attname
-    FROM pg_attribute
-    WHERE attrelid IN (to_regclass('tasks'), to_regclass('idempotency_keys'))
-      AND attnum > 0 AND attnotnull AND NOT atthasdef AND attidentity = ''
-      AND attname NOT IN ({_names(TASKS)}, {_names(IDEMPOTENCY_KEYS)})
+    SELECT 'a default for ' || relation || '.' || attname
+    FROM (VALUES {_listed(each.name for each in OWNED)}) AS owned (relation)
+      JOIN pg_attribute ON attrelid = to_regclass(relation)
+    WHERE attnum > 0 AND attnotnull AND NOT atthasdef AND attidentity = ''
+      AND relation || '.' || attname NOT IN (
+        VALUES {_listed(str(column) for each in OWNED for column in each.columns)}
+      )
     UNION ALL
     SELECT 'the policy own_rows on ' || name
-    FROM (VALUES ('tasks'), ('idempotency_keys')) AS owned (name)
+    FROM (VALUES {_listed(each.name for each in OWNED)}) AS owned (name)
     WHERE row_security_active(name) AND NOT EXISTS (
       SELECT FROM pg_policies
       WHERE tablename = name AND policyname = 'own_rows' AND cmd = 'ALL'
         AND schemaname = ANY (current_schemas(false))
         AND qual LIKE '%app.user_id%' AND with_check LIKE '%app.user_id%'
     )
-  )
-"""  # noqa: S608 - the names are those of our own columns
+  ),
+  {", ".join(_readable(each) for each in OWNED)}
+"""  # noqa: S608 - the names are those of our own tables
 )

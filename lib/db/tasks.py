@@ -10,6 +10,7 @@ from typing import Any, LiteralString
 from lib.db import compiled
 from lib.db.pipeline import Rows
 from lib.db.transaction import run_transaction
+from lib.db.users import profile_values
 from lib.errors import DatabaseNotPrepared, InvalidInput, TaskChanged, TaskNotFound
 from lib.schemas import (
     ALWAYS,
@@ -27,8 +28,6 @@ MAX_LIST_BYTES = 4_000_000
 MAX_ESCAPED_LIST_BYTES = 6_000_000
 # The length of the part of a searched text that is looked for first: see lib/db/queries.py.
 SEARCH_PART_LENGTH = 32
-# The longest e-mail address (RFC 5321). A longer claim would not fit into the index of users.
-MAX_EMAIL_LENGTH = 254
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ async def create_task(
     provision = load_settings().PROVISION_USERS
     values: dict[str, Any] = {"owner": user.id, **new_task.model_dump()}
     if provision:
-        values |= _profile(user)
+        values |= profile_values(user)
     if idempotency_key is None:
         statement = compiled.CREATE_WITH_USER if provision else compiled.CREATE
         [[row]] = await run_transaction(user.id, (statement, values), writes=True)
@@ -149,15 +148,6 @@ async def create_task(
         user.id, (statement, values), (compiled.RECORD, values), writes=True, repeatable=True
     )
     return _recorded(records, values)
-
-
-def _profile(user: AuthenticatedUser) -> dict[str, Any]:
-    usable = user.email is not None and len(user.email) <= MAX_EMAIL_LENGTH
-    return {
-        "user_name": user.name,
-        "user_email": user.email if usable else None,
-        "user_email_verified": usable and user.email_verified,
-    }
 
 
 async def update_task(
@@ -222,7 +212,7 @@ async def check_ready() -> bool:
     missing.
     """
     provision = load_settings().PROVISION_USERS
-    [[(row_security, _, _, missing)]] = await run_transaction(
+    [[(row_security, missing, *_)]] = await run_transaction(
         None, (compiled.READY, {"provision": provision})
     )
     if missing:

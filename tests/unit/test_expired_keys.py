@@ -1,4 +1,4 @@
-"""Expired idempotency keys that are used again in parallel never wait for each other in a circle."""
+"""Expired idempotency keys that are used again in parallel never deadlock."""
 
 import asyncio
 import json
@@ -24,7 +24,8 @@ def test_expired_keys_in_parallel_never_deadlock(
     fresh_database.query(
         "INSERT INTO idempotency_keys (user_id, key, request_hash, task, task_id, version,"
         " created_at) SELECT 'u', 'k' || n, 'h', '{}', 1, 1, now() - interval '25 hours'"
-        f" FROM generate_series(1, {KEYS}) AS n"
+        " FROM generate_series(1, %s) AS n",
+        KEYS,
     )
     [(before,)] = fresh_database.query(
         "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"

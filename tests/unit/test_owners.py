@@ -25,7 +25,7 @@ from sqlmodel import SQLModel
 from lib.db import queries
 from lib.db.queries import TASKS, owned, owner, task_id
 
-OWNED = {table for table in SQLModel.metadata.tables.values() if "user_id" in table.c}
+OWNED = set(queries.OWNED)
 # Whether the tables are there: it looks for rows of nobody.
 OF_NOBODY = {"READY"}
 
@@ -101,7 +101,9 @@ MUTANTS = {
     "or": select(TASKS).where(or_(TASKS.c.user_id == owner, TASKS.c.completed)),
     "not": select(TASKS).where(TASKS.c.user_id != owner),
     "whoever it says": select(TASKS).where(TASKS.c.user_id == bindparam("task_id")),
-    "of another table": select(TASKS).where(queries.IDEMPOTENCY_KEYS.c.user_id == owner),
+    "of another table": select(TASKS).where(
+        SQLModel.metadata.tables["idempotency_keys"].c.user_id == owner
+    ),
     "changed": update(TASKS).where(TASKS.c.id == task_id).values(title="x"),
     "deleted": delete(TASKS).where(TASKS.c.id == task_id).returning(TASKS.c.id),
     "copied": insert(TASKS).from_select(["user_id", "title"], select(owner, TASKS.c.title)),

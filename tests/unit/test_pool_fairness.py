@@ -1,0 +1,129 @@
+"""One user cannot take all connections: users take turns, and too many requests are refused."""
+
+import asyncio
+import time
+from typing import Any, cast
+
+import pytest
+
+from lib.db import pool
+from lib.db.connection import Connection, NotConnected
+from lib.db.pool import Pool
+from lib.errors import TooManyRequests
+from tests.conftest import StartApi, bearer
+
+SIZE = 8
+
+
+class FakeConnection:
+    """A connection that works and never ends."""
+
+    closed = stale = False
+    idle = True
+
+    def __init__(self) -> None:
+        self.opened_at = self.used_at = time.time()
+        self.deadline = 0.0
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def new_pool() -> Pool:
+    async def connect(_: float) -> Connection:
+        return cast("Connection", FakeConnection())
+
+    return Pool(connect, SIZE)
+
+
+async def acquire(connections: Pool, user: str) -> Connection:
+    return await connections.acquire(user, time.monotonic())
+
+
+def test_one_user_has_at_most_half_of_the_connections() -> None:
+    async def main() -> None:
+        connections = new_pool()
+        requests = [asyncio.create_task(acquire(connections, "greedy")) for _ in range(16)]
+        await asyncio.sleep(0.01)
+        assert sum(request.done() for request in requests) == SIZE // 2
+        # So another user's request gets one at once, and a third user's too.
+        for user in ("other", "third"):
+            async with asyncio.timeout(0.5):
+                await acquire(connections, user)
+        for request in requests:
+            request.cancel()
+        await asyncio.gather(*requests, return_exceptions=True)
+
+    asyncio.run(main())
+
+
+def test_where_requests_wait_users_take_turns() -> None:
+    async def main() -> list[str]:
+        connections, order = new_pool(), []
+        held = [(f"user {n}", await acquire(connections, f"user {n}")) for n in range(SIZE)]
+
+        async def request(user: str) -> None:
+            connection = await acquire(connections, user)
+            order.append(user)
+            await asyncio.sleep(0)
+            connections.release(user, connection)
+
+        waiting = [asyncio.create_task(request("greedy")) for _ in range(16)]
+        await asyncio.sleep(0)
+        waiting += [asyncio.create_task(request(user)) for user in ("second", "third")]
+        await asyncio.sleep(0)
+        user, connection = held[0]
+        connections.release(user, connection)
+        await asyncio.gather(*waiting)
+        return order
+
+    order = asyncio.run(main())
+    assert order[:3] == ["greedy", "second", "third"]
+    assert order[3:] == ["greedy"] * 15
+
+
+def test_beyond_their_share_of_requests_a_user_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "MAX_REQUESTS_PER_USER", 10)
+
+    async def main() -> list[Any]:
+        connections = new_pool()
+        requests = [asyncio.create_task(acquire(connections, "greedy")) for _ in range(12)]
+        await asyncio.sleep(0.01)
+        async with asyncio.timeout(0.5):
+            await acquire(connections, "other")
+        for each in requests:
+            each.cancel()
+        return await asyncio.gather(*requests, return_exceptions=True)
+
+    results = asyncio.run(main())
+    assert sum(isinstance(result, TooManyRequests) for result in results) == 2
+
+
+def test_a_wait_ends_with_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "BUDGET", 0.1)
+
+    async def main() -> Pool:
+        connections = new_pool()
+        held = [(str(n), await acquire(connections, str(n))) for n in range(SIZE)]
+        with pytest.raises(NotConnected, match="no connection was free"):
+            await acquire(connections, "late")
+        for user, connection in held:
+            connections.release(user, connection)
+        # Nothing is left of the request that gave up: all connections can be had again.
+        for n in range(SIZE):
+            await acquire(connections, f"next {n}")
+        return connections
+
+    connections = asyncio.run(main())
+    assert not connections._waiting
+    assert not connections._granted
+
+
+def test_the_refusal_is_429_with_retry_after(
+    start_api: StartApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "MAX_REQUESTS_PER_USER", 0)
+    response = start_api().get("/api/busy/tasks", headers=bearer("busy"))
+    assert response.status_code == 429
+    assert response.json() == {"detail": "Too many requests at once. Try again."}
+    assert response.headers["retry-after"] == "1"
