@@ -66,7 +66,7 @@ def check_built_for_vercel(copy: WorkingCopy, cluster: Cluster) -> None:
     # As a deployment finds it: everything is there but the new table.
     with cluster.clone() as clone:
         said = copy.run(*documented("make migrate"), DATABASE_URL_UNPOOLED=clone.admin_url)
-        assert "0002" in said
+        assert "0004" in said
         environment = copy.environment(DATABASE_URL=clone.app_url, BETTER_AUTH_SECRET=SECRET)
         command = (".venv/bin/python", "-c", BUILT)
         with typed(*command, folder=copy.root, environment=environment) as runtime:
