@@ -1,4 +1,4 @@
-"""What libpq is told for a database URL; connects to nothing."""
+"""From a database URL to the parameters of libpq."""
 
 import ipaddress
 from functools import cache
@@ -11,8 +11,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from lib.settings import SettingsError
 
-# Milliseconds after which the kernel gives up on what nobody acknowledges. Short enough to leave a
-# second attempt half of the budget: see lib/db/pool.py.
+# After this time without an acknowledgement the kernel ends a connection. It leaves a second
+# attempt half of the time budget: see lib/db/pool.py.
 TCP_USER_TIMEOUT_MS = 2000
 
 
