@@ -1,6 +1,8 @@
 """Brings a database to a revision and checks that it has what requests need."""
 
+import functools
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,10 +42,14 @@ def migrate(
     config = Config()
     # ConfigParser would interpolate a per cent sign.
     config.set_main_option("script_location", scripts.replace("%", "%%"))
+    # The same sentence comes again with every attempt.
+    announce = functools.cache(announce)
     config.attributes |= {"announce": announce, "lock_patience": LOCK_PATIENCE}
     is_connected = False
     try:
-        with engine.connect() as connection:
+        with engine.connect() as connection, warnings.catch_warnings():
+            # Alembic skips one of two files with the same revision.
+            warnings.filterwarnings("error", "Revision .* is present more than once", UserWarning)
             is_connected = True
             # A statement that row-level security would filter raises an error instead.
             connection.exec_driver_sql("SET row_security = off")
@@ -57,7 +63,7 @@ def migrate(
     except UnicodeError as error:
         # Raised by the resolver for a label of more than 63 bytes.
         raise MigrationError("Nothing was migrated: the URL's host name is not valid.") from error
-    except CommandError as error:
+    except (CommandError, UserWarning) as error:
         raise MigrationError(f"Nothing was migrated: {str(error).rstrip('.')}.") from error
     if config.attributes["is_newer"]:
         announce("The database is newer than this code. Nothing to migrate.")
@@ -78,6 +84,10 @@ def _upgrade(connection: Connection, config: Config, revision: str) -> None:
             )
             if not is_blocked or time.monotonic() >= give_up:
                 raise
+            config.attributes["announce"](
+                "Another session holds a lock on a table:"
+                f" trying again for up to {LOCK_PATIENCE:.0f} seconds."
+            )
             time.sleep(RETRY_INTERVAL)
         else:
             return

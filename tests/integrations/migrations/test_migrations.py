@@ -94,7 +94,7 @@ def dump_schema(database: Database) -> list[str]:
     dump = subprocess.run(
         [*command, database.admin_url], capture_output=True, text=True, check=True
     ).stdout
-    # \\restrict and \\unrestrict carry a random key.
+    # Two lines, \restrict and \unrestrict, carry a random key.
     return [line for line in dump.splitlines() if not line.startswith("\\")]
 
 

@@ -1,15 +1,38 @@
 """Every reason not to migrate is one sentence on standard error, with exit status 1."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from migrations import __main__ as command
 from migrations import runner
 from migrations.errors import MigrationError
 from migrations.runner import migrate
 from tests.integrations.migrations.conftest import RunMigrations, add_revision, assert_refused
 from tests.support.databases import Cluster, Database
+
+type Refusal = Callable[[str], str]
+
+
+@pytest.fixture
+def refusal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Refusal:
+    """The sentence with which `make migrate` refuses this URL."""
+
+    def run(url: str) -> str:
+        monkeypatch.setattr(command, "ENV_FILE", tmp_path / "absent")
+        monkeypatch.setenv("DATABASE_URL_UNPOOLED", url)
+        with pytest.raises(SystemExit) as refused:
+            command.main()
+        sentence = refused.value.code
+        assert isinstance(sentence, str)
+        assert "\n" not in sentence
+        assert sentence.endswith(".")
+        return sentence
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -27,10 +50,14 @@ from tests.support.databases import Cluster, Database
         ("postgresql://u:p%00q@127.0.0.1:1/db", "The database URL cannot be read"),
     ],
 )
-def test_a_url_that_cannot_work_is_refused(
-    run_migrations: RunMigrations, url: str, beginning: str
-) -> None:
-    assert_refused(run_migrations(url), beginning)
+def test_a_url_that_cannot_work_is_refused(refusal: Refusal, url: str, beginning: str) -> None:
+    assert refusal(url).startswith(beginning)
+
+
+def test_a_refusal_is_written_to_standard_error(run_migrations: RunMigrations) -> None:
+    done = run_migrations("postgresql://u:p@127.0.0.1:1/db")
+    assert_refused(done, "Nothing was migrated: connection failed")
+    assert done.stdout == "Migrating 127.0.0.1 ...\n"
 
 
 def test_a_missing_url_is_named(run_migrations: RunMigrations) -> None:
@@ -38,57 +65,59 @@ def test_a_missing_url_is_named(run_migrations: RunMigrations) -> None:
 
 
 def test_a_wrong_password_is_refused(
-    cluster: Cluster, empty_database: Database, run_migrations: RunMigrations
+    cluster: Cluster, empty_database: Database, refusal: Refusal
 ) -> None:
-    done = run_migrations(cluster.url(empty_database.name, "postgres", "guessed-secret"))
-    assert_refused(done, "Nothing was migrated: connection failed")
-    assert "password authentication failed" in done.stderr
-    assert "guessed-secret" not in done.stderr
+    sentence = refusal(cluster.url(empty_database.name, "postgres", "guessed-secret"))
+    assert sentence.startswith("Nothing was migrated: connection failed")
+    assert "password authentication failed" in sentence
+    assert "guessed-secret" not in sentence
 
 
-def test_a_database_that_does_not_exist_is_refused(
-    cluster: Cluster, run_migrations: RunMigrations
-) -> None:
-    done = run_migrations(cluster.url("absent"))
-    assert_refused(done, "Nothing was migrated: connection failed")
-    assert 'database "absent" does not exist' in done.stderr
+def test_a_database_that_does_not_exist_is_refused(cluster: Cluster, refusal: Refusal) -> None:
+    sentence = refusal(cluster.url("absent"))
+    assert sentence.startswith("Nothing was migrated: connection failed")
+    assert 'database "absent" does not exist' in sentence
 
 
-def test_a_read_only_database_is_refused(
-    empty_database: Database, run_migrations: RunMigrations
-) -> None:
+def test_a_read_only_database_is_refused(empty_database: Database, refusal: Refusal) -> None:
     empty_database.query(
         f"ALTER DATABASE {empty_database.name} SET default_transaction_read_only = on"
     )
-    done = run_migrations(empty_database.admin_url)
-    assert_refused(done, "Nothing was migrated: ")
-    assert "read-only transaction; put the URL of the primary into DATABASE_URL" in done.stderr
+    sentence = refusal(empty_database.admin_url)
+    assert sentence.startswith("Nothing was migrated: ")
+    assert "read-only transaction; put the URL of the primary into DATABASE_URL_UN" in sentence
 
 
 def test_a_role_without_enough_rights_is_refused(
-    empty_database: Database, run_migrations: RunMigrations
+    empty_database: Database, refusal: Refusal
 ) -> None:
-    done = run_migrations(empty_database.app_url)
-    assert_refused(done, "Nothing was migrated: permission denied for schema public; put the owner")
+    assert refusal(empty_database.app_url) == (
+        "Nothing was migrated: permission denied for schema public; put the owner of the database"
+        " into DATABASE_URL_UNPOOLED."
+    )
 
 
-def test_a_name_that_is_taken_is_refused(
-    empty_database: Database, run_migrations: RunMigrations
-) -> None:
+def test_a_name_that_is_taken_is_refused(empty_database: Database, refusal: Refusal) -> None:
     empty_database.query("CREATE TABLE tasks_by_title (id int)")
-    done = run_migrations(empty_database.admin_url)
-    assert_refused(done, 'Nothing was migrated: relation "tasks_by_title" already exists.')
+    sentence = 'Nothing was migrated: relation "tasks_by_title" already exists.'
+    assert refusal(empty_database.admin_url) == sentence
+    assert empty_database.query("SELECT to_regclass('tasks')") == [(None,)]
 
 
 def test_a_table_that_stays_locked_is_refused(
     fresh_database: Database, scripts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "LOCK_PATIENCE", 1)
+    monkeypatch.setattr(runner, "LOCK_PATIENCE", 3)
     add_revision(scripts, "op.execute('ALTER TABLE tasks ADD COLUMN extra text')")
     with psycopg.connect(fresh_database.admin_url) as report:
         report.execute("SELECT count(*) FROM tasks")
-        with pytest.raises(MigrationError, match="another session held a lock on a table for 1"):
-            migrate(fresh_database.admin_url, scripts=str(scripts))
+        sentences: list[str] = []
+        with pytest.raises(MigrationError, match="another session held a lock on a table for 3"):
+            migrate(fresh_database.admin_url, scripts=str(scripts), announce=sentences.append)
+    assert sentences == [
+        "Current revision: 0002; pending: test3.",
+        "Another session holds a lock on a table: trying again for up to 3 seconds.",
+    ]
 
 
 def test_a_migration_that_runs_already_is_waited_for_and_named(
@@ -102,19 +131,28 @@ def test_a_migration_that_runs_already_is_waited_for_and_named(
 
 
 def test_a_connection_that_is_lost_does_not_claim_that_nothing_was_migrated(
-    fresh_database: Database, scripts: Path, run_migrations: RunMigrations
+    fresh_database: Database, scripts: Path
 ) -> None:
     add_revision(scripts, "op.execute('SELECT pg_terminate_backend(pg_backend_pid())')")
-    done = run_migrations(fresh_database.admin_url)
-    assert_refused(done, "The connection was lost during the migration (")
+    with pytest.raises(MigrationError, match=r"^The connection was lost during the migration \("):
+        migrate(fresh_database.admin_url, scripts=str(scripts))
 
 
 def test_revisions_that_do_not_form_one_line_are_refused(
-    fresh_database: Database, scripts: Path, run_migrations: RunMigrations
+    fresh_database: Database, scripts: Path
 ) -> None:
     add_revision(scripts, "pass")
     add_revision(scripts, "pass", revision="test3b", parent="0001")
-    assert_refused(run_migrations(fresh_database.admin_url), "Nothing was migrated: ")
+    with pytest.raises(MigrationError, match="Nothing was migrated: Multiple head revisions"):
+        migrate(fresh_database.admin_url, scripts=str(scripts))
+
+
+def test_two_revisions_of_one_name_are_refused(fresh_database: Database, scripts: Path) -> None:
+    """Alembic warns, and silently skips one of the two."""
+    newest = sorted((scripts / "versions").glob("[0-9]*.py"))[-1]
+    shutil.copy(newest, newest.with_name("another.py"))
+    with pytest.raises(MigrationError, match=r"^Nothing was migrated: Revision .* more than once"):
+        migrate(fresh_database.admin_url, scripts=str(scripts))
 
 
 class TestEnvFile:
