@@ -59,13 +59,18 @@ def _check_users(connection: Connection) -> None:
             " for this API."
         )
     columns = {row.attname: row.type for row in connection.execute(_COLUMNS)}
-    id_type = columns.get("id", "missing")
+    missing = [name for name in PROVISIONED_COLUMNS if name not in columns]
+    if "id" in missing:
+        raise MigrationError(
+            "The table users has no column id, which tasks refer to: rename the table, or use a"
+            " database of its own for this API."
+        )
+    id_type = columns["id"]
     if id_type != "text" and not id_type.startswith("character varying"):
         raise MigrationError(
             f"The table users has an id of type {id_type}, and tasks refer to text ids: configure"
             " Better Auth without generateId 'uuid' or 'serial' (docs/frontend.md)."
         )
-    missing = [name for name in PROVISIONED_COLUMNS if name not in columns]
     if missing:
         instead = " (it has email_verified, as Drizzle names it)" * ("email_verified" in columns)
         raise MigrationError(

@@ -11,71 +11,68 @@ SEQUENCES = ("tasks_id_seq",)
 # The columns of `users` that the API writes; Better Auth owns the table.
 PROVISIONED_COLUMNS = ("id", "name", "email", "emailVerified")
 
-_COLUMN_EXISTS = """EXISTS (
-    SELECT FROM pg_attribute
-    WHERE attrelid = to_regclass(:table) AND attname = :column AND NOT attisdropped
-)"""
-# By number, because has_column_privilege raises an error for a name that does not exist.
-_COLUMN_PRIVILEGE = """(
-    SELECT has_column_privilege(:role, attrelid, attnum, :privilege) FROM pg_attribute
-    WHERE attrelid = to_regclass(:table) AND attname = :column AND NOT attisdropped
-)"""
-_TABLE_PRIVILEGE = "has_table_privilege(:role, to_regclass(:table), :privilege)"
-_SEQUENCE_PRIVILEGE = "has_sequence_privilege(:role, to_regclass(:sequence), 'USAGE')"
-_SCHEMA_PRIVILEGE = "has_schema_privilege(:role, current_schema(), 'USAGE')"
-_POLICY = """(
-    SELECT relrowsecurity AND relforcerowsecurity
-        AND EXISTS (SELECT FROM pg_policy WHERE polrelid = pg_class.oid)
-    FROM pg_class WHERE oid = to_regclass(:table)
-)"""
-
 
 def find_missing(connection: Connection) -> list[str]:
-    """Names what requests need and the database lacks, such as `column tasks.version`."""
-    present = "EXISTS (SELECT FROM pg_roles WHERE rolname = :role)"
-    if not connection.scalar(text(f"SELECT {present}"), {"role": ROLE}):
+    """Name what requests need and the database lacks, such as `column tasks.version`."""
+    role = f"EXISTS (SELECT FROM pg_roles WHERE rolname = '{ROLE}')"
+    if not connection.scalar(text(f"SELECT {role}")):
         return [f"role {ROLE}"]
-    return [
-        name
-        for name, condition, values in _requirements()
-        if not connection.scalar(text(f"SELECT {condition}"), {"role": ROLE, **values})
-    ]
+    conditions = requirements()
+    # One statement, because each is a round trip to a database that may be far away.
+    [row] = connection.execute(text(f"SELECT {', '.join(conditions.values())}"))
+    return [name for name, is_met in zip(conditions, row, strict=True) if not is_met]
 
 
-def _requirements() -> list[tuple[str, str, dict[str, str]]]:
-    """The name of each requirement, with the SQL condition that holds if it is met."""
+def requirements() -> dict[str, str]:
+    """The SQL condition of each requirement by name; false or null where it is not met."""
     columns = [
         (table.name, column.name)
         for table in SQLModel.metadata.sorted_tables
         for column in table.columns
         if table.name != "users" or column.name in PROVISIONED_COLUMNS
     ]
-    return [
-        (f"USAGE on the schema for {ROLE}", _SCHEMA_PRIVILEGE, {}),
-        *(
-            (f"column {table}.{column}", _COLUMN_EXISTS, {"table": table, "column": column})
-            for table, column in columns
+    return {
+        f"USAGE on the schema for {ROLE}": (
+            f"has_schema_privilege('{ROLE}', current_schema(), 'USAGE')"
         ),
-        *(
-            (
-                f"{privilege} on {table} for {ROLE}",
-                _TABLE_PRIVILEGE,
-                {"table": table, "privilege": privilege},
+        **{
+            f"column {table}.{column}": f"EXISTS (SELECT {_from_column(table, column)})"
+            for table, column in columns
+        },
+        **{
+            f"{privilege} on {table} for {ROLE}": (
+                f"has_table_privilege('{ROLE}', to_regclass('{table}'), '{privilege}')"
             )
             for table in TABLES
             for privilege in ("SELECT", "INSERT", "UPDATE", "DELETE")
-        ),
-        *(
-            (
-                f"INSERT on users.{column} for {ROLE}",
-                _COLUMN_PRIVILEGE,
-                {"table": "users", "column": column, "privilege": "INSERT"},
+        },
+        **{
+            # By number, because has_column_privilege raises an error for an unknown name.
+            f"INSERT on users.{column} for {ROLE}": (
+                f"(SELECT has_column_privilege('{ROLE}', attrelid, attnum, 'INSERT')"
+                f" {_from_column('users', column)})"
             )
             for column in PROVISIONED_COLUMNS
-        ),
-        *(
-            (f"USAGE on {sequence} for {ROLE}", _SEQUENCE_PRIVILEGE, {"sequence": sequence})
+        },
+        **{
+            f"USAGE on {sequence} for {ROLE}": (
+                f"has_sequence_privilege('{ROLE}', to_regclass('{sequence}'), 'USAGE')"
+            )
             for sequence in SEQUENCES
-        ),
-        *((f"row-level security on {table}", _POLICY, {"table": table}) for table in TABLES),
-    ]
+        },
+        **{
+            f"row-level security on {table}": (
+                "(SELECT relrowsecurity AND relforcerowsecurity"
+                " AND EXISTS (SELECT FROM pg_policy WHERE polrelid = pg_class.oid)"
+                f" FROM pg_class WHERE oid = to_regclass('{table}'))"
+            )
+            for table in TABLES
+        },
+    }
+
+
+def _from_column(table: str, column: str) -> str:
+    return (
+        f"FROM pg_attribute WHERE attrelid = to_regclass('{table}')"
+        f" AND attname = '{column}' AND NOT attisdropped"
+    )

@@ -10,12 +10,19 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from alembic.script import ScriptDirectory
 
 import migrations
 from dev import postgres
 from tests.support.databases import Cluster, Database
 
 ROOT = Path(__file__).parents[3]
+# Oldest first.
+REVISIONS = [
+    script.revision
+    for script in reversed(list(ScriptDirectory(migrations.__path__[0]).walk_revisions()))
+]
+HEAD = REVISIONS[-1]
 
 type RunMigrations = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -59,7 +66,7 @@ def other_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[postgres
 def project(tmp_path: Path) -> Path:
     """A folder that `python -m migrations` runs in: a copy of the revisions, and no .env."""
     shutil.copytree(
-        next(iter(migrations.__path__)),
+        migrations.__path__[0],
         tmp_path / "migrations",
         ignore=shutil.ignore_patterns("__pycache__"),
     )
@@ -99,9 +106,7 @@ def assert_refused(done: subprocess.CompletedProcess[str], beginning: str) -> No
     assert done.returncode == 1
 
 
-def add_revision(
-    scripts: Path, body: str, *, revision: str = "test3", parent: str = "0002"
-) -> None:
+def add_revision(scripts: Path, body: str, *, revision: str = "test3", parent: str = HEAD) -> None:
     (scripts / "versions" / f"{revision}.py").write_text(
         '"""A revision of a test."""\n\nfrom alembic import op\n'
         "from migrations.backfill import all_rows\n\n"

@@ -11,7 +11,7 @@ from migrations import __main__ as command
 from migrations import runner
 from migrations.errors import MigrationError
 from migrations.runner import migrate
-from tests.integrations.migrations.conftest import RunMigrations, add_revision, assert_refused
+from tests.integrations.migrations.conftest import HEAD, RunMigrations, add_revision, assert_refused
 from tests.support.databases import Cluster, Database
 
 type Refusal = Callable[[str], str]
@@ -115,7 +115,7 @@ def test_a_table_that_stays_locked_is_refused(
         with pytest.raises(MigrationError, match="another session held a lock on a table for 3"):
             migrate(fresh_database.admin_url, scripts=str(scripts), announce=sentences.append)
     assert sentences == [
-        "Current revision: 0002; pending: test3.",
+        f"Current revision: {HEAD}; pending: test3.",
         "Another session holds a lock on a table: trying again for up to 3 seconds.",
     ]
 
@@ -149,8 +149,8 @@ def test_revisions_that_do_not_form_one_line_are_refused(
 
 def test_two_revisions_of_one_name_are_refused(fresh_database: Database, scripts: Path) -> None:
     """Alembic warns, and silently skips one of the two."""
-    newest = sorted((scripts / "versions").glob("[0-9]*.py"))[-1]
-    shutil.copy(newest, newest.with_name("another.py"))
+    add_revision(scripts, "pass")
+    shutil.copy(scripts / "versions" / "test3.py", scripts / "versions" / "another.py")
     with pytest.raises(MigrationError, match=r"^Nothing was migrated: Revision .* more than once"):
         migrate(fresh_database.admin_url, scripts=str(scripts))
 

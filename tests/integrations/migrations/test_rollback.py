@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
 
 from dev.local_database import local_database
 from dev.postgres import PostgresError
 from migrations.runner import migrate
-from tests.integrations.migrations.conftest import RunMigrations, add_revision, assert_refused
+from tests.integrations.migrations.conftest import HEAD, RunMigrations, add_revision, assert_refused
 from tests.support.databases import Database
 
 VERSION = "SELECT version_num FROM task_api_alembic_version"
@@ -37,8 +38,8 @@ def test_earlier_code_leaves_a_later_database_alone(
 def test_code_without_the_newest_released_revision_leaves_the_database_alone(
     fresh_database: Database, scripts: Path, run_migrations: RunMigrations
 ) -> None:
-    newest = sorted((scripts / "versions").glob("[0-9]*.py"))[-1]
-    newest.unlink()
+    newest = ScriptDirectory(str(scripts)).get_revision(HEAD)
+    Path(newest.path).unlink()
     done = run_migrations(fresh_database.admin_url)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("The database is newer than this code. Nothing to migrate.\n")

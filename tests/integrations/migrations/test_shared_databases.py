@@ -7,10 +7,9 @@ import pytest
 from dev import postgres
 from migrations.errors import MigrationError
 from migrations.runner import migrate
-from tests.integrations.migrations.conftest import RunMigrations, assert_refused
+from tests.integrations.migrations.conftest import HEAD, REVISIONS, RunMigrations, assert_refused
 from tests.support.databases import Cluster, Database
 
-HEAD = "0002"
 VERSION = "SELECT version_num FROM task_api_alembic_version"
 BETTER_AUTH_USERS = """CREATE TABLE users (id text PRIMARY KEY, name text NOT NULL,
     email text NOT NULL UNIQUE, "emailVerified" boolean NOT NULL, image text)"""
@@ -27,7 +26,7 @@ def test_the_version_table_of_another_application_is_left_alone(
     empty_database.query("INSERT INTO alembic_version VALUES (%s)", revision)
     done = run_migrations(empty_database.admin_url)
     assert done.returncode == 0, done.stderr
-    assert "Current revision: none; pending: 0001, 0002." in done.stdout
+    assert f"Current revision: none; pending: {', '.join(REVISIONS)}." in done.stdout
     assert empty_database.query("SELECT count(*) FROM tasks") == [(0,)]
     assert empty_database.query(VERSION) == [(HEAD,)]
     assert empty_database.query("SELECT version_num FROM alembic_version") == [(revision,)]
@@ -47,7 +46,7 @@ def test_the_version_table_of_an_earlier_release_is_adopted_once(
 ) -> None:
     sentences: list[str] = []
     migrate(released_database.admin_url, announce=sentences.append)
-    assert sentences[0] == "Current revision: 0001; pending: 0002."
+    assert sentences[0] == f"Current revision: 0001; pending: {', '.join(REVISIONS[1:])}."
     assert released_database.query(VERSION) == [(HEAD,)]
     # The earlier release finds its revision here after a rollback.
     assert released_database.query("SELECT version_num FROM alembic_version") == [("0001",)]
@@ -99,7 +98,7 @@ def test_a_table_of_another_application_is_refused(
         ("CREATE TABLE users (id uuid PRIMARY KEY)", "The table users has an id of type uuid"),
         ("CREATE TABLE users (id serial PRIMARY KEY)", "The table users has an id of type integer"),
         ("CREATE TABLE users (id char(32) PRIMARY KEY)", "The table users has an id of type char"),
-        ("CREATE TABLE users (user_id text)", "The table users has an id of type missing"),
+        ("CREATE TABLE users (user_id text)", "The table users has no column id"),
         ("CREATE VIEW users AS SELECT 'a'::text AS id", "users is not a table"),
         (
             BETTER_AUTH_USERS.replace("id text PRIMARY KEY", "id text"),
