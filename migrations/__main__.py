@@ -30,7 +30,7 @@ def main() -> None:
                 " -pooler)."
             )
         print(f"Migrating {host} ...", flush=True)
-        migrate(url, announce=_print)
+        migrate(url, ca_bundle=settings.SSL_CERT_FILE, announce=_print)
     except (SettingsError, MigrationError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
@@ -40,11 +40,13 @@ def main() -> None:
 def _load_env_file() -> None:
     """Take the variables of .env that the environment does not set.
 
-    The two database URLs count as one: a shell that names a database must never migrate another.
+    None of them where the environment names a database: a deployment must neither migrate another
+    database nor depend on local settings.
     """
-    is_given = any(name.startswith("DATABASE_URL") and os.environ[name] for name in os.environ)
+    if any(value for name, value in os.environ.items() if name.startswith("DATABASE_URL")):
+        return
     for name, value in dotenv_values(ENV_FILE).items():
-        if value and name not in os.environ and not (is_given and name.startswith("DATABASE_URL")):
+        if value and name not in os.environ:
             os.environ[name] = value
 
 

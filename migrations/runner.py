@@ -28,16 +28,19 @@ def migrate(
     *,
     scripts: str = SCRIPTS,
     revision: str = "head",
+    ca_bundle: str | None = None,
     announce: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Apply the pending revisions up to `revision`, all of them or none.
 
     A database at a revision that `scripts` does not have is newer than this code and stays as it
-    is. `announce` receives one sentence per step. Raises MigrationError, and SettingsError if the
-    URL cannot be read.
+    is. `ca_bundle` is the path of a PEM file, certifi's if None. `announce` receives one sentence
+    per step. Raises MigrationError, and SettingsError if the URL cannot be read.
     """
     engine = create_engine(
-        "postgresql+psycopg://", connect_args=connection_parameters(url), poolclass=NullPool
+        "postgresql+psycopg://",
+        connect_args=connection_parameters(url, ca_bundle),
+        poolclass=NullPool,
     )
     config = Config()
     # ConfigParser would interpolate a per cent sign.

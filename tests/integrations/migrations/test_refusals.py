@@ -155,8 +155,22 @@ def test_two_revisions_of_one_name_are_refused(fresh_database: Database, scripts
         migrate(fresh_database.admin_url, scripts=str(scripts))
 
 
+def test_the_certificates_of_ssl_cert_file_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stop(Exception):
+        pass
+
+    def create_engine(*_: object, connect_args: dict[str, str], **__: object) -> None:
+        raise Stop(connect_args["sslrootcert"])
+
+    monkeypatch.setattr(runner, "create_engine", create_engine)
+    monkeypatch.setenv("DATABASE_URL_UNPOOLED", "postgresql://u:p@db.example/db")
+    monkeypatch.setenv("SSL_CERT_FILE", "/private/ca.pem")
+    with pytest.raises(Stop, match=r"^/private/ca\.pem$"):
+        command.main()
+
+
 class TestEnvFile:
-    """`.env` is read as `make dev` and `make token` read it."""
+    """`.env` is read, as by `make dev`, unless the environment names a database."""
 
     def test_its_url_is_used(
         self, project: Path, fresh_database: Database, run_migrations: RunMigrations
@@ -172,6 +186,8 @@ class TestEnvFile:
         (project / ".env").write_text(
             "DATABASE_URL_UNPOOLED=postgresql://u:p@127.0.0.1:1/db\n"
             "DATABASE_URL=postgresql://u:p@127.0.0.1:1/db\n"
+            # A deployment must not depend on local settings.
+            "LOG_LEVEL=LOUD\n"
         )
         done = run_migrations(**{name: fresh_database.admin_url})
         assert (done.returncode, done.stderr) == (0, "")
