@@ -7,10 +7,9 @@ from sqlalchemy import text
 # Other applications in the same database may use Alembic's default, `alembic_version`.
 VERSION_TABLE = "task_api_alembic_version"
 
-_DEFAULT_TABLE_IS_READABLE = text(
+_DEFAULT_TABLE_EXISTS = text(
     """SELECT count(*) = 1 FROM pg_attribute
-    WHERE attrelid = to_regclass('alembic_version') AND attname = 'version_num'
-        AND has_table_privilege(attrelid, 'SELECT')"""
+    WHERE attrelid = to_regclass('alembic_version') AND attname = 'version_num'"""
 )
 _POLICIES = text(
     """SELECT count(*) FROM pg_policy
@@ -29,7 +28,7 @@ def adopt_default_table(context: MigrationContext, scripts: ScriptDirectory) -> 
     connection = context.connection
     if connection is None or context.get_current_heads():
         return
-    if not connection.scalar(_DEFAULT_TABLE_IS_READABLE) or connection.scalar(_POLICIES) != 2:
+    if not connection.scalar(_DEFAULT_TABLE_EXISTS) or connection.scalar(_POLICIES) != 2:
         return
     recorded = connection.scalars(text("SELECT version_num FROM alembic_version")).all()
     known = {script.revision for script in scripts.walk_revisions()}
