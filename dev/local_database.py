@@ -1,6 +1,4 @@
-"""The database of local work: embedded PostgreSQL, migrated, with a role like production's; knows
-no deployment.
-"""
+"""Runs the developer's database: embedded PostgreSQL, migrated, with a role as in production."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -11,7 +9,8 @@ import psycopg
 from psycopg import sql
 
 from dev import postgres
-from migrations.__main__ import migrate
+from migrations.errors import MigrationError
+from migrations.runner import migrate
 
 DATABASE = "tasks"
 ROLE = "task_app"
@@ -20,7 +19,11 @@ PASSWORD = "local"  # noqa: S105 - reachable from this machine only
 
 @dataclass(frozen=True)
 class Urls:
-    """`app` is what functions use, `admin` owns the tables and skips row-level security."""
+    """libpq URLs of one database.
+
+    `app` is of the role that serves requests; `admin` owns the tables and bypasses row-level
+    security.
+    """
 
     app: str
     admin: str
@@ -28,19 +31,28 @@ class Urls:
 
 @contextmanager
 def local_database(folder: Path) -> Generator[Urls]:
-    """The developer's database, whose data stays in `folder`. Raises postgres.PostgresError."""
+    """Run the developer's database for the length of the `with`; its data stays in `folder`.
+
+    Raises postgres.PostgresError.
+    """
     with postgres.running(folder / "postgres", durable=True) as server:
         with psycopg.connect(server.url(), autocommit=True) as connection:
             names = connection.execute("SELECT datname FROM pg_database").fetchall()
             if (DATABASE,) not in names:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
-        migrate(server.url(DATABASE))
+        try:
+            migrate(server.url(DATABASE))
+        except MigrationError as error:
+            raise postgres.PostgresError(
+                f"{error} The data of make dev is in {folder / 'postgres'}: delete this folder to"
+                " start with an empty database."
+            ) from error
         create_app_role(server.url(DATABASE))
         yield Urls(server.url(DATABASE, user=ROLE, password=PASSWORD), server.url(DATABASE))
 
 
 def create_app_role(admin_url: str) -> None:
-    """Make the role that serves requests, as docs/database.md tells operators to."""
+    """Create the role that serves requests, as docs/database.md describes it for operators."""
     with psycopg.connect(admin_url, autocommit=True) as connection:
         if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [ROLE]).fetchone():
             return

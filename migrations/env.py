@@ -1,25 +1,45 @@
-"""How Alembic runs here: in one transaction, one runner at a time, our tables only."""
+"""Alembic's environment: runs the pending revisions in one transaction, one runner at a time."""
 
 from alembic import context
 from sqlalchemy import text
 
 from lib.db.models import SQLModel
 from migrations.ownership import include_object
+from migrations.preflight import check_names, check_role
+from migrations.version_table import VERSION_TABLE, adopt_default_table
 
-LOCK = 5_237_001  # any number, the same for every runner
+LOCK = 5_237_001  # an arbitrary number, the same for every runner
 
-
-connection = context.config.attributes["connection"]
+attributes, scripts = context.config.attributes, context.script
+connection = attributes["connection"]
 context.configure(
     connection=connection,
     target_metadata=SQLModel.metadata,
     include_object=include_object,
+    version_table=VERSION_TABLE,
     transaction_per_migration=False,
 )
 with context.begin_transaction():
-    # Four deployments at once are one that works and three that wait, then find nothing to do.
-    connection.execute(text("SELECT set_config('lock_timeout', '60s', true)"))
+    # Of several deployments at once, one migrates; the others wait and find nothing to do.
+    patience = {"seconds": f"{attributes['lock_patience']}s"}
+    connection.execute(text("SELECT set_config('lock_timeout', :seconds, true)"), patience)
     connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
-    # Requests queue behind whoever waits for a lock on a table: no longer than they can bear.
+    # Requests queue behind a statement that waits for a table lock, so it must not wait long.
     connection.execute(text("SELECT set_config('lock_timeout', '2s', true)"))
-    context.run_migrations()
+
+    adopt_default_table(context.get_context(), scripts)
+    current = context.get_context().get_current_heads()
+    known = {script.revision for script in scripts.walk_revisions()}
+    attributes["is_newer"] = not known.issuperset(current)
+    if not attributes["is_newer"]:
+        wanted = context.get_revision_argument()
+        pending = [script.revision for script in scripts.iterate_revisions(wanted, current)]
+        attributes["announce"](
+            f"Current revision: {', '.join(current) or 'none'};"
+            f" pending: {', '.join(reversed(pending)) or 'none'}."
+        )
+        if pending:
+            check_role(connection)
+        if not current:
+            check_names(connection)
+        context.run_migrations()

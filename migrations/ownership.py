@@ -1,11 +1,11 @@
-"""Which tables are ours to migrate."""
+"""Names the tables that belong to Better Auth."""
 
 from typing import Any
 
-# Better Auth owns these; `users` is made by whoever comes first, and never changed here.
-OF_BETTER_AUTH = {"users", "session", "account", "verification", "jwks"}
+# `users` is created by Better Auth or by revision 0001, whichever runs first, and never altered.
+BETTER_AUTH_TABLES = {"users", "session", "account", "verification", "jwks"}
 
 
 def include_object(_: Any, name: str | None, kind: str, *__: Any) -> bool:
-    """Leave Better Auth's tables alone when tables and database are compared."""
-    return not (kind == "table" and name in OF_BETTER_AUTH)
+    """Leave Better Auth's tables out when Alembic compares the models with the database."""
+    return not (kind == "table" and name in BETTER_AUTH_TABLES)

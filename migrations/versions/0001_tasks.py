@@ -1,4 +1,7 @@
-"""Tasks, idempotency keys, and the users they belong to; row-level security on what is ours."""
+"""Creates `tasks` and `idempotency_keys` with row-level security, and `users` where it is missing.
+
+Released: databases exist at this revision, so a change of the schema needs a new one.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -6,38 +9,28 @@ from alembic import op
 revision = "0001"
 down_revision = None
 
-# Whoever serves requests is a member of this role and owns nothing: see docs/database.md.
+# The role that serves requests is a member of this one and owns nothing: see docs/database.md.
 ROLE = "task_api"
-OURS = ("tasks", "idempotency_keys")
+TABLES = ("tasks", "idempotency_keys")
 
 
 def upgrade() -> None:
-    inspector = sa.inspect(op.get_bind())
-    if inspector.has_table("users"):
-        _refuse_foreign_ids(inspector)
-    else:
+    if not sa.inspect(op.get_bind()).has_table("users"):
         _create_users()
     _create_tasks()
     _create_idempotency_keys()
-    _secure()
+    _enable_row_level_security()
+    _create_role()
+    _grant_privileges()
 
 
 def downgrade() -> None:
-    # The users stay: they are Better Auth's as well.
+    # `users` stays: Better Auth uses it too.
     op.drop_table("idempotency_keys")
     op.drop_table("tasks")
 
 
-def _refuse_foreign_ids(inspector: sa.Inspector) -> None:
-    [id_type] = [c["type"] for c in inspector.get_columns("users") if c["name"] == "id"]
-    if not isinstance(id_type, sa.String):
-        raise SystemExit(
-            f"The table users has an id of type {id_type}, and tasks refer to text ids: configure"
-            " Better Auth without generateId 'uuid' or 'serial' (docs/better-auth.md)."
-        )
-
-
-def _moment(name: str) -> sa.Column:
+def _timestamp(name: str) -> sa.Column:
     return sa.Column(
         name,
         sa.DateTime(timezone=True),
@@ -47,7 +40,7 @@ def _moment(name: str) -> sa.Column:
 
 
 def _create_users() -> None:
-    # Column for column what Better Auth makes with user: { modelName: "users" }.
+    # Column for column what Better Auth creates with user: { modelName: "users" }.
     op.create_table(
         "users",
         sa.Column("id", sa.Text, primary_key=True),
@@ -55,8 +48,8 @@ def _create_users() -> None:
         sa.Column("email", sa.Text, nullable=False),
         sa.Column("emailVerified", sa.Boolean, nullable=False, server_default=sa.text("false")),
         sa.Column("image", sa.Text),
-        _moment("createdAt"),
-        _moment("updatedAt"),
+        _timestamp("createdAt"),
+        _timestamp("updatedAt"),
         sa.UniqueConstraint("email", name="users_email_key"),
     )
 
@@ -71,8 +64,8 @@ def _create_tasks() -> None:
         sa.Column("title", sa.Text(collation="C"), nullable=False),
         sa.Column("description", sa.Text),
         sa.Column("completed", sa.Boolean, nullable=False, server_default=sa.text("false")),
-        _moment("created_at"),
-        _moment("updated_at"),
+        _timestamp("created_at"),
+        _timestamp("updated_at"),
         sa.Column("version", sa.BigInteger, nullable=False, server_default=sa.text("1")),
     )
     for order in ("created_at", "updated_at", "title"):
@@ -88,32 +81,43 @@ def _create_idempotency_keys() -> None:
         sa.Column("task", sa.Text, nullable=False),
         sa.Column("task_id", sa.BigInteger, nullable=False),
         sa.Column("version", sa.BigInteger, nullable=False),
-        _moment("created_at"),
+        _timestamp("created_at"),
         sa.PrimaryKeyConstraint("user_id", "key"),
     )
     op.create_index("idempotency_keys_by_age", "idempotency_keys", ["user_id", "created_at"])
 
 
-def _secure() -> None:
-    for table in OURS:
+def _enable_row_level_security() -> None:
+    for table in TABLES:
         op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-        # FORCE: the owner of a table is exempt otherwise, and small deployments serve as owner.
+        # Without FORCE the owner of a table is exempt, and small deployments serve as owner.
         op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
         op.execute(
             f"CREATE POLICY own_rows ON {table}"
-            # As a subquery it is evaluated once a statement, and the indexes stay in use.
+            # As a subquery it is evaluated once per statement, and the indexes stay usable.
             " USING (user_id = (SELECT current_setting('app.user_id', true)))"
             " WITH CHECK (user_id = (SELECT current_setting('app.user_id', true)))"
         )
-    # Roles belong to the whole server: another database of it may have made this one already.
+
+
+def _create_role() -> None:
+    # Roles belong to the whole server: a migration of another database may have created it, or
+    # creates it at this moment. CREATE ROLE alone needs CREATEROLE even where the role exists.
     op.execute(
-        f"DO $$ BEGIN CREATE ROLE {ROLE} NOLOGIN;"
-        " EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+        f"""DO $$ BEGIN
+            IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{ROLE}') THEN
+                CREATE ROLE {ROLE} NOLOGIN;
+            END IF;
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
+        END $$"""
     )
+
+
+def _grant_privileges() -> None:
     op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON tasks, idempotency_keys TO {ROLE}")
-    # An idempotent create draws the id itself, since its record holds it.
+    # A create with an Idempotency-Key draws the id itself, because its record holds it.
     op.execute(f"GRANT USAGE ON SEQUENCE tasks_id_seq TO {ROLE}")
-    # INSERT ... ON CONFLICT DO NOTHING reads the key; foreign keys need no grant.
+    # Revision 0002 revokes SELECT, which proved to be unnecessary.
     op.execute(
         f'GRANT INSERT (id, name, email, "emailVerified"), SELECT (id, email) ON users TO {ROLE}'
     )

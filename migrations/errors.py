@@ -1,0 +1,5 @@
+"""The error that a migration ends with."""
+
+
+class MigrationError(Exception):
+    """One sentence that says why the database was not migrated and what to do about it."""

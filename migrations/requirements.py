@@ -1,0 +1,78 @@
+"""What requests need in the database: columns, privileges, sequences and row-level security."""
+
+from sqlalchemy import Connection, text
+
+from lib.db.models import SQLModel
+
+# The role that serves requests is a member of this one and owns nothing: see docs/database.md.
+ROLE = "task_api"
+TABLES = ("tasks", "idempotency_keys")
+SEQUENCES = ("tasks_id_seq",)
+# The columns of `users` that the API writes; Better Auth owns the table.
+PROVISIONED_COLUMNS = ("id", "name", "email", "emailVerified")
+
+
+def find_missing(connection: Connection) -> list[str]:
+    """Name what requests need and the database lacks, such as `column tasks.version`."""
+    role = f"EXISTS (SELECT FROM pg_roles WHERE rolname = '{ROLE}')"
+    if not connection.scalar(text(f"SELECT {role}")):
+        return [f"role {ROLE}"]
+    conditions = requirements()
+    # One statement, because each is a round trip to a database that may be far away.
+    [row] = connection.execute(text(f"SELECT {', '.join(conditions.values())}"))
+    return [name for name, is_met in zip(conditions, row, strict=True) if not is_met]
+
+
+def requirements() -> dict[str, str]:
+    """The SQL condition of each requirement by name; false or null where it is not met."""
+    columns = [
+        (table.name, column.name)
+        for table in SQLModel.metadata.sorted_tables
+        for column in table.columns
+        if table.name != "users" or column.name in PROVISIONED_COLUMNS
+    ]
+    return {
+        f"USAGE on the schema for {ROLE}": (
+            f"has_schema_privilege('{ROLE}', current_schema(), 'USAGE')"
+        ),
+        **{
+            f"column {table}.{column}": f"EXISTS (SELECT {_from_column(table, column)})"
+            for table, column in columns
+        },
+        **{
+            f"{privilege} on {table} for {ROLE}": (
+                f"has_table_privilege('{ROLE}', to_regclass('{table}'), '{privilege}')"
+            )
+            for table in TABLES
+            for privilege in ("SELECT", "INSERT", "UPDATE", "DELETE")
+        },
+        **{
+            # By number, because has_column_privilege raises an error for an unknown name.
+            f"INSERT on users.{column} for {ROLE}": (
+                f"(SELECT has_column_privilege('{ROLE}', attrelid, attnum, 'INSERT')"
+                f" {_from_column('users', column)})"
+            )
+            for column in PROVISIONED_COLUMNS
+        },
+        **{
+            f"USAGE on {sequence} for {ROLE}": (
+                f"has_sequence_privilege('{ROLE}', to_regclass('{sequence}'), 'USAGE')"
+            )
+            for sequence in SEQUENCES
+        },
+        **{
+            f"row-level security on {table}": (
+                "(SELECT relrowsecurity AND relforcerowsecurity"
+                " AND EXISTS (SELECT FROM pg_policy WHERE polrelid = pg_class.oid)"
+                f" FROM pg_class WHERE oid = to_regclass('{table}'))"
+            )
+            for table in TABLES
+        },
+    }
+
+
+def _from_column(table: str, column: str) -> str:
+    return (
+        f"FROM pg_attribute WHERE attrelid = to_regclass('{table}')"
+        f" AND attname = '{column}' AND NOT attisdropped"
+    )

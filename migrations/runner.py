@@ -1,0 +1,138 @@
+"""Brings a database to a revision and checks that it has what requests need."""
+
+import functools
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from psycopg import Error
+from psycopg import errors as sql_errors
+from sqlalchemy import Connection, NullPool, create_engine
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from lib.db.url import connection_parameters
+from migrations.errors import MigrationError
+from migrations.requirements import find_missing
+
+SCRIPTS = str(Path(__file__).parent)
+LOCK_PATIENCE = 60.0  # seconds during which a locked table is tried again
+RETRY_INTERVAL = 1.0  # seconds in which requests that queued behind the migration proceed
+
+
+def migrate(
+    url: str,
+    *,
+    scripts: str = SCRIPTS,
+    revision: str = "head",
+    ca_bundle: str | None = None,
+    announce: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Apply the pending revisions up to `revision`, all of them or none.
+
+    A database at a revision that `scripts` does not have is newer than this code and stays as it
+    is. `ca_bundle` is the path of a PEM file, certifi's if None. `announce` receives one sentence
+    per step. Raises MigrationError, and SettingsError if the URL cannot be read.
+    """
+    engine = create_engine(
+        "postgresql+psycopg://",
+        connect_args=connection_parameters(url, ca_bundle),
+        poolclass=NullPool,
+    )
+    config = Config()
+    # ConfigParser would interpolate a per cent sign.
+    config.set_main_option("script_location", scripts.replace("%", "%%"))
+    # The same sentence comes again with every attempt.
+    announce = functools.cache(announce)
+    config.attributes |= {"announce": announce, "lock_patience": LOCK_PATIENCE}
+    is_connected = False
+    try:
+        with engine.connect() as connection, warnings.catch_warnings():
+            # Alembic skips one of two files with the same revision.
+            warnings.filterwarnings("error", "Revision .* is present more than once", UserWarning)
+            is_connected = True
+            # A statement that row-level security would filter raises an error instead.
+            connection.exec_driver_sql("SET row_security = off")
+            connection.commit()
+            config.attributes["connection"] = connection
+            _upgrade(connection, config, revision)
+            if revision == "head":
+                _check(connection)
+    except DBAPIError as error:
+        raise MigrationError(_explain(error, is_connected=is_connected)) from error
+    except UnicodeError as error:
+        # Raised by the resolver for a label of more than 63 bytes.
+        raise MigrationError("Nothing was migrated: the URL's host name is not valid.") from error
+    except (CommandError, UserWarning) as error:
+        raise MigrationError(f"Nothing was migrated: {str(error).rstrip('.')}.") from error
+    if config.attributes["is_newer"]:
+        announce("The database is newer than this code. Nothing to migrate.")
+    elif revision == "head":
+        announce("The database is at the newest revision.")
+
+
+def _upgrade(connection: Connection, config: Config, revision: str) -> None:
+    give_up = time.monotonic() + LOCK_PATIENCE
+    while True:
+        try:
+            command.upgrade(config, revision)
+            connection.commit()
+        except OperationalError as error:
+            connection.rollback()
+            is_blocked = isinstance(
+                error.orig, sql_errors.LockNotAvailable | sql_errors.DeadlockDetected
+            )
+            if not is_blocked or time.monotonic() >= give_up:
+                raise
+            config.attributes["announce"](
+                "Another session holds a lock on a table:"
+                f" trying again for up to {LOCK_PATIENCE:.0f} seconds."
+            )
+            time.sleep(RETRY_INTERVAL)
+        else:
+            return
+
+
+def _check(connection: Connection) -> None:
+    """The version table is only a record: look at what it stands for. Raises MigrationError."""
+    if missing := find_missing(connection):
+        raise MigrationError(
+            "The revisions are recorded as applied, but the database lacks what requests need"
+            f" ({', '.join(missing)}): restore it from a backup, or grant or create it by hand."
+        )
+
+
+def _explain(error: DBAPIError, *, is_connected: bool) -> str:
+    cause = error.orig
+    if isinstance(cause, sql_errors.LockNotAvailable):
+        if "pg_advisory_xact_lock" in (error.statement or ""):
+            return (
+                "Nothing was migrated: another migration is running; try again when it has ended."
+            )
+        return (
+            f"Nothing was migrated: another session held a lock on a table for"
+            f" {LOCK_PATIENCE:.0f} seconds; end that session or try again later."
+        )
+    sqlstate = cause.sqlstate if isinstance(cause, Error) else None
+    if is_connected and (sqlstate is None or error.connection_invalidated):
+        return (
+            "The connection was lost during the migration"
+            f" ({_first_line(cause)}): run make migrate again to complete it or to see that it was"
+            " applied."
+        )
+    advice = ""
+    if isinstance(cause, sql_errors.InsufficientPrivilege):
+        advice = "; put the owner of the database into DATABASE_URL_UNPOOLED"
+    elif isinstance(cause, sql_errors.ReadOnlySqlTransaction):
+        advice = "; put the URL of the primary into DATABASE_URL_UNPOOLED"
+    return f"Nothing was migrated: {_first_line(cause)}{advice}."
+
+
+def _first_line(cause: BaseException | None) -> str:
+    # psycopg lists several addresses one by one, below a first line that names no reason.
+    lines = [line for line in str(cause).splitlines() if line.strip()] or [type(cause).__name__]
+    line = lines[-1] if lines[0].startswith("Multiple connection attempts failed") else lines[0]
+    return line.removeprefix("- ").strip().rstrip(".")

@@ -1,0 +1,199 @@
+"""Every reason not to migrate is one sentence on standard error, with exit status 1."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from migrations import __main__ as command
+from migrations import runner
+from migrations.errors import MigrationError
+from migrations.runner import migrate
+from tests.integrations.migrations.conftest import HEAD, RunMigrations, add_revision, assert_refused
+from tests.support.databases import Cluster, Database
+
+type Refusal = Callable[[str], str]
+
+
+@pytest.fixture
+def refusal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Refusal:
+    """The sentence with which `make migrate` refuses this URL."""
+
+    def run(url: str) -> str:
+        monkeypatch.setattr(command, "ENV_FILE", tmp_path / "absent")
+        monkeypatch.setenv("DATABASE_URL_UNPOOLED", url)
+        with pytest.raises(SystemExit) as refused:
+            command.main()
+        sentence = refused.value.code
+        assert isinstance(sentence, str)
+        assert "\n" not in sentence
+        assert sentence.endswith(".")
+        return sentence
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("url", "beginning"),
+    [
+        ("postgresql://u:p@ep-x-pooler.eu.example/db", "Migrations need the direct URL"),
+        ("postgresql://u:p%zz@db.example/db", "The database URL cannot be read"),
+        ("postgresql://u:p@[::1/db", "The database URL cannot be read"),
+        ("mysql://u:p@db.example/db", "DATABASE_URL_UNPOOLED"),
+        ("postgresql://u:p@127.0.0.1:1/db", "Nothing was migrated: connection failed"),
+        ("postgresql://u:p@127.0.0.1:abc/db", "Nothing was migrated: "),
+        ("postgresql://u:p@127.0.0.1:1/db?connect_timeout=abc", "Nothing was migrated: "),
+        (f"postgresql://u:p@{'a' * 70}.invalid/db", "Nothing was migrated: "),
+        ("postgresql://u:p@name.invalid/db", "Nothing was migrated: "),
+        ("postgresql://u:p%00q@127.0.0.1:1/db", "The database URL cannot be read"),
+    ],
+)
+def test_a_url_that_cannot_work_is_refused(refusal: Refusal, url: str, beginning: str) -> None:
+    assert refusal(url).startswith(beginning)
+
+
+def test_a_refusal_is_written_to_standard_error(run_migrations: RunMigrations) -> None:
+    done = run_migrations("postgresql://u:p@127.0.0.1:1/db")
+    assert_refused(done, "Nothing was migrated: connection failed")
+    assert done.stdout == "Migrating 127.0.0.1 ...\n"
+
+
+def test_a_missing_url_is_named(run_migrations: RunMigrations) -> None:
+    assert_refused(run_migrations(), "Set DATABASE_URL_UNPOOLED to the direct URL")
+
+
+def test_a_wrong_password_is_refused(
+    cluster: Cluster, empty_database: Database, refusal: Refusal
+) -> None:
+    sentence = refusal(cluster.url(empty_database.name, "postgres", "guessed-secret"))
+    assert sentence.startswith("Nothing was migrated: connection failed")
+    assert "password authentication failed" in sentence
+    assert "guessed-secret" not in sentence
+
+
+def test_a_database_that_does_not_exist_is_refused(cluster: Cluster, refusal: Refusal) -> None:
+    sentence = refusal(cluster.url("absent"))
+    assert sentence.startswith("Nothing was migrated: connection failed")
+    assert 'database "absent" does not exist' in sentence
+
+
+def test_a_read_only_database_is_refused(empty_database: Database, refusal: Refusal) -> None:
+    empty_database.query(
+        f"ALTER DATABASE {empty_database.name} SET default_transaction_read_only = on"
+    )
+    sentence = refusal(empty_database.admin_url)
+    assert sentence.startswith("Nothing was migrated: ")
+    assert "read-only transaction; put the URL of the primary into DATABASE_URL_UN" in sentence
+
+
+def test_a_role_without_enough_rights_is_refused(
+    empty_database: Database, refusal: Refusal
+) -> None:
+    assert refusal(empty_database.app_url) == (
+        "Nothing was migrated: permission denied for schema public; put the owner of the database"
+        " into DATABASE_URL_UNPOOLED."
+    )
+
+
+def test_a_name_that_is_taken_is_refused(empty_database: Database, refusal: Refusal) -> None:
+    empty_database.query("CREATE TABLE tasks_by_title (id int)")
+    sentence = 'Nothing was migrated: relation "tasks_by_title" already exists.'
+    assert refusal(empty_database.admin_url) == sentence
+    assert empty_database.query("SELECT to_regclass('tasks')") == [(None,)]
+
+
+def test_a_table_that_stays_locked_is_refused(
+    fresh_database: Database, scripts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "LOCK_PATIENCE", 3)
+    add_revision(scripts, "op.execute('ALTER TABLE tasks ADD COLUMN extra text')")
+    with psycopg.connect(fresh_database.admin_url) as report:
+        report.execute("SELECT count(*) FROM tasks")
+        sentences: list[str] = []
+        with pytest.raises(MigrationError, match="another session held a lock on a table for 3"):
+            migrate(fresh_database.admin_url, scripts=str(scripts), announce=sentences.append)
+    assert sentences == [
+        f"Current revision: {HEAD}; pending: test3.",
+        "Another session holds a lock on a table: trying again for up to 3 seconds.",
+    ]
+
+
+def test_a_migration_that_runs_already_is_waited_for_and_named(
+    fresh_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "LOCK_PATIENCE", 1)
+    with psycopg.connect(fresh_database.admin_url) as other:
+        other.execute("SELECT pg_advisory_xact_lock(5237001)")
+        with pytest.raises(MigrationError, match="another migration is running"):
+            migrate(fresh_database.admin_url)
+
+
+def test_a_connection_that_is_lost_does_not_claim_that_nothing_was_migrated(
+    fresh_database: Database, scripts: Path
+) -> None:
+    add_revision(scripts, "op.execute('SELECT pg_terminate_backend(pg_backend_pid())')")
+    with pytest.raises(MigrationError, match=r"^The connection was lost during the migration \("):
+        migrate(fresh_database.admin_url, scripts=str(scripts))
+
+
+def test_revisions_that_do_not_form_one_line_are_refused(
+    fresh_database: Database, scripts: Path
+) -> None:
+    add_revision(scripts, "pass")
+    add_revision(scripts, "pass", revision="test3b", parent="0001")
+    with pytest.raises(MigrationError, match="Nothing was migrated: Multiple head revisions"):
+        migrate(fresh_database.admin_url, scripts=str(scripts))
+
+
+def test_two_revisions_of_one_name_are_refused(fresh_database: Database, scripts: Path) -> None:
+    """Alembic warns, and silently skips one of the two."""
+    add_revision(scripts, "pass")
+    shutil.copy(scripts / "versions" / "test3.py", scripts / "versions" / "another.py")
+    with pytest.raises(MigrationError, match=r"^Nothing was migrated: Revision .* more than once"):
+        migrate(fresh_database.admin_url, scripts=str(scripts))
+
+
+def test_the_certificates_of_ssl_cert_file_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stop(Exception):
+        pass
+
+    def create_engine(*_: object, connect_args: dict[str, str], **__: object) -> None:
+        raise Stop(connect_args["sslrootcert"])
+
+    monkeypatch.setattr(runner, "create_engine", create_engine)
+    monkeypatch.setenv("DATABASE_URL_UNPOOLED", "postgresql://u:p@db.example/db")
+    monkeypatch.setenv("SSL_CERT_FILE", "/private/ca.pem")
+    with pytest.raises(Stop, match=r"^/private/ca\.pem$"):
+        command.main()
+
+
+class TestEnvFile:
+    """`.env` is read, as by `make dev`, unless the environment names a database."""
+
+    def test_its_url_is_used(
+        self, project: Path, fresh_database: Database, run_migrations: RunMigrations
+    ) -> None:
+        (project / ".env").write_text(f"DATABASE_URL_UNPOOLED={fresh_database.admin_url}\n")
+        done = run_migrations()
+        assert (done.returncode, done.stderr) == (0, "")
+
+    @pytest.mark.parametrize("name", ["DATABASE_URL", "DATABASE_URL_UNPOOLED"])
+    def test_a_database_that_the_environment_names_wins(
+        self, project: Path, fresh_database: Database, run_migrations: RunMigrations, name: str
+    ) -> None:
+        (project / ".env").write_text(
+            "DATABASE_URL_UNPOOLED=postgresql://u:p@127.0.0.1:1/db\n"
+            "DATABASE_URL=postgresql://u:p@127.0.0.1:1/db\n"
+            # A deployment must not depend on local settings.
+            "LOG_LEVEL=LOUD\n"
+        )
+        done = run_migrations(**{name: fresh_database.admin_url})
+        assert (done.returncode, done.stderr) == (0, "")
+
+    def test_an_empty_value_counts_as_unset(
+        self, project: Path, run_migrations: RunMigrations
+    ) -> None:
+        (project / ".env").write_text("DATABASE_URL_UNPOOLED=\n")
+        assert_refused(run_migrations(), "Set DATABASE_URL_UNPOOLED")
