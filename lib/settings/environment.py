@@ -85,3 +85,13 @@ def forget_settings() -> None:
     _loaded = None
     if "lib.settings.aws_secrets" in sys.modules:
         sys.modules["lib.settings.aws_secrets"].forget()
+
+
+def load_cors_settings() -> Settings:
+    """Read the CORS settings alone, for responses while other settings are invalid.
+
+    Raises SettingsError.
+    """
+    names = {"VERCEL", "VERCEL_ENV", "AWS_LAMBDA_RUNTIME_API"}
+    names |= {name for name in Settings.model_fields if name.startswith("CORS_")}
+    return read_settings({name: os.environ.get(name, "") for name in names})

@@ -216,7 +216,7 @@ def test_an_unexpected_error_is_a_500_and_logged_with_its_request_id(
     result = answer(echo, get("/fail", read_event))
     assert result["statusCode"] == 500
     assert list(json.loads(result["body"])) == ["detail"]
-    [line] = [line for line in log_lines(echo) if line["message"] == "unexpected error"]
+    [line] = [line for line in log_lines(echo) if line["message"] == "Unexpected error."]
     assert line["request_id"] == LOGGED_REQUEST_ID
     assert line["causes"][0]["error"] == "RuntimeError"
     assert "a secret text" not in echo.output()
