@@ -1,6 +1,7 @@
 """Every refusal has one shape; bad bytes never become a 5xx or a half-written task."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import httpx2
@@ -322,6 +323,101 @@ def test_422_names_the_field_that_is_wrong(user: User) -> None:
     body = assert_error(user.list(limit="0", status="x"), 422)
     named = {step for fault in body["errors"] for step in fault["loc"]}
     assert {"limit", "status"} <= named
+
+
+TITLE_201 = {"title": "x" * 201}
+# The request, the sentence in `detail`, and the first of `errors`.
+SENTENCES: dict[str, tuple[Callable[[User], httpx2.Response], str, list[str], str, str]] = {
+    "no title": (
+        lambda user: user.post({}),
+        "Title is required.", ["body", "title"], "is missing", "missing",
+    ),
+    "blank title": (
+        lambda user: user.post({"title": " "}),
+        "Title must have 1 or more characters.",
+        ["body", "title"], "must have 1 or more characters", "string_too_short",
+    ),
+    "long title": (
+        lambda user: user.put(user.create(), TITLE_201),
+        "Title must have 200 or fewer characters.",
+        ["body", "title"], "must have 200 or fewer characters", "string_too_long",
+    ),
+    "title of another type": (
+        lambda user: user.post({"title": 1}),
+        "Title must be a string.", ["body", "title"], "must be a string", "string_type",
+    ),
+    "NUL": (
+        lambda user: user.post({"title": "x", "description": "\0"}),
+        "Description must not contain the NUL character.",
+        ["body", "description"], "must not contain the NUL character", "value_error",
+    ),
+    "completed": (
+        lambda user: user.post({"title": "x", "completed": "yes"}),
+        "Completed must be true or false.",
+        ["body", "completed"], "must be true or false", "bool_type",
+    ),
+    "no body": (
+        lambda user: user.post(content=b"", headers=JSON),
+        "The request body is required.", ["body"], "is missing", "missing",
+    ),
+    "no object": (
+        lambda user: user.post([]),
+        "The request body must be an object.",
+        ["body"], "must be an object", "model_attributes_type",
+    ),
+    "no JSON": (
+        lambda user: user.post(content=b"{", headers=JSON),
+        "The request body is not valid JSON.",
+        ["body"], "The request body is not valid JSON.", "json_invalid",
+    ),
+    "limit": (
+        lambda user: user.list(limit="many"),
+        "Limit must be a whole number.",
+        ["query", "limit"], "must be a whole number", "value_error",
+    ),
+    "high limit": (
+        lambda user: user.list(limit="101"),
+        "Limit must be 100 or less.",
+        ["query", "limit"], "must be 100 or less", "less_than_equal",
+    ),
+    "low limit": (
+        lambda user: user.list(limit="0"),
+        "Limit must be 1 or more.",
+        ["query", "limit"], "must be 1 or more", "greater_than_equal",
+    ),
+    "id": (
+        lambda user: user.get("abc"),
+        "Task id must be a positive integer.",
+        ["path", "task_id"], "must be a positive integer", "value_error",
+    ),
+    "key": (
+        lambda user: user.post({"title": "x"}, headers={"Idempotency-Key": "a b"}),
+        "Idempotency-Key must have 1 to 255 visible ASCII characters.",
+        ["header", "Idempotency-Key"], "must have 1 to 255 visible ASCII characters", "value_error",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SENTENCES)
+def test_the_detail_of_a_422_is_a_sentence_for_people(user: User, case: str) -> None:
+    ask, sentence, location, message, kind = SENTENCES[case]
+    body = assert_error(ask(user), 422)
+    assert body["detail"] == sentence
+    assert body["errors"] == [{"loc": location, "msg": message, "type": kind}]
+
+
+def test_the_detail_of_several_errors_is_about_the_first(user: User) -> None:
+    body = assert_error(user.post({"title": "", "completed": 1}), 422)
+    assert body["detail"] == "Title must have 1 or more characters."
+    assert [error["loc"][-1] for error in body["errors"]] == ["title", "completed"]
+
+
+@pytest.mark.parametrize("name", ["status", "sort", "order"])
+def test_the_detail_of_an_unknown_value_names_the_known_ones(user: User, name: str) -> None:
+    body = assert_error(user.list(**{name: "x"}), 422)
+    assert body["detail"].startswith(f"{name.capitalize()} must be '")
+    assert body["detail"].endswith("'.")
+    assert body["detail"] == f"{name.capitalize()} {body['errors'][0]['msg']}."
 
 
 ECHOES = {

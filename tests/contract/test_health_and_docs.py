@@ -8,7 +8,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx2
 import pytest
 
-from tests.contract.answers import assert_error, media_type
+from tests.contract.answers import assert_error, etag, media_type, tokens
 
 OPERATIONS = {
     "list_tasks": ("/api/{user_id}/tasks", "get"),
@@ -252,6 +252,77 @@ def test_the_page_knows_where_the_document_is(client: httpx2.Client) -> None:
     reader.feed(page.text)
     texts = [page.text, *(client.get(urljoin(str(page.url), load)).text for load in reader.loads)]
     assert any("/api/openapi.json" in text for text in texts)
+
+
+# Caching and compression
+
+FILES = {
+    "/api/openapi.json": "public, max-age=300",
+    "/api/docs": "public, max-age=300",
+    "/api/docs/start.js": "public, max-age=300",
+    "/api/docs/style.css": "public, max-age=300",
+    "/api/docs/swagger-ui-bundle.min.js": "public, max-age=86400",
+    "/api/docs/swagger-ui.min.css": "public, max-age=86400",
+}
+every_file = pytest.mark.parametrize("path", FILES)
+
+
+def get(client: httpx2.Client, path: str, coding: str = "", **headers: str) -> httpx2.Response:
+    return client.get(path, headers={"Accept-Encoding": coding, **headers})
+
+
+@every_file
+def test_documentation_is_cacheable_by_shared_caches(client: httpx2.Client, path: str) -> None:
+    answer = client.get(path)
+    assert tokens(answer.headers["Cache-Control"]) == tokens(FILES[path])
+    assert "accept-encoding" in tokens(answer.headers["Vary"])
+
+
+@every_file
+@pytest.mark.parametrize("coding", ["gzip", "br, GZIP;q=0.5", "gzip, deflate, br, zstd"])
+def test_documentation_is_compressed_for_clients_that_accept_it(
+    client: httpx2.Client, path: str, coding: str
+) -> None:
+    plain, compressed = get(client, path), get(client, path, coding)
+    assert compressed.headers["Content-Encoding"] == "gzip"
+    assert compressed.content == plain.content, "decompressed by the client"
+    assert compressed.headers["Content-Type"] == plain.headers["Content-Type"]
+    if "Content-Length" in compressed.headers:
+        assert int(compressed.headers["Content-Length"]) < len(plain.content)
+
+
+@every_file
+@pytest.mark.parametrize("coding", ["", "identity", "br", "gzip;q=0", "deflate, gzip ; q=0.000"])
+def test_documentation_is_not_compressed_for_clients_that_do_not(
+    client: httpx2.Client, path: str, coding: str
+) -> None:
+    assert "Content-Encoding" not in get(client, path, coding).headers
+
+
+@every_file
+@pytest.mark.parametrize("coding", ["", "gzip"])
+def test_documentation_that_the_client_has_is_304(
+    client: httpx2.Client, path: str, coding: str
+) -> None:
+    answer = get(client, path, coding)
+    tag = etag(answer)
+    for condition in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+        unchanged = get(client, path, coding, **{"If-None-Match": condition})
+        assert unchanged.status_code == 304
+        assert unchanged.content == b""
+        # Caches update what they have stored with these: they must be those of the 200.
+        for name in ("ETag", "Cache-Control", "Vary", "Content-Security-Policy"):
+            assert unchanged.headers[name] == answer.headers[name]
+    for condition in ('"other"', tag.strip('"'), ""):
+        assert get(client, path, coding, **{"If-None-Match": condition}).status_code == 200
+
+
+@every_file
+def test_representations_have_etags_of_their_own(client: httpx2.Client, path: str) -> None:
+    plain, compressed = etag(get(client, path)), etag(get(client, path, "gzip"))
+    assert plain != compressed
+    # A client that has the other one has the same content.
+    assert get(client, path, "gzip", **{"If-None-Match": plain}).status_code == 304
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/api/redoc"])
