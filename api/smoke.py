@@ -24,7 +24,7 @@ from lib.web.app import create_app
 # Seconds from the beginning of a run in which this process begins no other.
 MIN_INTERVAL = 30
 
-router = APIRouter(prefix="/api/smoke", tags=["smoke"])
+router = APIRouter(prefix="/api/smoke", tags=["operations"])
 
 _lock = threading.Lock()
 _latest: tuple[Future[SmokeReport], float] | None = None

@@ -1,6 +1,6 @@
-"""The interactive documentation in a real Chromium: every operation of it runs, and nothing leaves.
+"""The interactive documentation in Chromium: every operation runs, and no other host is contacted.
 
-The screenshots are in build/docs-page/, to be looked at.
+Screenshots are written to build/docs-page/.
 """
 
 import os
@@ -24,7 +24,7 @@ def test_every_operation_runs_in_the_interactive_documentation(
     install_packages()
     shots = ROOT / "build" / "docs-page"
     shots.mkdir(parents=True, exist_ok=True)
-    driven = subprocess.run(
+    result = subprocess.run(
         ["node", str(HERE / "docs.mjs")],
         env={
             "PATH": os.environ["PATH"],
@@ -41,6 +41,6 @@ def test_every_operation_runs_in_the_interactive_documentation(
         check=False,
     )
     with capsys.disabled():
-        sys.stdout.write(f"\n{driven.stdout}{driven.stderr}")
-    assert driven.returncode == 0
-    assert driven.stdout.endswith("done\n")
+        sys.stdout.write(f"\n{result.stdout}{result.stderr}")
+    assert result.returncode == 0
+    assert result.stdout.endswith("done\n")
