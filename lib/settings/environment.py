@@ -92,6 +92,7 @@ def load_cors_settings() -> Settings:
 
     Raises SettingsError.
     """
-    names = {"VERCEL", "VERCEL_ENV", "AWS_LAMBDA_RUNTIME_API"}
-    names |= {name for name in Settings.model_fields if name.startswith("CORS_")}
-    return read_settings({name: os.environ.get(name, "") for name in names})
+    others = {
+        name for name in Settings.model_fields if not name.startswith(("CORS_", "VERCEL", "AWS_"))
+    }
+    return read_settings({name: text for name, text in os.environ.items() if name not in others})

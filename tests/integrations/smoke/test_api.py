@@ -41,7 +41,7 @@ def test_a_deployment_probes_itself_and_answers_its_own_requests_meanwhile(
     report = answer.json()
     assert report["ok"] is True
     assert report["failed"] == []
-    assert report["detail"] == "Every step went well."
+    assert report["detail"] == "All steps succeeded."
     assert {step["result"] for step in report["steps"]} == {"ok"}
     assert answer.headers["cache-control"] == "no-store"
     assert rows.count() == 0
@@ -107,7 +107,7 @@ def test_a_failure_is_503_with_the_report_and_the_contracts_detail(
     assert answer.status_code == 503
     report = answer.json()
     assert report["failed"] == ["liveness"]
-    assert report["detail"].startswith("The step 'liveness' failed: expected 200, seen -: ")
+    assert report["detail"].startswith("The step 'liveness' failed: expected 200, got -: ")
     assert 1 <= int(answer.headers["retry-after"]) <= smoke.MIN_INTERVAL
 
 

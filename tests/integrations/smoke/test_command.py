@@ -66,7 +66,7 @@ def test_a_table_has_a_plain_line_a_step(
     title, blank, heading, *body = done.stdout.splitlines()
     assert title == f"Smoke test of {base_url}"
     assert blank == ""
-    assert heading.split() == ["step", "expected", "seen", "ms"]
+    assert heading.split() == ["step", "expected", "actual", "ms"]
     assert [line[:15].rstrip() for line in body[: len(STEPS)]] == list(STEPS)
     assert body[-1].startswith("OK in ")
     assert not {"\r", "\x1b"} & set(done.stdout)
@@ -78,7 +78,7 @@ def test_a_failure_says_which_step_and_exits_with_1(closed_url: str, call: Call)
     assert code == 1
     assert "FAILED: the connection was refused" in output
     assert "\nNot tried: readiness, create, " in output
-    assert "The step 'liveness' failed: expected 200, seen -" in output
+    assert "The step 'liveness' failed: expected 200, got -" in output
     assert "request id smoke-" in output
 
 
@@ -136,7 +136,7 @@ def test_an_interrupted_run_cleans_up(
 @pytest.mark.parametrize(
     ("variables", "arguments", "sentence"),
     [
-        ({"BETTER_AUTH_SECRET": ""}, ["https://api.invalid"], "BETTER_AUTH_SECRET is not set"),
+        ({"BETTER_AUTH_SECRET": ""}, ["https://api.invalid"], "neither BETTER_AUTH_SECRET nor"),
         ({"LOG_LEVEL": "LOUD"}, ["https://api.invalid"], "LOG_LEVEL: "),
         ({}, ["not-a-url"], "SMOKE_BASE_URL: "),
         ({}, ["http://127.0.0.1:1", "--origin", "*"], "CORS_ORIGINS: "),

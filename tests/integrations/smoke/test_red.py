@@ -330,7 +330,7 @@ def test_another_secret_fails_where_the_first_token_is_shown(base_url: str, rows
     other = "another-secret-0123456789-0123456789-0123"
     report = run_smoke_test(settings_for(base_url, BETTER_AUTH_SECRET=other), limits=PATIENT)
     assert_red(report, "create", "foreign path", "bad body", "cleanup")
-    assert "expected 201, seen 401: The token is invalid." in report.detail
+    assert "expected 201, got 401: The token is invalid." in report.detail
 
 
 def test_a_database_that_is_gone_fails_at_readiness(serve: Serve, closed_url: str) -> None:
@@ -338,7 +338,7 @@ def test_a_database_that_is_gone_fails_at_readiness(serve: Serve, closed_url: st
     url = serve(DATABASE_URL=f"postgresql://u:p@127.0.0.1:{port}/gone")
     report = run_smoke_test(settings_for(url), limits=PATIENT)
     assert_red(report, "readiness", "create", "cleanup")
-    assert "seen 503: The database is unavailable" in report.detail
+    assert "got 503: The database is unavailable" in report.detail
 
 
 # Time
@@ -354,7 +354,7 @@ def test_a_slow_answer_fails_though_it_is_right(base_url: str, rows: Rows) -> No
     with breaking(base_url, slow_edit) as proxy:
         report = run_smoke_test(settings_for(proxy.url), limits=Limits(slow=1))
     assert_red(report, "edit")
-    assert "seen 200: slower than 1 s" in report.detail
+    assert "got 200: slower than 1 s" in report.detail
     assert rows.count() == 0
 
 

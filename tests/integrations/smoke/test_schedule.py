@@ -114,7 +114,7 @@ def test_settings_that_cannot_work_are_no_exception_either(
 ) -> None:
     on_lambda.setenv("LOG_LEVEL", "LOUD")
     answer = smoke.lambda_handler(EVENT, None)
-    assert answer == {"ok": False, "detail": "The smoke test could not run: see the log."}
+    assert answer == {"ok": False, "detail": "The smoke test could not run. See the log."}
 
 
 def test_metrics_are_for_lambda_only(
