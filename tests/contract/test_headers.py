@@ -250,7 +250,11 @@ def test_only_the_exact_origin_is_allowed(user: User, origin: str) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
 def test_a_preflight_allows_what_the_api_understands(user: User, method: str) -> None:
-    wants = "authorization, content-type, idempotency-key, if-match, if-none-match, x-request-id"
+    wants = (
+        "authorization, content-type, idempotency-key, if-match, if-none-match, x-request-id,"
+        "baggage,sentry-trace,traceparent,tracestate,"
+        "last-event-id,mcp-method,mcp-name,mcp-protocol-version,mcp-session-id"
+    )
     answer = preflight(user, HOME, method, wants)
     assert answer.status_code in (200, 204)
     assert answer.headers.get_list("Access-Control-Allow-Origin") == [HOME]

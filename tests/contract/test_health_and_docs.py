@@ -296,7 +296,8 @@ def test_documentation_is_compressed_for_clients_that_accept_it(
 def test_documentation_is_not_compressed_for_clients_that_do_not(
     client: httpx2.Client, path: str, coding: str
 ) -> None:
-    assert "Content-Encoding" not in get(client, path, coding).headers
+    # A gateway may compress by itself, with another coding that the client accepts.
+    assert get(client, path, coding).headers.get("Content-Encoding") != "gzip"
 
 
 @every_file
@@ -311,8 +312,9 @@ def test_documentation_that_the_client_has_is_304(
         assert unchanged.status_code == 304
         assert unchanged.content == b""
         # Caches update what they have stored with these: they must be those of the 200.
-        for name in ("ETag", "Cache-Control", "Vary", "Content-Security-Policy"):
+        for name in ("ETag", "Cache-Control", "Content-Security-Policy"):
             assert unchanged.headers[name] == answer.headers[name]
+        assert tokens(unchanged.headers["Vary"]) == tokens(answer.headers["Vary"])
     for condition in ('"other"', tag.strip('"'), ""):
         assert get(client, path, coding, **{"If-None-Match": condition}).status_code == 200
 

@@ -37,7 +37,6 @@ DEVIATIONS = {
     r"test_a_declared_type_that_is_none_is_refused\[.*": _OWN,
     r"test_encoded_and_empty_parts_of_a_path_never_reach_a_task\[/api/%(FF|ED|/|zz).*": _OWN,
     r"test_an_odd_host_harms_nobody\[Host no name\]": _FORWARDED,
-    r"test_an_odd_header_harms_nobody\[.*odd forwarding\]": _FORWARDED,
 }
 NOT_RUN = {
     r"test_.*(parallel|counter_under_if_match|among_changes).*": _CROWD,
