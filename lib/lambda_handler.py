@@ -65,10 +65,14 @@ def create_lambda_handler(app: FastAPI) -> LambdaHandler:
     adapter = Mangum(app, lifespan="off", custom_handlers=[CachedHttpGateway])
 
     def prepare() -> None:
-        # Invalid settings fail the deployment instead of the first request, and Lambda runs the
-        # init phase at full CPU speed.
-        require(load_settings(), *app.state.needs)
+        # Here, because Lambda runs the init phase at full CPU speed.
         app.middleware_stack = app.build_middleware_stack()
+
+    def restore() -> None:
+        # Lambda repeats a restore that fails. Elsewhere the application responds with 500 while
+        # its settings are invalid.
+        require(load_settings(), *app.state.needs)
+        prepare()
 
     def forget() -> None:
         if app.state.at_exit:
@@ -77,7 +81,7 @@ def create_lambda_handler(app: FastAPI) -> LambdaHandler:
         app.middleware_stack = None
 
     if initializes_for_snapshot():
-        _register_snapshot_hooks(forget, prepare)
+        _register_snapshot_hooks(forget, restore)
     elif runs_on_lambda():
         prepare()
     # The end of the start; api/__init__.py explains it.

@@ -120,7 +120,10 @@ def _add_cors(app: ASGIApp) -> ASGIApp:
 
 
 class InvalidSettings:
-    """Replaces the application while the settings are invalid: every response is a 500."""
+    """Replaces the application while the settings are invalid: every response is a 500.
+
+    Each request reads the settings again, since AWS may be able to return a secret by then.
+    """
 
     def __init__(self, error: SettingsError) -> None:
         self.error = error
@@ -129,6 +132,7 @@ class InvalidSettings:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise self.error  # a server that runs lifespan events does not start
+        scope["app"].middleware_stack = None  # built again by the next request
         log.log_notice("The settings are invalid.", faults=self.faults)
         scope["reason"] = " ".join(self.faults)
         await error_response(500, ApiError.detail)(scope, receive, send)

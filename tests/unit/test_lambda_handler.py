@@ -5,8 +5,11 @@ import json
 from typing import Any
 
 import pytest
+from fastapi import APIRouter
 
 from api import health
+from lib.lambda_handler import create_lambda_handler
+from lib.web.app import create_app
 from tests.conftest import StartApi
 
 
@@ -47,6 +50,24 @@ def test_headers_that_mangum_cannot_parse_are_no_error(
 def test_an_event_without_headers_is_no_error(start_api: StartApi) -> None:
     start_api()
     assert health.lambda_handler(event() | {"headers": None}, None)["statusCode"] == 200
+
+
+def test_a_function_with_invalid_settings_responds_with_every_header(
+    start_api: StartApi, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_api(DATABASE_URL=None, AWS_LAMBDA_RUNTIME_API="127.0.0.1:9001")
+    handler = create_lambda_handler(create_app(APIRouter(), needs=["DATABASE_URL"]))
+    for number in range(2):
+        request_id = f"broken-{number}"
+        sent = {"origin": "http://localhost:3000", "x-request-id": request_id}
+        result = handler(event(**sent), None)
+        assert result["statusCode"] == 500
+        assert json.loads(result["body"]) == {"detail": "Internal server error."}
+        assert result["headers"]["x-request-id"] == request_id
+        assert result["headers"]["access-control-allow-origin"] == "http://localhost:3000"
+        assert result["headers"]["x-content-type-options"] == "nosniff"
+        line = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert (line["status"], line["reason"]) == (500, "DATABASE_URL is not set.")
 
 
 def test_an_event_that_cannot_be_read_is_a_500_in_json(

@@ -102,6 +102,15 @@ def test_a_preflight_passes_with_invalid_settings(start_broken: StartBroken) -> 
     assert response.headers["access-control-allow-origin"] == ORIGIN
 
 
+def test_valid_settings_are_used_by_the_next_request(
+    start_broken: StartBroken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = start_broken(LOG_LEVEL="LOUD")
+    assert client.get("/api/health").status_code == 500
+    monkeypatch.setenv("LOG_LEVEL", "INFO")
+    assert client.get("/api/health").status_code == 200
+
+
 def test_no_origin_is_allowed_if_the_cors_settings_are_invalid(
     start_broken: StartBroken, request_lines: RequestLines
 ) -> None:
