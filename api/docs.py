@@ -26,8 +26,9 @@ POLICY = (
 # files are large and change with its version only.
 MAX_AGE, SWAGGER_UI_MAX_AGE = 300, 86400
 
-HIDDEN: dict[int | str, dict[str, Any]] = {
-    404: {"model": ErrorResponse, "description": "This deployment hides its documentation"}
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    304: {"description": "Unchanged: `If-None-Match` has the current `ETag`"},
+    404: {"model": ErrorResponse, "description": "This deployment hides its documentation"},
 }
 
 router = APIRouter(prefix="/api", tags=["docs"])
@@ -36,7 +37,7 @@ router = APIRouter(prefix="/api", tags=["docs"])
 @router.get(
     "/openapi.json",
     response_class=Response,
-    responses=HIDDEN | {200: {"content": {"application/json": {"schema": {"type": "object"}}}}},
+    responses=RESPONSES | {200: {"content": {"application/json": {"schema": {"type": "object"}}}}},
     response_description="The document",
 )
 async def get_openapi(request: Request) -> Response:
@@ -47,7 +48,7 @@ async def get_openapi(request: Request) -> Response:
 @router.get(
     "/docs",
     response_class=Response,
-    responses=HIDDEN | {200: {"content": {"text/html": {"schema": {"type": "string"}}}}},
+    responses=RESPONSES | {200: {"content": {"text/html": {"schema": {"type": "string"}}}}},
     response_description="The page",
 )
 async def get_docs(request: Request) -> Response:
