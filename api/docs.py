@@ -1,11 +1,14 @@
-"""The OpenAPI document of the whole API and its interactive page, without any outside network."""
+"""The OpenAPI document and its interactive page, which loads nothing from other hosts."""
 
+import gzip
+import re
 from functools import cache
+from hashlib import sha256
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from lib.errors import NotFound
 from lib.lambda_handler import create_lambda_handler
@@ -19,11 +22,13 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-# The files of Swagger UI change with a deployment only, and are large.
-A_DAY = {"Cache-Control": "public, max-age=86400"}
+# Seconds for which browsers and shared caches use a response without asking again. Swagger UI's
+# files are large and change with its version only.
+MAX_AGE, SWAGGER_UI_MAX_AGE = 300, 86400
 
-HIDDEN: dict[int | str, dict[str, Any]] = {
-    404: {"model": ErrorResponse, "description": "This deployment shows no documentation"}
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    304: {"description": "Unchanged: `If-None-Match` has the current `ETag`"},
+    404: {"model": ErrorResponse, "description": "This deployment hides its documentation"},
 }
 
 router = APIRouter(prefix="/api", tags=["docs"])
@@ -32,54 +37,97 @@ router = APIRouter(prefix="/api", tags=["docs"])
 @router.get(
     "/openapi.json",
     response_class=Response,
-    responses=HIDDEN | {200: {"content": {"application/json": {"schema": {"type": "object"}}}}},
+    responses=RESPONSES | {200: {"content": {"application/json": {"schema": {"type": "object"}}}}},
     response_description="The document",
 )
-async def get_openapi() -> Response:
+async def get_openapi(request: Request) -> Response:
     """Get the OpenAPI document of this API."""
-    return _file(DOCUMENT, "application/json")
+    return _respond(request, DOCUMENT, "application/json")
 
 
 @router.get(
     "/docs",
     response_class=Response,
-    responses=HIDDEN | {200: {"content": {"text/html": {"schema": {"type": "string"}}}}},
+    responses=RESPONSES | {200: {"content": {"text/html": {"schema": {"type": "string"}}}}},
     response_description="The page",
 )
-async def get_docs() -> Response:
-    """Show the interactive documentation."""
-    return _file(PAGE / "index.html", "text/html", {"Content-Security-Policy": POLICY})
+async def get_docs(request: Request) -> Response:
+    """Get the interactive documentation."""
+    return _respond(request, PAGE / "index.html", "text/html")
 
 
 @router.get("/docs/{name}", response_class=Response, include_in_schema=False)
-async def get_docs_file(name: str) -> Response:
-    """Get a part of the documentation page."""
+async def get_docs_file(request: Request, name: str) -> Response:
+    """Get a file of the documentation page."""
     match name:
         case "start.js":
-            return _file(PAGE / name, "text/javascript")
+            return _respond(request, PAGE / name, "text/javascript")
         case "style.css":
-            return _file(PAGE / name, "text/css")
+            return _respond(request, PAGE / name, "text/css")
         case "swagger-ui-bundle.min.js":
-            return _file(_swagger_ui() / name, "text/javascript", A_DAY)
+            return _respond(request, _swagger_ui() / name, "text/javascript", SWAGGER_UI_MAX_AGE)
         case "swagger-ui.min.css":
-            return _file(_swagger_ui() / name, "text/css", A_DAY)
+            return _respond(request, _swagger_ui() / name, "text/css", SWAGGER_UI_MAX_AGE)
     raise NotFound
 
 
-def _file(path: Path, media_type: str, headers: dict[str, str] | None = None) -> Response:
+def _respond(request: Request, path: Path, media_type: str, max_age: int = MAX_AGE) -> Response:
+    """Respond with a file, compressed if the client accepts gzip, or with 304 if it has the file.
+
+    Raises NotFound if the documentation is switched off.
+    """
     if not load_settings().DOCS_ENABLED:
-        raise NotFound
-    return Response(_read(path), media_type=media_type, headers=headers)
+        hidden = NotFound()
+        hidden.reason = "DOCS_ENABLED is false"
+        raise hidden
+    content, digest = _read(path)
+    plain, compressed = f'"{digest}"', f'"{digest}-gzip"'
+    accepts_gzip = _accepts_gzip(request.headers.get("accept-encoding", ""))
+    headers = {
+        "Cache-Control": f"public, max-age={max_age}",
+        "ETag": compressed if accepts_gzip else plain,
+        "Vary": "Accept-Encoding",
+    }
+    if media_type == "text/html":
+        # On 304 too: caches replace the stored headers with those of the 304.
+        headers["Content-Security-Policy"] = POLICY
+    if _etags(request.headers.get("if-none-match", "")) & {plain, compressed, "*"}:
+        return Response(status_code=304, headers=headers)
+    if accepts_gzip:
+        content = _compress(path)
+        headers["Content-Encoding"] = "gzip"
+    return Response(content, media_type=media_type, headers=headers)
+
+
+def _accepts_gzip(accept_encoding: str) -> bool:
+    for coding in accept_encoding.lower().split(","):
+        name, _, weight = coding.partition(";")
+        if name.strip() == "gzip":
+            return not re.fullmatch(r"\s*q=0(\.0*)?\s*", weight)
+    return False
+
+
+def _etags(if_none_match: str) -> set[str]:
+    """The ETags of If-None-Match, which are compared weakly (RFC 9110, section 13.1.2)."""
+    return {etag.strip().removeprefix("W/") for etag in if_none_match.split(",")}
 
 
 @cache
-def _read(path: Path) -> bytes:
-    return path.read_bytes()
+def _read(path: Path) -> tuple[bytes, str]:
+    """The content of a file and its digest."""
+    content = path.read_bytes()
+    return content, sha256(content).hexdigest()[:32]
+
+
+@cache
+def _compress(path: Path) -> bytes:
+    # Once per process: Swagger UI's 1.5 MB become 0.4 MB in 60 ms. Level 9 saves 0.3 % more.
+    return gzip.compress(_read(path)[0], compresslevel=6, mtime=0)
 
 
 @cache
 def _swagger_ui() -> Path:
-    # Powertools carries a copy of Swagger UI: found as a file, so that nothing of it is imported.
+    # Powertools includes Swagger UI. Its folder is located without importing the package.
     spec = PathFinder.find_spec("aws_lambda_powertools")
     [package] = list(spec.submodule_search_locations or ()) if spec else [""]
     return Path(package) / "event_handler" / "openapi" / "swagger_ui"

@@ -1,5 +1,8 @@
-"""Whether the service lives and whether it can work; liveness imports no database."""
+"""Liveness and readiness. Liveness imports no database module."""
 
+import asyncio
+import time
+from dataclasses import dataclass
 from functools import cache
 
 from fastapi import APIRouter
@@ -7,34 +10,87 @@ from fastapi import APIRouter
 from lib import log
 from lib.lambda_handler import create_lambda_handler
 from lib.schemas import ErrorResponse, Health
+from lib.settings import Settings, load_settings
 from lib.web.app import create_app
 
-router = APIRouter(prefix="/api/health", tags=["health"])
+# Seconds for which this process shares the result of a readiness check, good or bad.
+RESULT_LIFETIME = 1.0
+
+router = APIRouter(prefix="/api/health", tags=["operations"])
 
 
 @router.get("")
 async def get_health() -> Health:
-    """Tell that the service runs, without touching the database."""
+    """Check that the service runs.
+
+    Does not access the database.
+    """
     return Health()
 
 
 @router.get(
-    "/ready", responses={503: {"model": ErrorResponse, "description": "The database is away"}}
+    "/ready",
+    responses={503: {"model": ErrorResponse, "description": "The database is unavailable"}},
 )
 async def get_readiness() -> Health:
-    """Tell whether the database answers."""
-    from lib.db import tasks  # noqa: PLC0415 - a liveness check must not import it
+    """Check that the service can use its database.
 
-    if not await tasks.check_ready():
+    Requests within a second share one check.
+    """
+    if not await _share_check():
         _warn_of_role()
     return Health()
 
 
+@dataclass(slots=True)
+class Check:
+    """A readiness check of these settings, under way until `finished` has a timestamp."""
+
+    settings: Settings
+    task: asyncio.Task[bool]
+    finished: float | None = None
+
+    def is_current(self, settings: Settings) -> bool:
+        if self.settings is not settings:
+            return False
+        if self.finished is None:
+            return self.task.get_loop() is asyncio.get_running_loop()
+        return 0 <= time.time() - self.finished < RESULT_LIFETIME
+
+
+_latest: Check | None = None
+
+
+async def _share_check() -> bool:
+    """Join the check under way, use a recent result, or start a check.
+
+    Otherwise anybody could occupy the database with unauthenticated requests. Raises what the check
+    raised.
+    """
+    global _latest  # noqa: PLW0603 - one per process
+    settings = load_settings()
+    check = _latest
+    if check is None or not check.is_current(settings):
+        check = _latest = Check(settings, asyncio.create_task(_check_database()))
+        check.task.add_done_callback(lambda _: _finish(check))
+    # Shielded: a client that disconnects must not cancel the check of others.
+    return await asyncio.shield(check.task)
+
+
+def _finish(check: Check) -> None:
+    # The wall clock, because the monotonic clock may stop while a sandbox is frozen.
+    check.finished = time.time()
+
+
+async def _check_database() -> bool:
+    from lib.db import tasks  # noqa: PLC0415 - liveness must not import it
+
+    return await tasks.check_ready()
+
+
 @cache
 def _warn_of_role() -> None:
-    log.log_notice(
-        "The database role passes row-level security by: one lock less. docs/database.md, Roles."
-    )
+    log.log_notice("The database role bypasses row-level security. See docs/database.md, Roles.")
 
 
 app = create_app(router)

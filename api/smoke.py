@@ -1,4 +1,4 @@
-"""The smoke test where platforms start it: EventBridge by a schedule, Vercel's cron by a URL."""
+"""Runs the smoke test on a schedule: of EventBridge by an event, of Vercel by a URL."""
 
 import asyncio
 import hmac
@@ -21,10 +21,10 @@ from lib.smoke.report import SmokeReport
 from lib.smoke.run import run_smoke_test
 from lib.web.app import create_app
 
-# Seconds from the beginning of a run in which this process begins no other.
+# Seconds after the start of a run before this process starts another.
 MIN_INTERVAL = 30
 
-router = APIRouter(prefix="/api/smoke", tags=["smoke"])
+router = APIRouter(prefix="/api/smoke", tags=["operations"])
 
 _lock = threading.Lock()
 _latest: tuple[Future[SmokeReport], float] | None = None
@@ -34,48 +34,51 @@ _latest: tuple[Future[SmokeReport], float] | None = None
     "",
     response_model=SmokeReport,
     responses={
-        401: {"model": ErrorResponse, "description": "Not the cron secret"},
+        401: {"model": ErrorResponse, "description": "The cron secret is missing or wrong"},
         503: {"model": SmokeReport, "description": "A step failed"},
     },
     openapi_extra={"security": [{"cron": []}]},
 )
 async def get_smoke(request: Request) -> Response:
-    """Run the smoke test, or get what it found within the last half minute."""
+    """Run the smoke test.
+
+    A run that started within the last 30 seconds is shared: its report is returned.
+    """
     _check_secret(request.headers.get("authorization", ""))
-    run, began = _run_of_now()
-    # The run goes on in its own thread, for every caller that waits: this one may go away.
+    run, started = _share_run()
+    # The run has a thread of its own, so it continues if this client disconnects.
     report = await asyncio.wrap_future(run)
     headers = {}
     if not report.ok:
         _log_failure(report)
-        headers["Retry-After"] = str(max(1, round(began + MIN_INTERVAL - time.time())))
+        headers["Retry-After"] = str(max(1, round(started + MIN_INTERVAL - time.time())))
     return JSONResponse(jsonable_encoder(report), 200 if report.ok else 503, headers)
 
 
 def _log_failure(report: SmokeReport) -> None:
     failed = [asdict(step) for step in report.steps if step.result == "failed"]
     log.log_notice(
-        "smoke test failed", detail=report.detail, run=report.run, url=report.url, steps=failed
+        "Smoke test failed.", detail=report.detail, run=report.run, url=report.url, steps=failed
     )
 
 
 def _check_secret(authorization: str) -> None:
     secret = load_settings().CRON_SECRET
     scheme, _, given = authorization.partition(" ")
-    # Bytes, for strings beyond ASCII cannot be compared in constant time.
-    same = hmac.compare_digest(given.encode("latin-1", "replace"), (secret or "").encode())
-    if not secret or scheme.lower() != "bearer" or not same:
-        reason = None if secret else "CRON_SECRET is not set"
+    # As bytes, because compare_digest accepts strings in ASCII only.
+    equal = hmac.compare_digest(given.encode("latin-1", "replace"), (secret or "").encode())
+    if not secret or scheme.lower() != "bearer" or not equal:
+        reason = "wrong cron secret" if secret else "CRON_SECRET is not set"
         raise Unauthenticated("The cron secret is required.", reason=reason)
 
 
-def _run_of_now() -> tuple[Future[SmokeReport], float]:
-    """The run that is under way or was a moment ago, else a new one; and when it began."""
-    global _latest  # noqa: PLW0603 - one at a time: it is the whole point
+def _share_run() -> tuple[Future[SmokeReport], float]:
+    """The run in progress, a recent one, or a new one, with the timestamp of its start."""
+    global _latest  # noqa: PLW0603 - one run at a time per process
     with _lock:
-        # The wall clock, which goes on while a function is frozen.
+        # The wall clock, because the monotonic clock may stop while a sandbox is frozen.
         if _latest is None or (_latest[0].done() and time.time() - _latest[1] >= MIN_INTERVAL):
-            # Not on the event loop, which may have to answer the very requests of the test.
+            # In a thread, because the event loop may have to serve the requests of the test.
             run: Future[SmokeReport] = Future()
             run.set_running_or_notify_cancel()
             threading.Thread(target=_run_into, args=(run,), daemon=True).start()
@@ -92,7 +95,7 @@ def _run_into(run: Future[SmokeReport]) -> None:
 
 
 def run_on_schedule() -> dict[str, Any]:
-    """Run the smoke test and write its metrics: a failure is a metric, never an exception."""
+    """Run the smoke test and write its metrics. A failed test raises no exception."""
     try:
         report = run_smoke_test(load_settings())
         tried = {s.name: s.milliseconds for s in report.steps if s.result != "not tried"}
@@ -100,7 +103,7 @@ def run_on_schedule() -> dict[str, Any]:
             {
                 "SmokeSuccess": ("Count", [float(report.ok)]),
                 "SmokeMilliseconds": ("Milliseconds", [report.milliseconds]),
-                # One metric for all steps, since each has its price; their names stand beside it.
+                # One metric for all steps, because each metric costs money. The line has the names.
                 "SmokeStepMilliseconds": ("Milliseconds", list(tried.values())),
             },
             run=report.run,
@@ -110,17 +113,17 @@ def run_on_schedule() -> dict[str, Any]:
         if not report.ok:
             _log_failure(report)
         return jsonable_encoder(report)
-    except Exception as error:  # noqa: BLE001 - a missing metric is an alarm too; a raise is a retry
-        log.log_failure("the smoke test could not run", error)
-        return {"ok": False, "detail": "The smoke test could not run: see the log."}
+    except Exception as error:  # noqa: BLE001 - missing metrics raise the alarm; an exception retries
+        log.log_failure("The smoke test could not run.", error)
+        return {"ok": False, "detail": "The smoke test could not run. See the log."}
 
 
 app = create_app(router)
-_answer = create_lambda_handler(app)
+_handle_request = create_lambda_handler(app)
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Answer an HTTP API event; every other one is the schedule's, or an operator's invoke."""
+    """Handle an HTTP API event as a request, and any other event as a scheduled run."""
     if isinstance(event, dict) and "requestContext" in event:
-        return _answer(event, context)
+        return _handle_request(event, context)
     return run_on_schedule()

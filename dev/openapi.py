@@ -1,9 +1,12 @@
-"""Writes the OpenAPI document of the whole API (`make openapi`); `--check` says whether it is
-fresh.
+"""Writes the OpenAPI document of the whole API (`make openapi`).
+
+With `--check` it fails if the committed document is out of date.
 """
 
 import json
 import sys
+import tomllib
+from pathlib import Path
 from typing import Any
 
 from fastapi.openapi.utils import get_openapi
@@ -13,16 +16,24 @@ from api import docs
 from dev.app import GROUPS
 from lib import errors
 from lib.schemas import Task
+from lib.web.exception_handlers import describe_error
 from lib.web.routing import AuthenticatedRoute
 
-DESCRIPTION = """Tasks of a to-do application. Every task route wants a Better Auth token:
-`Authorization: Bearer <JWT>`, and its `{user_id}` is the token's subject.
+PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
+DESCRIPTION = """The tasks of a to-do application. Task routes require a Better Auth token:
+`Authorization: Bearer <JWT>`. The `{user_id}` in a path is the subject (`sub`) of the token.
 
-Errors are always `{"detail": "<one sentence>"}`. Single tasks carry an `ETag`: send it as
-`If-Match` with a change, as `If-None-Match` with a read. `POST` and `PATCH` take an
-`Idempotency-Key`."""
+Errors have the form `{"detail": "<one sentence>"}`. A response with a single task has an `ETag`.
+Send it as `If-Match` to change the task only if nobody else has changed it, or as `If-None-Match`
+to read it only if it has changed. `POST` and `PATCH` accept an `Idempotency-Key`."""
+# In the order of the page, which opens the first one only.
+TAGS = [
+    {"name": "tasks", "description": "The tasks of one user"},
+    {"name": "docs", "description": "This documentation"},
+    {"name": "operations", "description": "For operators: health checks and scheduled jobs"},
+]
 
-# Compared with the token by AuthenticatedRoute, before FastAPI looks at parameters.
+# AuthenticatedRoute compares it with the token before FastAPI reads parameters.
 USER_ID = {
     "name": "user_id",
     "in": "path",
@@ -31,7 +42,7 @@ USER_ID = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
 }
 
-# What can be done with the task of an answer, and where its path and headers come from.
+# Links from a response to the operations on its task, with the sources of their parameters.
 OF_TASK = {"user_id": "$response.body#/user_id", "task_id": "$response.body#/id"}
 OF_FIRST = {"user_id": "$request.path.user_id", "task_id": "$response.body#/0/id"}
 AS_READ = {"header.If-Match": "$response.header.ETag"}
@@ -53,26 +64,28 @@ LINKS: dict[tuple[str, str], dict[str, dict[str, str]]] = {
 }
 
 
-def invalid(place: str, name: str, message: str, kind: str) -> dict[str, Any]:
-    """What a 422 answers for one wrong value."""
-    error = {"loc": [place, name], "msg": message, "type": kind}
-    return {"detail": f"{place}.{name}: {message}", "errors": [error]}
+def invalid(source: str, name: str, message: str, kind: str) -> dict[str, Any]:
+    """The body of a 422 for one invalid value."""
+    error = {"loc": [source, name], "msg": message, "type": kind}
+    return {"detail": describe_error(error), "errors": [error]}
 
 
-ETAG = {"ETag": "The version of the task: send it back as `If-Match`."}
+ETAG = {"ETag": "The version of the task. Send it as `If-Match`."}
 HEADERS = {
     ("list_tasks", "200"): {
         "Link": '`<...>; rel="next"` while there are more pages.',
-        "X-Total-Count": "How many tasks there are; on pages only with `count=true`.",
+        "X-Total-Count": "The number of tasks. On pages only with `count=true`.",
     },
     ("create_task", "201"): {**ETAG, "Location": "The path of the new task."},
     ("get_task", "200"): ETAG,
     ("get_task", "304"): ETAG,
     ("update_task", "200"): ETAG,
     ("complete_task", "200"): ETAG,
-    ("*", "401"): {"WWW-Authenticate": '`Bearer`, with `error="invalid_token"` if one was sent.'},
-    ("*", "500"): {"X-Request-ID": "What to name when you report it."},
-    ("*", "503"): {"Retry-After": "How many seconds to wait before the next try."},
+    ("*", "401"): {
+        "WWW-Authenticate": '`Bearer`, with `error="invalid_token"` if a token was sent.'
+    },
+    ("*", "500"): {"X-Request-ID": "The id of the request, for reports of the error."},
+    ("*", "503"): {"Retry-After": "The number of seconds to wait before a retry."},
 }
 OPTIONAL_HEADERS = {"Link", "X-Total-Count"}
 EXAMPLES = {
@@ -97,7 +110,7 @@ EXAMPLES = {
 
 
 def document() -> dict[str, Any]:
-    """The OpenAPI document: operation ids are function names, one tag a group."""
+    """Build the OpenAPI document. Operation ids are function names."""
     routes = [
         route for group in GROUPS for route in group.router.routes if isinstance(route, APIRoute)
     ]
@@ -112,37 +125,31 @@ def document() -> dict[str, Any]:
             }
     spec = get_openapi(
         title="Task API",
-        version="1.0.0",
+        version=tomllib.loads(PYPROJECT.read_text())["project"]["version"],
         description=DESCRIPTION,
         routes=routes,
         servers=[{"url": "/", "description": "This server"}],
         license_info={"name": "MIT", "identifier": "MIT"},
-        tags=[
-            {"name": "tasks", "description": "The tasks of one user"},
-            {"name": "health", "description": "For load balancers and monitors"},
-            {"name": "docs", "description": "This documentation"},
-            {"name": "smoke", "description": "The scheduled test of the deployment itself"},
-        ],
+        tags=TAGS,
     )
     spec["components"]["securitySchemes"] = {
-        # Swagger UI leaves the cursor in the last one's field: where people paste their token.
-        "cron": {
-            "type": "http",
-            "scheme": "bearer",
-            "description": "The deployment's CRON_SECRET, as the platform's scheduler sends it.",
-        },
         "bearer": {
             "type": "http",
             "scheme": "bearer",
             "bearerFormat": "JWT",
-            "description": "A token of Better Auth, as `authClient.token()` gives it; on your own "
-            "machine `make token USER=demo` prints one.",
+            "description": "A Better Auth token, as returned by `authClient.token()`. "
+            "For the local server, `make token USER=demo` prints one.",
+        },
+        "cron": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "For operators: the CRON_SECRET that the platform's scheduler sends.",
         },
     }
-    # FastAPI declares its own form of a 422, which this API never answers.
+    # FastAPI's own schemas of a 422, which this API does not use.
     for unused in ("HTTPValidationError", "ValidationError"):
         spec["components"]["schemas"].pop(unused, None)
-    # FastAPI leaves out nulls, and an example without a field is wrong about it.
+    # FastAPI drops nulls from examples, and with them fields of the task.
     extra: Any = Task.model_config["json_schema_extra"]
     spec["components"]["schemas"]["Task"]["examples"] = extra["examples"]
     for methods in spec["paths"].values():
@@ -152,10 +159,10 @@ def document() -> dict[str, Any]:
 
 
 def tidy(operation: dict[str, Any]) -> None:
-    """Say of one operation what FastAPI cannot know, in the order that people read it."""
+    """Add headers, links and examples to an operation, and put its parts in reading order."""
     if "parameters" in operation:
         parameters = [plain_parameter(parameter) for parameter in operation["parameters"]]
-        operation["parameters"] = sorted(parameters, key=place_of_parameter)
+        operation["parameters"] = sorted(parameters, key=parameter_order)
     for status, response in sorted(operation["responses"].items()):
         if headers := HEADERS.get((operation["operationId"], status)) or HEADERS.get(("*", status)):
             response["headers"] = {name: header(name, text) for name, text in headers.items()}
@@ -171,12 +178,12 @@ def tidy(operation: dict[str, Any]) -> None:
         operation["responses"][status] = operation["responses"].pop(status)
 
 
-def place_of_parameter(parameter: dict[str, Any]) -> tuple[int, bool]:
+def parameter_order(parameter: dict[str, Any]) -> tuple[int, bool]:
     return ["path", "query", "header"].index(parameter["in"]), parameter["name"] != "user_id"
 
 
 def plain_parameter(parameter: dict[str, Any]) -> dict[str, Any]:
-    """A parameter as clients see it: sent or left out, and never null."""
+    """A parameter as clients send it: it may be absent, but is never null."""
     schema = dict(parameter["schema"])
     title, choices = schema.pop("title", ""), schema.pop("anyOf", None)
     if choices:
@@ -185,20 +192,20 @@ def plain_parameter(parameter: dict[str, Any]) -> dict[str, Any]:
     if schema.get("enum") == ["true", "false"]:
         schema = {"type": "boolean", "default": False, "description": schema["description"]}
     description = schema.pop("description", parameter.get("description"))
-    # Names of headers have no case; these are as everybody writes them.
+    # Header names in their usual case, which FastAPI lowers.
     name = title if parameter["in"] == "header" else parameter["name"]
     described = {"description": description} if description else {}
     return {**parameter, "name": name, **described, "schema": schema}
 
 
 def header(name: str, description: str) -> dict[str, Any]:
-    kind = "integer" if description.startswith("How many") else "string"
+    kind = "integer" if description.startswith("The number") else "string"
     required = name not in OPTIONAL_HEADERS
     return {"description": description, "required": required, "schema": {"type": kind}}
 
 
 def without_titles(part: Any) -> Any:
-    """The same without the titles that pydantic makes of names: they say nothing twice."""
+    """The document without the titles that Pydantic derives from names."""
     if isinstance(part, dict):
         return {
             name: value if name in ("example", "examples") else without_titles(value)
@@ -209,12 +216,12 @@ def without_titles(part: Any) -> Any:
 
 
 def main() -> None:
-    fresh = json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
+    current = json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
     if "--check" in sys.argv:
-        if not docs.DOCUMENT.exists() or docs.DOCUMENT.read_text() != fresh:
+        if not docs.DOCUMENT.exists() or docs.DOCUMENT.read_text() != current:
             sys.exit("The OpenAPI document is out of date: run make openapi and commit it.")
         return
-    docs.DOCUMENT.write_text(fresh)
+    docs.DOCUMENT.write_text(current)
 
 
 if __name__ == "__main__":

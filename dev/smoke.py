@@ -101,7 +101,7 @@ class Table:
 
     def begin(self, url: str) -> None:
         self._print(f"Smoke test of {url}\n")
-        self._print(COLUMNS.format("step", "expected", "seen", "ms", "").rstrip())
+        self._print(COLUMNS.format("step", "expected", "actual", "ms", "").rstrip())
 
     def show(self, name: str, step: SmokeStep | None) -> None:
         if step:
@@ -132,7 +132,7 @@ class Table:
 def _row(step: SmokeStep) -> str:
     remark = step.note if step.result == "ok" else f"FAILED: {step.note}"
     milliseconds = f"{step.milliseconds:.1f}"
-    return COLUMNS.format(step.name, step.expected, step.seen, milliseconds, remark).rstrip()
+    return COLUMNS.format(step.name, step.expected, step.actual, milliseconds, remark).rstrip()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Structured logs, one JSON line a request; the only module that touches Powertools."""
+"""Writes structured logs and metrics, one JSON object per line, through Powertools."""
 
 import json
 import logging
@@ -15,35 +15,35 @@ from aws_lambda_powertools.metrics import EphemeralMetrics
 
 from lib.settings import SettingsError, load_settings, runs_on_lambda, trace_id
 
-# Names of asyncio tasks say nothing: the request id does.
+# The names of asyncio tasks add nothing to a line that has a request id.
 logging.logAsyncioTasks = False  # ty: ignore[missing-attribute]
 
 SERVICE = "task-api"
 
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 _logger: Logger | None = None
-# json.dumps would make one for each line. In ASCII, which no stream refuses.
+# json.dumps would create an encoder per line. Every stream accepts its ASCII output.
 _to_json = json.JSONEncoder(separators=(",", ":"), default=str).encode
 
 
 class CurrentStdout(logging.StreamHandler[TextIO]):
-    """Writes to what is standard output at the moment, as `print` does: it may be replaced."""
+    """Writes to the current `sys.stdout`, which may be replaced after this handler is created."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
 
     @property
     def stream(self) -> TextIO:  # ty: ignore[incompatible-property-override]
-        return sys.stdout or sys.stderr  # None where the first was closed before the start
+        return sys.stdout or sys.stderr  # a process may start with standard output closed
 
 
 def _get_logger() -> Logger:
-    global _logger  # noqa: PLW0603 - made at the first line, when the settings are known
+    global _logger  # noqa: PLW0603 - created at the first line, when the settings are readable
     if _logger is None:
         try:
             level = load_settings().LOG_LEVEL
         except SettingsError:
-            level = "INFO"  # somebody has to say what is wrong
+            level = "INFO"  # the line may be about the invalid settings
         _logger = Logger(
             service=SERVICE,
             level=level,
@@ -56,16 +56,16 @@ def _get_logger() -> Logger:
 
 
 def begin_request(request_id: str) -> None:
-    """Put a request id on every line of this request; other requests of the process keep theirs."""
-    # Not by Powertools' own context keys: they cost as much as the line itself.
+    """Add a request id to every line of this request. Concurrent requests keep their own."""
+    # Powertools' own context keys cost as much as writing the line.
     _request_id.set(request_id)
 
 
 def log_request(**fields: Any) -> None:
-    """The one line of an answered request: as Powertools would write it, if it had the time.
+    """Write the line of a completed request, in the format of Powertools.
 
-    By way of it and `logging` the line costs 135 k instructions more, a tenth of a warm request.
-    So handlers of `logging` hear of notices and failures only.
+    It does not pass through Powertools and `logging`, which would take 135,000 more instructions, a
+    tenth of a warm request. Handlers added to `logging` therefore receive the other lines only.
     """
     if _get_logger().log_level > logging.INFO:
         return
@@ -79,7 +79,7 @@ def log_request(**fields: Any) -> None:
         "xray_trace_id": trace_id(),
     }
     present = {name: value for name, value in line.items() if value is not None}
-    # As `logging` has it: what cannot be said is no reason to fail.
+    # As in `logging`, a line that cannot be written does not fail the request.
     with suppress(Exception):
         stream = sys.stdout or sys.stderr
         stream.write(f"{_to_json(present)}\n")
@@ -87,34 +87,45 @@ def log_request(**fields: Any) -> None:
 
 
 def log_notice(message: str, **fields: Any) -> None:
-    """Something that an operator should look at."""
+    """Log a warning that an operator should look at."""
     _get_logger().warning(message, request_id=_request_id.get(), **fields)
 
 
 def log_failure(message: str, error: BaseException) -> None:
-    """An error nobody expected: its class and where it rose, with the errors that led to it.
+    """Log an unexpected error: the class and stack frames of it and of its causes.
 
-    Without their texts, which may quote SQL parameters, titles or connection strings.
+    The messages of errors are left out, because they may quote SQL parameters, titles or connection
+    strings. In local use a full traceback is printed to standard error as well.
     """
-    causes, seen = [], error
-    while seen is not None and len(causes) < 5:
-        frames = traceback.extract_tb(seen.__traceback__)[-8:]
+    causes, current = [], error
+    while current is not None and len(causes) < 5:
+        frames = traceback.extract_tb(current.__traceback__)[-8:]
         causes.append(
             {
-                "error": type(seen).__name__,
-                "sqlstate": getattr(seen, "sqlstate", None),
+                "error": type(current).__name__,
+                "sqlstate": getattr(current, "sqlstate", None),
                 "where": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
             }
         )
-        seen = seen.__cause__ or seen.__context__
+        current = current.__cause__ or current.__context__
     _get_logger().error(message, request_id=_request_id.get(), causes=causes)
+    if _is_local():
+        with suppress(Exception):
+            traceback.print_exception(error)
+
+
+def _is_local() -> bool:
+    try:
+        return load_settings().platform == "local"
+    except SettingsError:
+        return False
 
 
 def emit_metrics(metrics: Mapping[str, tuple[str, list[float]]], **properties: Any) -> None:
-    """Metrics of CloudWatch, as one log line in its embedded metric format; only on Lambda.
+    """Write CloudWatch metrics as one log line in the embedded metric format, on Lambda only.
 
-    `metrics` gives a unit and values for each name; `properties` stand beside them in the line,
-    for queries of the log.
+    `metrics` maps each name to its unit and values. `properties` are added to the line for log
+    queries.
     """
     if not runs_on_lambda():
         return

@@ -85,3 +85,14 @@ def forget_settings() -> None:
     _loaded = None
     if "lib.settings.aws_secrets" in sys.modules:
         sys.modules["lib.settings.aws_secrets"].forget()
+
+
+def load_cors_settings() -> Settings:
+    """Read the CORS settings alone, for responses while other settings are invalid.
+
+    Raises SettingsError.
+    """
+    others = {
+        name for name in Settings.model_fields if not name.startswith(("CORS_", "VERCEL", "AWS_"))
+    }
+    return read_settings({name: text for name, text in os.environ.items() if name not in others})

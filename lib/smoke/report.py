@@ -1,4 +1,4 @@
-"""A run of timed steps over HTTP and the report of it, bounded in time; knows no API."""
+"""Runs timed steps over HTTP, within a time limit, and reports their results."""
 
 import json
 import secrets
@@ -9,36 +9,41 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from lib.http_client import Answer, Connection, TransportError
+from lib.http_client import Answer as Response
+from lib.http_client import Connection, TransportError
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long things may take, in seconds."""
+    """The time limits of a run, in seconds."""
 
-    step: float = 9.0  # longer than the API's own budget: its 503 is seen, and not a silence
-    slow: float = 5.0  # an answer that takes longer is a failure, whatever it says
+    step: float = 9.0  # longer than the API's own limit, so that its 503 arrives
+    slow: float = 5.0  # a correct response that takes longer is a failure
     run: float = 25.0  # shorter than the 30 s of API Gateway
-    cleanup: float = 6.0  # kept back of the run for its last step
+    cleanup: float = 6.0  # the part of `run` that is reserved for the last step
 
 
 @dataclass(frozen=True, slots=True)
 class SmokeStep:
-    """One thing tried. `expected` and `seen` are HTTP statuses, or words where there are none."""
+    """The result of one step.
+
+    `expected` and `actual` are HTTP statuses, or words in steps without a single request.
+    """
 
     name: str
     result: Literal["ok", "failed", "not tried"]
     expected: str = "-"
-    seen: str = "-"
+    actual: str = "-"
     milliseconds: float = 0.0
     note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class SmokeReport:
-    """What a run found. `detail` is one sentence; `failed` names the steps that did, in order.
+    """The result of a run.
 
-    The `X-Request-ID` of each request of the run was `smoke-<run>-<step>`.
+    `detail` is one sentence, `failed` lists the failed steps in order. Each request of the run had
+    the `X-Request-ID` `smoke-<run>-<step>`.
     """
 
     ok: bool
@@ -52,21 +57,21 @@ class SmokeReport:
 
 
 class CheckFailed(Exception):
-    """What is wrong with an answer, or with having none: a sentence without a full stop."""
+    """A step failed. The text is the reason, without a full stop."""
 
-    def __init__(self, sentence: str, seen: str = "-") -> None:
-        super().__init__(sentence)
-        self.seen = seen
+    def __init__(self, reason: str, actual: str = "-") -> None:
+        super().__init__(reason)
+        self.actual = actual
 
 
-# Told of each step twice: with None when it begins, with the step when it is over.
+# Called when a step starts, with None, and when it ends, with its result.
 type Progress = Callable[[str, SmokeStep | None], None]
-# Raises CheckFailed; LookupError, TypeError and ValueError mean an answer of another form.
-type Check = Callable[[Answer], None]
+# Raises CheckFailed. LookupError, TypeError and ValueError mean a body of an unexpected form.
+type Check = Callable[[Response], None]
 
 
-class Probe:
-    """One run on its way: its clock, its connection and the steps so far."""
+class SmokeRun:
+    """A run in progress: its clock, its connection and the results so far."""
 
     def __init__(
         self,
@@ -76,16 +81,16 @@ class Probe:
         progress: Progress | None,
     ) -> None:
         self.id = secrets.token_hex(6)
-        self.reached = False  # whether anything has answered
-        self.created: list[Answer] = []
+        self.reached = False  # whether any response has arrived
+        self.created: list[Response] = []
         self._connection, self._headers, self._limits = connection, headers, limits
         self._progress = progress or (lambda *_: None)
-        self._began, self._date = time.monotonic(), datetime.now(UTC)
-        self._until = self._began + limits.run - limits.cleanup
+        self._started, self._date = time.monotonic(), datetime.now(UTC)
+        self._deadline = self._started + limits.run - limits.cleanup
         self._steps: dict[str, SmokeStep] = {}
-        self._now = ""  # the name of the step
+        self._current = ""  # the name of the current step
 
-    def ask(
+    def request(
         self,
         name: str,
         expected: int | str,
@@ -96,59 +101,57 @@ class Probe:
         token: str | None,
         body: Mapping[str, Any] | None = None,
         check: Check = lambda _: None,
-    ) -> Answer | None:
-        """A step of one request; `expected` is a status, or "2xx".
+    ) -> Response | None:
+        """Run a step of one request. `expected` is a status, or "2xx".
 
-        Gives the answer if all is right with it, but for the time that it took.
+        Returns the response if it is correct, even if it was slow.
         """
         failed = any(step.result == "failed" for step in self._steps.values())
-        if failed and time.monotonic() >= self._until:
-            return None  # what took the time is the failure, and not what came too late
-        right: list[Answer] = []
+        if failed and time.monotonic() >= self._deadline:
+            return None  # the failed step has used up the time of this one
+        correct: list[Response] = []
 
-        def try_it() -> tuple[str, str]:
+        def try_request() -> tuple[str, str]:
             if headers and None in headers.values():
-                raise CheckFailed("an answer before came without the header that this needs")
-            began = time.monotonic()
-            answer = self.send(method, path, headers, token=token, body=body)
-            seconds, seen = time.monotonic() - began, str(answer.status)
-            if expected not in (answer.status, f"{answer.status // 100}xx"):
-                raise CheckFailed(_detail(answer), seen)
+                raise CheckFailed("an earlier response lacks the header that this request needs")
+            started = time.monotonic()
+            response = self.send(method, path, headers, token=token, body=body)
+            seconds, actual = time.monotonic() - started, str(response.status)
+            if expected not in (response.status, f"{response.status // 100}xx"):
+                raise CheckFailed(_detail(response), actual)
             try:
-                check(answer)
-            except CheckFailed as wrong:
-                raise CheckFailed(str(wrong), seen) from None
+                check(response)
+            except CheckFailed as failure:
+                raise CheckFailed(str(failure), actual) from None
             except (LookupError, TypeError, ValueError):
-                raise CheckFailed(
-                    "the answer has another form than the contract says", seen
-                ) from None
-            right.append(answer)
+                raise CheckFailed("the response body has an unexpected form", actual) from None
+            correct.append(response)
             if seconds > self._limits.slow:
-                raise CheckFailed(f"slower than {self._limits.slow:g} s", seen)
-            return seen, ""
+                raise CheckFailed(f"slower than {self._limits.slow:g} s", actual)
+            return actual, ""
 
-        self.step(name, str(expected), try_it)
-        return right[0] if right else None
+        self.step(name, str(expected), try_request)
+        return correct[0] if correct else None
 
     def step(self, name: str, expected: str, action: Callable[[], tuple[str, str]]) -> None:
-        """Do and time one step; the action gives what it saw and a note.
+        """Run and time a step.
 
-        It raises CheckFailed or TransportError if the step failed.
+        The action returns the actual result and a note, or raises CheckFailed or TransportError.
         """
         self._progress(name, None)
-        self._now, began = name, time.monotonic()
-        result, seen = "failed", "-"
+        self._current, started = name, time.monotonic()
+        result, actual = "failed", "-"
         try:
-            seen, note = action()
+            actual, note = action()
             result = "ok"
-        except CheckFailed as wrong:
-            seen, note = wrong.seen, str(wrong)
-        except TransportError as reason:
-            note = str(reason)
-        except Exception as error:  # noqa: BLE001 - whatever the other side sent, the step failed
-            note = f"the answer cannot be understood: {type(error).__name__}"
-        milliseconds = round(1000 * (time.monotonic() - began), 1)
-        self._steps[name] = SmokeStep(name, result, expected, seen, milliseconds, note)
+        except CheckFailed as failure:
+            actual, note = failure.actual, str(failure)
+        except TransportError as error:
+            note = str(error)
+        except Exception as error:  # noqa: BLE001 - whatever the server sent, the step failed
+            note = f"the response cannot be read: {type(error).__name__}"
+        milliseconds = round(1000 * (time.monotonic() - started), 1)
+        self._steps[name] = SmokeStep(name, result, expected, actual, milliseconds, note)
         self._progress(name, self._steps[name])
 
     def send(
@@ -159,9 +162,9 @@ class Probe:
         *,
         token: str | None,
         body: Mapping[str, Any] | None = None,
-    ) -> Answer:
-        """One request of the step that is on its way. Raises TransportError."""
-        step = self._now.replace(" ", "-").replace("'", "")
+    ) -> Response:
+        """Send a request of the current step. Raises TransportError."""
+        step = self._current.replace(" ", "-").replace("'", "")
         sent = {**self._headers, "X-Request-ID": f"smoke-{self.id}-{step}"}
         sent |= {name: value for name, value in (headers or {}).items() if value}
         if token:
@@ -169,21 +172,21 @@ class Probe:
         content = None
         if body is not None:
             sent["Content-Type"], content = "application/json", json.dumps(body).encode()
-        seconds = min(self._limits.step, self._until - time.monotonic())
-        answer = self._connection.exchange(method, path, sent, content, seconds)
+        seconds = min(self._limits.step, self._deadline - time.monotonic())
+        response = self._connection.exchange(method, path, sent, content, seconds)
         self.reached = True
-        if answer.status == 201:
-            self.created.append(answer)
-        return answer
+        if response.status == 201:
+            self.created.append(response)
+        return response
 
     def release_reserve(self) -> None:
-        """From now on the time that was kept back may be used too."""
-        self._until = self._began + self._limits.run
+        """Allow the following requests to use the time that was reserved for the cleanup."""
+        self._deadline = self._started + self._limits.run
 
     def report(self, url: str, plan: Mapping[str, str]) -> SmokeReport:
         """The report, with the steps of the plan in its order.
 
-        The plan gives for each name why it would not be tried, if that is known.
+        The plan maps each name to the reason for not trying the step, if there is one.
         """
         steps = [
             self._steps.get(name) or SmokeStep(name, "not tried", note=reason)
@@ -192,22 +195,22 @@ class Probe:
         failed = [step for step in steps if step.result == "failed"]
         return SmokeReport(
             ok=not failed,
-            detail=_sentence(failed[0]) if failed else "Every step went well.",
+            detail=_sentence(failed[0]) if failed else "All steps succeeded.",
             failed=[step.name for step in failed],
             url=url,
             run=self.id,
             began=self._date,
-            milliseconds=round(1000 * (time.monotonic() - self._began), 1),
+            milliseconds=round(1000 * (time.monotonic() - self._started), 1),
             steps=steps,
         )
 
 
 def _sentence(step: SmokeStep) -> str:
     note = step.note if step.note.endswith("?") else f"{step.note}."
-    return f"The step {step.name!r} failed: expected {step.expected}, seen {step.seen}: {note}"
+    return f"The step {step.name!r} failed: expected {step.expected}, got {step.actual}: {note}"
 
 
-def _detail(answer: Answer) -> str:
+def _detail(response: Response) -> str:
     with suppress(LookupError, TypeError, ValueError):
-        return str(answer.json()["detail"])[:200].removesuffix(".")
-    return "this is no answer of the API: does something stand before it?"
+        return str(response.json()["detail"])[:200].removesuffix(".")
+    return "this is not a response of the API: is another service in front of it?"

@@ -1,4 +1,4 @@
-"""The two users of the smoke test and their tokens: provided, fetched or minted; knows no step."""
+"""The two users of the smoke test and their tokens, which are provided, fetched or minted."""
 
 import base64
 import json
@@ -19,7 +19,7 @@ TOKEN_LIFETIME = 300  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Users:
-    """The user who does everything, and the one who must see nothing of it."""
+    """The user who owns the tasks of a run, and another user who must not see them."""
 
     id: str
     token: str = field(repr=False)
@@ -29,20 +29,25 @@ class Users:
 
 
 def find_users(settings: Settings, seconds: float) -> tuple[Users, str]:
-    """Two users with tokens, and where those come from. Raises CheckFailed or TransportError."""
+    """Two users with tokens, and the source of the tokens.
+
+    Raises CheckFailed or TransportError.
+    """
     token, others = settings.SMOKE_TOKEN, settings.SMOKE_OTHER_TOKEN
     source = "tokens provided by SMOKE_TOKEN and SMOKE_OTHER_TOKEN"
     if not token and not others:
         token, others = _mint(settings, USER), _mint(settings, OTHER_USER)
         source = "tokens minted with BETTER_AUTH_SECRET"
     elif not token or not others:
-        raise CheckFailed("SMOKE_TOKEN and SMOKE_OTHER_TOKEN must be set both, or neither")
+        raise CheckFailed("set both SMOKE_TOKEN and SMOKE_OTHER_TOKEN, or neither")
     elif settings.SMOKE_TOKEN_URL:
         token, others = (_fetch(settings, session, seconds) for session in (token, others))
         source = f"tokens fetched from {urlsplit(settings.SMOKE_TOKEN_URL).netloc}"
     user, other = _subject(token), _subject(others)
     if user == other:
-        raise CheckFailed("both tokens are of one user: SMOKE_OTHER_TOKEN must be another's")
+        raise CheckFailed(
+            "both tokens belong to one user: set SMOKE_OTHER_TOKEN to a token of another user"
+        )
     tasks, others_tasks = (f"/api/{quote(name, safe='')}/tasks" for name in (user, other))
     return Users(user, token, tasks, others, others_tasks), source
 
@@ -55,7 +60,7 @@ def _mint(settings: Settings, user: str) -> str:
         )
     if not settings.BETTER_AUTH_SECRET:
         raise CheckFailed(
-            "BETTER_AUTH_SECRET is not set, nor are SMOKE_TOKEN and SMOKE_OTHER_TOKEN"
+            "neither BETTER_AUTH_SECRET nor SMOKE_TOKEN and SMOKE_OTHER_TOKEN are set"
         )
     now = int(time.time())
     lifetime = min(TOKEN_LIFETIME, settings.JWT_MAX_LIFETIME or TOKEN_LIFETIME)
@@ -78,12 +83,12 @@ def _fetch(settings: Settings, session: str, seconds: float) -> str:
     connection = Connection(f"{url.scheme}://{url.netloc}", settings.SSL_CERT_FILE)
     headers = {"Authorization": f"Bearer {session}"}
     with closing(connection):
-        answer = connection.exchange("GET", path, headers, None, seconds)
-    if answer.status != 200:
+        response = connection.exchange("GET", path, headers, None, seconds)
+    if response.status != 200:
         raise CheckFailed(
-            "SMOKE_TOKEN_URL gives no token: has the session ended?", str(answer.status)
+            "SMOKE_TOKEN_URL returned no token: has the session ended?", str(response.status)
         )
-    return str(answer.json()["token"])
+    return str(response.json()["token"])
 
 
 def _subject(token: str) -> str:
@@ -91,4 +96,4 @@ def _subject(token: str) -> str:
         payload = token.split(".")[1]
         return str(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["sub"])
     except (ValueError, LookupError, TypeError):
-        raise CheckFailed("what should be a token is no JSON Web Token") from None
+        raise CheckFailed("a token is not a JSON Web Token") from None

@@ -1,33 +1,38 @@
-"""What a function is made of around its routes: errors as answers, CORS, the boundary; knows no
-route.
-"""
+"""Builds the ASGI application of an endpoint group."""
 
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
-from functools import cached_property
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from lib import log
 from lib.errors import ApiError
-from lib.settings import SettingsError, load_settings
+from lib.settings import SettingsError, load_cors_settings, load_settings, require
 from lib.web.exception_handlers import (
-    UnexpectedErrorMiddleware,
     error_response,
     handle_api_error,
     handle_http_exception,
     handle_validation_error,
 )
-from lib.web.middleware import RequestContextMiddleware
+from lib.web.middleware import (
+    JsonCorsMiddleware,
+    RequestContextMiddleware,
+    UnexpectedErrorMiddleware,
+)
 
-EXPOSED_HEADERS = (
-    "ETag", "Link", "Location", "X-Total-Count", "X-Request-ID", "Retry-After"
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+REQUEST_HEADERS = (
+    "Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "X-Request-ID",
+    # Tracing in browsers: W3C Trace Context and Baggage, Sentry.
+    "traceparent", "tracestate", "baggage", "sentry-trace",
+    # The Model Context Protocol over HTTP.
+    "Mcp-Protocol-Version", "Mcp-Method", "Mcp-Name", "Mcp-Session-Id", "Last-Event-ID",
 )  # fmt: skip
+EXPOSED_HEADERS = ("ETag", "Link", "Location", "X-Total-Count", "X-Request-ID", "Retry-After")
+PREFLIGHT_MAX_AGE = 7200  # seconds
 
 
 def create_app(
@@ -36,11 +41,11 @@ def create_app(
     needs: Iterable[str] = (),
     at_exit: Callable[[], None] | None = None,
 ) -> FastAPI:
-    """An ASGI application of one endpoint group.
+    """Build the ASGI application of one endpoint group.
 
-    `needs` names the variables without which it refuses to start. Nothing is read or connected
-    before the server starts up or the first request comes, so importing needs no environment.
-    `at_exit` is called when the server shuts down.
+    `needs` names the required settings: without them a server does not start, and a function
+    responds with 500. Settings are read when a server starts or the first request arrives, not when
+    the module is imported. `at_exit` is called when the server shuts down.
     """
 
     @asynccontextmanager
@@ -50,7 +55,7 @@ def create_app(
             at_exit()
 
     app = Application(
-        # Its log records of errors quote their texts; ours do not, and are enough.
+        # FastAPI's log records of errors include their messages. lib/log.py logs errors.
         telemetry={"logs": False},
         routes=router.routes,
         lifespan=lifespan,
@@ -63,79 +68,71 @@ def create_app(
         },
     )
     app.state.needs, app.state.at_exit = tuple(needs), at_exit
-    # From the inside out: an unexpected error becomes an answer inside CORS, or the browser
-    # would hide it from the frontend.
+    # The last one is the outermost. Unexpected errors become responses inside CORS: browsers hide
+    # a response without CORS headers from the frontend.
+    app.add_middleware(_check_settings, needs=app.state.needs)
     app.add_middleware(UnexpectedErrorMiddleware)
-    app.add_middleware(_cors)
-    app.add_middleware(RequestContextMiddleware, needs=app.state.needs)
+    app.add_middleware(_add_cors)
+    app.add_middleware(RequestContextMiddleware)
     return app
 
 
 class Application(FastAPI):
-    """FastAPI, which puts the query string, and so what users search for, into traces."""
+    """FastAPI, without the query string in traces, because it contains search texts."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope.get("query_string"):
-            # RequestContextMiddleware, which stands behind the tracing, puts it back.
+            # RequestContextMiddleware, which runs inside FastAPI's tracing, restores it.
             scope = dict(scope, query_string=b"", untraced_query=scope["query_string"])
         await super().__call__(scope, receive, send)
 
 
-def _cors(app: ASGIApp) -> ASGIApp:
-    # A function and not a class: the origins are read when the first request comes.
+# These two are functions because Starlette calls them when the first request arrives: only then
+# may settings be read.
+
+
+def _check_settings(app: ASGIApp, needs: tuple[str, ...]) -> ASGIApp:
+    try:
+        require(load_settings(), *needs)
+    except SettingsError as error:
+        return InvalidSettings(error)
+    return app
+
+
+def _add_cors(app: ASGIApp) -> ASGIApp:
     try:
         settings = load_settings()
     except SettingsError:
-        return app  # RequestContextMiddleware answers, and says why
-    return Cors(
+        try:
+            settings = load_cors_settings()
+        except SettingsError:
+            return app  # no origin is known
+    return JsonCorsMiddleware(
         app,
         allow_origins=settings.CORS_ORIGINS,
         allow_origin_regex=settings.CORS_PREVIEW_ORIGIN,
         allow_credentials=settings.CORS_ALLOW_CREDENTIALS,
-        allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
-        allow_headers=[
-            "Authorization", "Content-Type", "Idempotency-Key",
-            "If-Match", "If-None-Match", "X-Request-ID",
-        ],
+        allow_methods=METHODS,
+        allow_headers=REQUEST_HEADERS,
         expose_headers=EXPOSED_HEADERS,
-        max_age=7200,
-    )  # fmt: skip
+        max_age=PREFLIGHT_MAX_AGE,
+    )
 
 
-class Cors(CORSMiddleware):
-    """Starlette's, whose preflight answers are plain text, and give the log no reason."""
+class InvalidSettings:
+    """Replaces the application while the settings are invalid: every response is a 500.
+
+    Each request reads the settings again, since AWS may be able to return a secret by then.
+    """
+
+    def __init__(self, error: SettingsError) -> None:
+        self.error = error
+        self.faults = str(error).splitlines()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "OPTIONS":
-            origin = Headers(scope=scope).get("origin", "")
-            if origin and not self.is_allowed_origin(origin):
-                scope["reason"] = f"{origin[:100]} is not among CORS_ORIGINS"
-        await super().__call__(scope, receive, send)
-
-    @cached_property
-    def _answer_headers(self) -> list[tuple[bytes, bytes]]:
-        return [
-            (name.lower().encode(), text.encode()) for name, text in self.simple_headers.items()
-        ]
-
-    async def send(self, message: Message, send: Send, request_headers: Headers) -> None:
-        """As Starlette does, which looks through all headers anew for each that it adds."""
-        if message["type"] == "http.response.start":
-            added = [(b"vary", b"Origin")]
-            origin = request_headers.get("origin")
-            if origin is not None and self.is_allowed_origin(origin):
-                allowed = (b"access-control-allow-origin", origin.encode("latin-1"))
-                added += [*self._answer_headers, allowed]
-            message = dict(message, headers=[*message["headers"], *added])
-        await send(message)
-
-    def preflight_response(self, request_headers: Headers) -> Response:
-        plain = super().preflight_response(request_headers)
-        headers = {
-            name: value
-            for name, value in plain.headers.items()
-            if name not in ("content-length", "content-type")
-        }
-        if plain.status_code == 200:
-            return Response(status_code=204, headers=headers)
-        return error_response(plain.status_code, f"{bytes(plain.body).decode()}.", headers=headers)
+        if scope["type"] != "http":
+            raise self.error  # a server that runs lifespan events does not start
+        scope["app"].middleware_stack = None  # built again by the next request
+        log.log_notice("The settings are invalid.", faults=self.faults)
+        scope["reason"] = " ".join(self.faults)
+        await error_response(500, ApiError.detail)(scope, receive, send)

@@ -1,4 +1,4 @@
-"""Errors as answers: one sentence of JSON each, whatever rose; knows no route and no platform."""
+"""Turns exceptions into JSON responses with a one-sentence `detail`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,15 +7,12 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.routing import Match
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lib import log
 from lib.errors import ApiError
 
-# Pydantic's words are for whoever wrote the model; these are for whoever fills it.
-SENTENCES = {
+# Pydantic writes its messages for developers; these are for the users of a client.
+MESSAGES = {
     "missing": "is missing",
     "string_type": "must be a string",
     "string_too_short": "must have {min_length} or more characters",
@@ -25,8 +22,12 @@ SENTENCES = {
     "greater_than_equal": "must be {ge} or more",
     "less_than_equal": "must be {le} or less",
     "literal_error": "must be {expected}",
+    "list_type": "must be a list",
+    "too_long": "must have {max_length} or fewer items",
     "model_attributes_type": "must be an object",
 }
+MAX_LOGGED_ERRORS = 5
+MAX_LOGGED_PATH = 200  # characters
 
 
 def error_response(
@@ -36,49 +37,71 @@ def error_response(
 
 
 async def handle_api_error(request: Request, error: ApiError) -> Response:
-    if error.reason or error.__cause__:
-        request.scope["reason"] = error.reason or _chain(error)
+    request.scope["reason"] = error.reason or _class_names(error)
     more = {"errors": errors} if (errors := getattr(error, "errors", None)) else {}
     return error_response(error.status, error.detail, headers=error.headers, **more)
 
 
-def _chain(error: BaseException) -> str:
-    """The classes of an error and its causes: enough to tell why, and never a secret."""
+def _class_names(error: BaseException) -> str:
+    """The classes of an error and its causes, without their messages, which may hold secrets."""
     cause = error.__cause__
     sqlstate = getattr(error, "sqlstate", None)
     name = type(error).__name__ + (f"({sqlstate})" if sqlstate else "")
-    return f"{name} <- {_chain(cause)}" if cause else name
+    return f"{name} <- {_class_names(cause)}" if cause else name
 
 
-async def handle_validation_error(_: Request, error: RequestValidationError) -> Response:
+async def handle_validation_error(request: Request, error: RequestValidationError) -> Response:
+    # Without Pydantic's `input` and `ctx`, which may not be serializable as JSON.
     errors = [
-        # Not the input and not its context: both may hold what cannot be written as JSON.
-        {"loc": _location(e["loc"]), "msg": _sentence(e), "type": e["type"]}
-        for e in error.errors()
+        {"loc": _location(e["loc"]), "msg": _message(e), "type": e["type"]} for e in error.errors()
     ]
-    first = errors[0]
-    return error_response(422, f"{'.'.join(map(str, first['loc']))}: {first['msg']}", errors=errors)
+    request.scope["reason"] = ", ".join(
+        f"{'.'.join(map(str, e['loc']))}: {e['type']}" for e in errors[:MAX_LOGGED_ERRORS]
+    )
+    return error_response(422, describe_error(errors[0]), errors=errors)
+
+
+def describe_error(error: Mapping[str, Any]) -> str:
+    """An item of `errors` as one sentence, such as "Title must have 1 or more characters."."""
+    source, *path = error["loc"]
+    names = [name for name in path if isinstance(name, str)]
+    if not names:
+        label = "The request body"
+    elif source == "header":
+        label = names[-1]
+    else:
+        label = names[-1].replace("_", " ").capitalize()
+    message = error["msg"]
+    if error["type"] == "missing":
+        return f"{label} is required."
+    if message.startswith("Input should "):  # one of Pydantic's own messages
+        return f"{label} {message.removeprefix('Input ')}."
+    return f"{label} {message}." if message[:1].islower() else f"{label}: {message}."
 
 
 def _location(loc: Sequence[str | int]) -> list[str | int]:
-    place, *names = loc
-    return [place, *(str(n).title() if place == "header" else n for n in names)]
+    source, *path = loc
+    return [source, *(str(name).title() if source == "header" else name for name in path)]
 
 
-def _sentence(fault: Mapping[str, Any]) -> str:
-    if sentence := SENTENCES.get(fault["type"]):
-        return sentence.format_map(fault.get("ctx", {}))
-    return fault["msg"].removeprefix("Value error, ")
+def _message(error: Mapping[str, Any]) -> str:
+    if message := MESSAGES.get(error["type"]):
+        return message.format_map(error.get("ctx", {}))
+    return error["msg"].removeprefix("Value error, ")
 
 
 async def handle_http_exception(request: Request, error: HTTPException) -> Response:
     if error.status_code == 404:
+        # The path without the query string, which may hold search texts.
+        path = request.scope["path"][:MAX_LOGGED_PATH]
+        request.scope["reason"] = f"no route for {path}"
         return error_response(404, "Not found.")
+    request.scope["reason"] = str(error.detail)
     if error.status_code != 405:
         return error_response(
             error.status_code, str(error.detail), headers=dict(error.headers or {})
         )
-    # Starlette names the methods of the first route of the path only.
+    # Starlette lists the methods of the first route with this path only.
     methods = {"OPTIONS"}
     for route in request.app.routes:
         if route.matches(request.scope)[0] is not Match.NONE:
@@ -87,28 +110,3 @@ async def handle_http_exception(request: Request, error: HTTPException) -> Respo
     if request.method == "OPTIONS":
         return Response(status_code=204, headers=allow)
     return error_response(405, "Method not allowed.", headers=allow)
-
-
-class UnexpectedErrorMiddleware:
-    """Answers what no handler expected: 500, and nothing of the inside."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
-
-        async def send_and_note(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            await self.app(scope, receive, send_and_note)
-        except ClientDisconnect:
-            pass  # nobody is left to be answered, and nothing is wrong here
-        except Exception as error:
-            if scope["type"] != "http" or started:
-                raise
-            log.log_failure("unexpected error", error)
-            await error_response(500, ApiError.detail)(scope, receive, send)

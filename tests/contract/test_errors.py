@@ -1,6 +1,7 @@
-"""Every refusal has one shape; bad bytes never become a 5xx or a half-written task."""
+"""Errors have one form, and invalid input never causes a 5xx or a partly written task."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import httpx2
@@ -13,8 +14,8 @@ JSON = {"Content-Type": "application/json"}
 LIMIT = 64 * 1024
 CANARY = "canary-5c1f"
 
-# The first two are no body at all to PATCH, which then toggles.
-NO_JSON = {
+# For PATCH the first two count as no body: it toggles.
+NOT_JSON = {
     "empty": b"",
     "blank": b"  \n",
     "word": b"title",
@@ -58,7 +59,7 @@ NO_JSON = {
     "gzip": bytes.fromhex("1f8b0800000000000203") + b"\x00" * 20,
     "random bytes": bytes(range(256)),
 }
-NO_OBJECT = {
+NOT_AN_OBJECT = {
     "null": b"null",
     "true": b"true",
     "number": b"1",
@@ -89,7 +90,7 @@ ALLOWED = {
 
 
 def send_body(user: User, method: str, content: bytes, **headers: str) -> httpx2.Response:
-    """One body to the route of this method; PUT and PATCH get a new task of their own."""
+    """Send a body to the route of this method. PUT and PATCH change a new task."""
     if method == "POST":
         return user.post(content=content, headers=headers)
     task = user.create("untouched")
@@ -103,29 +104,29 @@ def assert_nothing_written(user: User) -> None:
         assert task["completed"] is False
 
 
-# Bodies that are no JSON, or not the right JSON
+# Bodies that are not JSON, or JSON of another form
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-@pytest.mark.parametrize("content", NO_JSON.values(), ids=NO_JSON)
+@pytest.mark.parametrize("content", NOT_JSON.values(), ids=NOT_JSON)
 def test_a_body_that_is_not_json_is_422(user: User, method: str, content: bytes) -> None:
     assert_error(send_body(user, method, content, **JSON), 422)
     assert_nothing_written(user)
 
 
-@pytest.mark.parametrize("content", list(NO_JSON.values())[2:], ids=list(NO_JSON)[2:])
-def test_complete_refuses_a_body_that_is_not_json(user: User, content: bytes) -> None:
+@pytest.mark.parametrize("content", list(NOT_JSON.values())[2:], ids=list(NOT_JSON)[2:])
+def test_complete_rejects_a_body_that_is_not_json(user: User, content: bytes) -> None:
     assert_error(send_body(user, "PATCH", content, **JSON), 422)
     assert_nothing_written(user)
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
-@pytest.mark.parametrize("content", NO_OBJECT.values(), ids=NO_OBJECT)
-def test_a_body_that_is_no_object_is_422(user: User, method: str, content: bytes) -> None:
-    answer = send_body(user, method, content, **JSON)
-    if method == "PATCH" and content == b"null" and answer.status_code == 200:
+@pytest.mark.parametrize("content", NOT_AN_OBJECT.values(), ids=NOT_AN_OBJECT)
+def test_a_body_that_is_not_an_object_is_422(user: User, method: str, content: bytes) -> None:
+    response = send_body(user, method, content, **JSON)
+    if method == "PATCH" and content == b"null" and response.status_code == 200:
         return  # The contract leaves open whether null is no body.
-    assert_error(answer, 422)
+    assert_error(response, 422)
     assert_nothing_written(user)
 
 
@@ -136,10 +137,10 @@ def test_a_value_too_large_or_too_deep_is_422(user: User, method: str, content: 
     assert_nothing_written(user)
 
 
-def test_after_all_that_the_server_answers_as_before(user: User) -> None:
+def test_the_server_still_works_after_all_invalid_bodies(user: User) -> None:
     for content in (
-        *NO_JSON.values(),
-        *NO_OBJECT.values(),
+        *NOT_JSON.values(),
+        *NOT_AN_OBJECT.values(),
         *WRONG_SHAPES.values(),
     ):
         user.post(content=content, headers=JSON)
@@ -161,7 +162,7 @@ def test_after_all_that_the_server_answers_as_before(user: User) -> None:
     ],
 )
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
-def test_json_is_taken_as_json_also_where_no_type_is_declared(
+def test_json_is_accepted_with_and_without_a_content_type(
     user: User, method: str, declared: str | None
 ) -> None:
     content = b'{"completed": true}' if method == "PATCH" else b'{"title": "Buy milk"}'
@@ -187,7 +188,7 @@ def test_json_is_taken_as_json_also_where_no_type_is_declared(
 )
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
 @pytest.mark.parametrize("content", [b"title=Buy+milk", b'{"title": "x", "completed": true}'])
-def test_another_declared_type_is_415(
+def test_another_content_type_is_415(
     user: User, method: str, declared: str, content: bytes
 ) -> None:
     assert_error(send_body(user, method, content, **{"Content-Type": declared}), 415)
@@ -195,9 +196,9 @@ def test_another_declared_type_is_415(
 
 
 @pytest.mark.parametrize("declared", ["json", "/", ";", ",", "application/", "é", "x" * 3000])
-def test_a_declared_type_that_is_none_is_refused(user: User, declared: str) -> None:
-    answer = user.post(content=b'{"title": "x"}', headers={"Content-Type": declared.encode()})
-    assert_error(answer, 400, 415, 422)
+def test_a_malformed_content_type_is_rejected(user: User, declared: str) -> None:
+    response = user.post(content=b'{"title": "x"}', headers={"Content-Type": declared.encode()})
+    assert_error(response, 400, 415, 422)
     assert user.list().json() == []
 
 
@@ -209,20 +210,20 @@ def test_a_declared_type_that_is_none_is_refused(user: User, declared: str) -> N
         "application/json; charset=utf-16",
     ],
 )
-def test_a_relative_of_json_is_taken_as_json_or_415(user: User, declared: str) -> None:
-    answer = user.post(content=b'{"title": "Buy milk"}', headers={"Content-Type": declared})
-    assert answer.status_code == 201 or assert_error(answer, 415, 422)
+def test_a_content_type_related_to_json_is_accepted_or_415(user: User, declared: str) -> None:
+    response = user.post(content=b'{"title": "Buy milk"}', headers={"Content-Type": declared})
+    assert response.status_code == 201 or assert_error(response, 415, 422)
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "gzip, gzip", "x"])
-def test_a_compressed_body_is_refused(user: User, coding: str) -> None:
+def test_a_compressed_body_is_rejected(user: User, coding: str) -> None:
     import gzip
 
-    answer = user.post(
+    response = user.post(
         content=gzip.compress(b'{"title": "Buy milk"}'),
         headers={**JSON, "Content-Encoding": coding},
     )
-    assert_error(answer, 400, 415, 422)
+    assert_error(response, 400, 415, 422)
     assert user.list().json() == []
 
 
@@ -230,7 +231,7 @@ def test_a_compressed_body_is_refused(user: User, coding: str) -> None:
 
 
 def padded(size: int) -> bytes:
-    """A good body of exactly this many bytes."""
+    """A valid body of exactly this many bytes."""
     body = b'{"title": "Buy milk"}'
     return body + b" " * (size - len(body))
 
@@ -242,11 +243,11 @@ def test_a_body_over_64_kib_is_413(user: User, method: str, size: int) -> None:
     assert_nothing_written(user)
 
 
-def test_100000_brackets_are_too_many_bytes(user: User) -> None:
+def test_100000_brackets_are_413(user: User) -> None:
     assert_error(user.post(content=b"[" * 100_000, headers=JSON), 413)
 
 
-def test_a_body_over_64_kib_is_413_in_pieces_of_unknown_length_too(user: User) -> None:
+def test_a_chunked_body_over_64_kib_is_413(user: User) -> None:
     def pieces() -> Any:
         for _ in range(20):
             yield b" " * 4096
@@ -254,74 +255,171 @@ def test_a_body_over_64_kib_is_413_in_pieces_of_unknown_length_too(user: User) -
     assert_error(user.post(content=pieces(), headers=JSON), 413)
 
 
-def test_a_body_in_pieces_of_unknown_length_is_read_whole(user: User) -> None:
+def test_a_chunked_body_is_read_completely(user: User) -> None:
     pieces = iter([b'{"ti', b'tle": "Buy \xc3', b'\xa4pples"', b"}"])
-    answer = user.post(content=pieces, headers=JSON)
-    assert answer.status_code == 201
-    assert answer.json()["title"] == "Buy äpples"
+    response = user.post(content=pieces, headers=JSON)
+    assert response.status_code == 201
+    assert response.json()["title"] == "Buy äpples"
 
 
-def test_a_body_of_exactly_64_kib_is_read(user: User) -> None:
+def test_a_body_of_exactly_64_kib_is_accepted(user: User) -> None:
     assert user.post(content=padded(LIMIT), headers=JSON).status_code == 201
 
 
 def test_the_longest_task_fits_however_it_is_escaped(user: User) -> None:
     body = {"title": "\N{BROOM}" * 200, "description": "\N{BROOM}" * 1000}
-    answer = user.post(content=json.dumps(body).encode(), headers=JSON)
-    assert answer.status_code == 201
-    assert answer.json()["description"] == body["description"]
+    response = user.post(content=json.dumps(body).encode(), headers=JSON)
+    assert response.status_code == 201
+    assert response.json()["description"] == body["description"]
 
 
 # Methods and paths
 
 
 @pytest.mark.parametrize("path", ALLOWED)
-def test_a_wrong_method_is_405_and_allow_lists_every_right_one(user: User, path: str) -> None:
+def test_a_wrong_method_is_405_and_allow_lists_all_methods_of_the_path(
+    user: User, path: str
+) -> None:
     task = user.create()
     url = path.format(user=user.id, task=task["id"])
     for method in {"get", "post", "put", "patch", "delete"} - ALLOWED[path]:
         for slash in ("", "/"):
-            answer = user.send(method.upper(), url + slash)
-            assert_error(answer, 405)
-            assert tokens(answer.headers["Allow"]) - {"options"} == ALLOWED[path]
+            response = user.send(method.upper(), url + slash)
+            assert_error(response, 405)
+            assert tokens(response.headers["Allow"]) - {"options"} == ALLOWED[path]
     assert user.list().json() == [task]
 
 
-def test_head_where_get_is_not_is_405(user: User) -> None:
-    answer = user.send("HEAD", user.url_of(user.create()) + "/complete")
-    assert answer.status_code == 405
-    assert "patch" in tokens(answer.headers["Allow"])
-    assert answer.content == b""
+def test_head_is_405_on_a_path_without_get(user: User) -> None:
+    response = user.send("HEAD", user.url_of(user.create()) + "/complete")
+    assert response.status_code == 405
+    assert "patch" in tokens(response.headers["Allow"])
+    assert response.content == b""
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
-def test_a_wrong_method_is_405_whatever_the_body(user: User, method: str) -> None:
+def test_a_wrong_method_is_405_with_any_body(user: User, method: str) -> None:
     url = {"POST": f"{user.url}/1", "PUT": user.url, "PATCH": f"{user.url}/1"}[method]
     for content, headers in ((b"{", JSON), (b"x", {"Content-Type": "text/plain"})):
         assert_error(user.send(method, url, content=content, headers=headers), 405)
 
 
-def test_a_wrong_method_without_a_right_is_refused(user: User, stranger: User) -> None:
+def test_a_wrong_method_without_access_is_rejected(user: User, stranger: User) -> None:
     assert_error(user.client.delete(user.url), 401, 405)
     assert_error(stranger.send("DELETE", user.url), 403, 405)
 
 
-def test_options_without_an_origin_is_no_fault_of_the_server(user: User) -> None:
+def test_options_without_an_origin_is_no_server_error(user: User) -> None:
     assert user.client.options(user.url).status_code < 500
 
 
-# What an error says
+# The content of errors
 
 
-def test_422_names_the_field_that_is_wrong(user: User) -> None:
+def test_422_names_the_invalid_fields(user: User) -> None:
     body = assert_error(user.post({"description": "no title"}), 422)
-    assert any("title" in fault["loc"] for fault in body["errors"])
+    assert any("title" in error["loc"] for error in body["errors"])
     body = assert_error(user.post({"title": "x", "description": 1, "completed": "x"}), 422)
-    named = {step for fault in body["errors"] for step in fault["loc"]}
+    named = {step for error in body["errors"] for step in error["loc"]}
     assert {"description", "completed"} <= named
     body = assert_error(user.list(limit="0", status="x"), 422)
-    named = {step for fault in body["errors"] for step in fault["loc"]}
+    named = {step for error in body["errors"] for step in error["loc"]}
     assert {"limit", "status"} <= named
+
+
+TITLE_201 = {"title": "x" * 201}
+# The request, the sentence in `detail`, and the first of `errors`.
+SENTENCES: dict[str, tuple[Callable[[User], httpx2.Response], str, list[str], str, str]] = {
+    "no title": (
+        lambda user: user.post({}),
+        "Title is required.", ["body", "title"], "is missing", "missing",
+    ),
+    "blank title": (
+        lambda user: user.post({"title": " "}),
+        "Title must have 1 or more characters.",
+        ["body", "title"], "must have 1 or more characters", "string_too_short",
+    ),
+    "long title": (
+        lambda user: user.put(user.create(), TITLE_201),
+        "Title must have 200 or fewer characters.",
+        ["body", "title"], "must have 200 or fewer characters", "string_too_long",
+    ),
+    "title of another type": (
+        lambda user: user.post({"title": 1}),
+        "Title must be a string.", ["body", "title"], "must be a string", "string_type",
+    ),
+    "NUL": (
+        lambda user: user.post({"title": "x", "description": "\0"}),
+        "Description must not contain the NUL character.",
+        ["body", "description"], "must not contain the NUL character", "value_error",
+    ),
+    "completed": (
+        lambda user: user.post({"title": "x", "completed": "yes"}),
+        "Completed must be true or false.",
+        ["body", "completed"], "must be true or false", "bool_type",
+    ),
+    "no body": (
+        lambda user: user.post(content=b"", headers=JSON),
+        "The request body is required.", ["body"], "is missing", "missing",
+    ),
+    "no object": (
+        lambda user: user.post([]),
+        "The request body must be an object.",
+        ["body"], "must be an object", "model_attributes_type",
+    ),
+    "no JSON": (
+        lambda user: user.post(content=b"{", headers=JSON),
+        "The request body is not valid JSON.",
+        ["body"], "The request body is not valid JSON.", "json_invalid",
+    ),
+    "limit": (
+        lambda user: user.list(limit="many"),
+        "Limit must be a whole number.",
+        ["query", "limit"], "must be a whole number", "value_error",
+    ),
+    "high limit": (
+        lambda user: user.list(limit="101"),
+        "Limit must be 100 or less.",
+        ["query", "limit"], "must be 100 or less", "less_than_equal",
+    ),
+    "low limit": (
+        lambda user: user.list(limit="0"),
+        "Limit must be 1 or more.",
+        ["query", "limit"], "must be 1 or more", "greater_than_equal",
+    ),
+    "id": (
+        lambda user: user.get("abc"),
+        "Task id must be a positive integer.",
+        ["path", "task_id"], "must be a positive integer", "value_error",
+    ),
+    "key": (
+        lambda user: user.post({"title": "x"}, headers={"Idempotency-Key": "a b"}),
+        "Idempotency-Key must have 1 to 255 visible ASCII characters.",
+        ["header", "Idempotency-Key"], "must have 1 to 255 visible ASCII characters", "value_error",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SENTENCES)
+def test_the_detail_of_a_422_is_a_sentence_for_people(user: User, case: str) -> None:
+    send, sentence, location, message, kind = SENTENCES[case]
+    body = assert_error(send(user), 422)
+    assert body["detail"] == sentence
+    assert body["errors"] == [{"loc": location, "msg": message, "type": kind}]
+
+
+def test_the_detail_of_several_errors_is_about_the_first(user: User) -> None:
+    body = assert_error(user.post({"title": "", "completed": 1}), 422)
+    assert body["detail"] == "Title must have 1 or more characters."
+    assert [error["loc"][-1] for error in body["errors"]] == ["title", "completed"]
+
+
+@pytest.mark.parametrize("name", ["status", "sort", "order"])
+def test_the_detail_of_an_unknown_value_lists_the_known_ones(user: User, name: str) -> None:
+    body = assert_error(user.list(**{name: "x"}), 422)
+    assert body["detail"].startswith(f"{name.capitalize()} must be '")
+    assert body["detail"].endswith("'.")
+    assert body["detail"] == f"{name.capitalize()} {body['errors'][0]['msg']}."
 
 
 ECHOES = {
@@ -354,23 +452,23 @@ ECHOES = {
 
 
 @pytest.mark.parametrize("case", ECHOES)
-def test_an_error_never_repeats_what_was_sent(user: User, case: str) -> None:
-    answer = ECHOES[case](user)
-    assert_error(answer, 401, 403, 404, 412, 415, 422)
-    assert CANARY not in answer.text
-    assert CANARY not in str(answer.headers)
+def test_an_error_never_echoes_input(user: User, case: str) -> None:
+    response = ECHOES[case](user)
+    assert_error(response, 401, 403, 404, 412, 415, 422)
+    assert CANARY not in response.text
+    assert CANARY not in str(response.headers)
 
 
-def test_a_reused_key_does_not_repeat_what_was_sent(user: User) -> None:
+def test_the_error_of_a_reused_key_does_not_echo_input(user: User) -> None:
     key = {"Idempotency-Key": f"{CANARY}-key"}
     user.post({"title": "x"}, headers=key)
-    answer = user.post({"title": CANARY}, headers=key)
-    assert_error(answer, 422)
-    assert CANARY not in answer.text
+    response = user.post({"title": CANARY}, headers=key)
+    assert_error(response, 422)
+    assert CANARY not in response.text
 
 
-def test_no_error_tells_of_the_inside(user: User) -> None:
+def test_no_error_reveals_internals(user: User) -> None:
     inside = ["traceback", "psycopg", "sqlalchemy", "pydantic", "starlette", "select ", 'file "']
-    for ask in ECHOES.values():
-        text = ask(user).text.lower()
+    for send in ECHOES.values():
+        text = send(user).text.lower()
         assert [word for word in inside if word in text] == []

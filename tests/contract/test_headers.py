@@ -1,4 +1,4 @@
-"""What every answer carries, whatever its status; HEAD; trailing slashes."""
+"""Headers of every response, HEAD, and trailing slashes."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ import pytest
 from tests.contract.answers import REQUEST_ID, assert_error, etag, next_link, tokens
 from tests.contract.caller import User
 
-type Ask = Callable[..., httpx2.Response]
+type SendRequest = Callable[..., httpx2.Response]
 
 HOME = "http://localhost:3000"
 EXPOSED = {"etag", "link", "location", "x-total-count", "x-request-id", "retry-after"}
@@ -31,7 +31,7 @@ FOREIGN = [
 JSON = {"Content-Type": "application/json"}
 
 
-def not_modified(user: User, **headers: str) -> httpx2.Response:
+def request_not_modified(user: User, **headers: str) -> httpx2.Response:
     task = user.create()
     return user.get(task, headers={"If-None-Match": etag(user.get(task)), **headers})
 
@@ -40,42 +40,43 @@ def without_token(user: User, **headers: str) -> httpx2.Response:
     return user.client.get(user.url, headers=headers)
 
 
-def public(path: str) -> Ask:
+def public(path: str) -> SendRequest:
     return lambda user, **headers: user.client.get(path, headers=headers)
 
 
-# One way to get each kind of answer: (its status, how to ask, what Cache-Control may say).
+# Each kind of response: its status, a request that causes it, and what Cache-Control may be.
 NO_STORE = {"no-store"}
-OWN = {"private", "no-cache"}
-KINDS: dict[str, tuple[int, Ask, list[set[str]]]] = {
+PRIVATE = {"private", "no-cache"}
+PUBLIC = {"public", "max-age=300"}
+KINDS: dict[str, tuple[int, SendRequest, list[set[str]]]] = {
     "list": (200, lambda user, **headers: user.send("GET", user.url, headers=headers), [NO_STORE]),
     "page": (
         200,
         lambda user, **headers: user.send("GET", f"{user.url}?limit=1", headers=headers),
         [NO_STORE],
     ),
-    "get": (200, lambda user, **headers: user.get(user.create(), headers=headers), [OWN]),
+    "get": (200, lambda user, **headers: user.get(user.create(), headers=headers), [PRIVATE]),
     "put": (
         200,
         lambda user, **headers: user.put(user.create(), {"title": "x"}, headers=headers),
-        [OWN, NO_STORE],
+        [PRIVATE, NO_STORE],
     ),
     "toggle": (
         200,
         lambda user, **headers: user.complete(user.create(), headers=headers),
-        [OWN, NO_STORE],
+        [PRIVATE, NO_STORE],
     ),
     "create": (
         201,
         lambda user, **headers: user.post({"title": "x"}, headers=headers),
-        [OWN, NO_STORE],
+        [PRIVATE, NO_STORE],
     ),
     "delete": (
         204,
         lambda user, **headers: user.delete(user.create(), headers=headers),
         [NO_STORE],
     ),
-    "not modified": (304, not_modified, [OWN]),
+    "not modified": (304, request_not_modified, [PRIVATE]),
     "no token": (401, without_token, [NO_STORE]),
     "bad token": (
         401,
@@ -127,42 +128,44 @@ KINDS: dict[str, tuple[int, Ask, list[set[str]]]] = {
     ),
     "health": (200, public("/api/health"), [NO_STORE]),
     "ready": (200, public("/api/health/ready"), [NO_STORE]),
-    "OpenAPI": (200, public("/api/openapi.json"), [NO_STORE]),
-    "docs": (200, public("/api/docs"), [NO_STORE]),
+    "OpenAPI": (200, public("/api/openapi.json"), [PUBLIC]),
+    "docs": (200, public("/api/docs"), [PUBLIC]),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
-def ask(user: User, kind: str, **headers: str) -> httpx2.Response:
-    """An answer of this kind to a request with these headers."""
-    status, asking, _ = KINDS[kind]
-    answer = asking(user, **headers)
-    assert answer.status_code == status, answer.text
-    return answer
+def request_kind(user: User, kind: str, **headers: str) -> httpx2.Response:
+    """A response of this kind to a request with these headers."""
+    status, send, _ = KINDS[kind]
+    response = send(user, **headers)
+    assert response.status_code == status, response.text
+    return response
 
 
-def preflight(user: User, origin: str, method: str = "GET", wants: str = "") -> httpx2.Response:
+def preflight(
+    user: User, origin: str, method: str = "GET", headers_wanted: str = ""
+) -> httpx2.Response:
     headers = {"Origin": origin, "Access-Control-Request-Method": method}
-    if wants:
-        headers["Access-Control-Request-Headers"] = wants
+    if headers_wanted:
+        headers["Access-Control-Request-Headers"] = headers_wanted
     return user.client.options(user.url, headers=headers)
 
 
-# On every answer
+# Every response
 
 
 @every_kind
-def test_every_answer_carries_the_clients_request_id(user: User, kind: str) -> None:
+def test_every_response_has_the_clients_request_id(user: User, kind: str) -> None:
     for request_id in ("a", "7", "A-z.0_9", "x" * 128):
-        answer = ask(user, kind, **{"X-Request-ID": request_id})
-        assert answer.headers.get_list("X-Request-ID") == [request_id]
+        response = request_kind(user, kind, **{"X-Request-ID": request_id})
+        assert response.headers.get_list("X-Request-ID") == [request_id]
 
 
 @every_kind
-def test_every_answer_has_a_request_id_of_its_own_where_none_was_given(
+def test_every_response_has_a_new_request_id_without_one_from_the_client(
     user: User, kind: str
 ) -> None:
-    first, second = (ask(user, kind).headers["X-Request-ID"] for _ in range(2))
+    first, second = (request_kind(user, kind).headers["X-Request-ID"] for _ in range(2))
     assert REQUEST_ID.fullmatch(first)
     assert REQUEST_ID.fullmatch(second)
     assert first != second
@@ -187,39 +190,39 @@ def test_every_answer_has_a_request_id_of_its_own_where_none_was_given(
 )
 @pytest.mark.parametrize("kind", ["list", "no token", "health", "no path"])
 def test_a_malformed_request_id_is_replaced(user: User, kind: str, malformed: str) -> None:
-    answer = KINDS[kind][1](user, **{"X-Request-ID": malformed.encode()})
-    assert answer.status_code == KINDS[kind][0]
-    given = answer.headers["X-Request-ID"]
+    response = KINDS[kind][1](user, **{"X-Request-ID": malformed.encode()})
+    assert response.status_code == KINDS[kind][0]
+    given = response.headers["X-Request-ID"]
     assert REQUEST_ID.fullmatch(given)
     assert given != malformed
 
 
 @every_kind
-def test_every_answer_forbids_sniffing(user: User, kind: str) -> None:
-    assert ask(user, kind).headers["X-Content-Type-Options"] == "nosniff"
+def test_every_response_forbids_content_sniffing(user: User, kind: str) -> None:
+    assert request_kind(user, kind).headers["X-Content-Type-Options"] == "nosniff"
 
 
 @every_kind
-def test_only_single_tasks_may_be_kept_and_only_privately(user: User, kind: str) -> None:
-    assert tokens(ask(user, kind).headers["Cache-Control"]) in KINDS[kind][2]
+def test_only_documentation_and_single_tasks_are_cacheable(user: User, kind: str) -> None:
+    assert tokens(request_kind(user, kind).headers["Cache-Control"]) in KINDS[kind][2]
 
 
 @every_kind
-def test_answers_speak_json_or_have_no_body(user: User, kind: str) -> None:
-    answer = ask(user, kind)
-    if answer.status_code in (204, 304):
-        assert answer.content == b""
+def test_responses_are_json_or_have_no_body(user: User, kind: str) -> None:
+    response = request_kind(user, kind)
+    if response.status_code in (204, 304):
+        assert response.content == b""
     elif kind != "docs":
-        assert answer.headers["Content-Type"].partition(";")[0] == "application/json"
-        answer.json()
+        assert response.headers["Content-Type"].partition(";")[0] == "application/json"
+        response.json()
 
 
 # CORS
 
 
 @every_kind
-def test_an_allowed_origin_may_read_every_answer(user: User, kind: str) -> None:
-    headers = ask(user, kind, Origin=HOME).headers
+def test_an_allowed_origin_may_read_every_response(user: User, kind: str) -> None:
+    headers = request_kind(user, kind, Origin=HOME).headers
     assert headers.get_list("Access-Control-Allow-Origin") == [HOME]
     assert tokens(headers["Access-Control-Expose-Headers"]) >= EXPOSED
     assert "origin" in tokens(headers["Vary"])
@@ -227,53 +230,59 @@ def test_an_allowed_origin_may_read_every_answer(user: User, kind: str) -> None:
 
 
 @every_kind
-def test_a_foreign_origin_may_read_no_answer(user: User, kind: str) -> None:
-    headers = ask(user, kind, Origin="https://evil.example").headers
+def test_another_origin_may_read_no_response(user: User, kind: str) -> None:
+    headers = request_kind(user, kind, Origin="https://evil.example").headers
     assert "Access-Control-Allow-Origin" not in headers
 
 
 @every_kind
-def test_without_an_origin_nothing_is_allowed_to_everybody(user: User, kind: str) -> None:
-    assert ask(user, kind).headers.get("Access-Control-Allow-Origin") in (None, HOME)
+def test_no_response_allows_every_origin(user: User, kind: str) -> None:
+    assert request_kind(user, kind).headers.get("Access-Control-Allow-Origin") in (None, HOME)
 
 
 @pytest.mark.parametrize("origin", FOREIGN)
 def test_only_the_exact_origin_is_allowed(user: User, origin: str) -> None:
-    assert "Access-Control-Allow-Origin" not in ask(user, "list", Origin=origin).headers
-    for answer in (preflight(user, origin), preflight(user, origin, "PUT", "authorization")):
-        assert answer.status_code < 500
-        assert "Access-Control-Allow-Origin" not in answer.headers
+    assert "Access-Control-Allow-Origin" not in request_kind(user, "list", Origin=origin).headers
+    for response in (preflight(user, origin), preflight(user, origin, "PUT", "authorization")):
+        assert response.status_code < 500
+        assert "Access-Control-Allow-Origin" not in response.headers
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
-def test_a_preflight_allows_what_the_api_understands(user: User, method: str) -> None:
-    wants = "authorization, content-type, idempotency-key, if-match, if-none-match, x-request-id"
-    answer = preflight(user, HOME, method, wants)
-    assert answer.status_code in (200, 204)
-    assert answer.headers.get_list("Access-Control-Allow-Origin") == [HOME]
-    assert method.lower() in tokens(answer.headers["Access-Control-Allow-Methods"])
-    assert tokens(answer.headers["Access-Control-Allow-Headers"]) >= tokens(wants)
-    assert "Access-Control-Allow-Credentials" not in answer.headers
+def test_a_preflight_allows_every_method_and_header_of_the_api(user: User, method: str) -> None:
+    wanted = (
+        "authorization, content-type, idempotency-key, if-match, if-none-match, x-request-id,"
+        "baggage,sentry-trace,traceparent,tracestate,"
+        "last-event-id,mcp-method,mcp-name,mcp-protocol-version,mcp-session-id"
+    )
+    response = preflight(user, HOME, method, wanted)
+    assert response.status_code in (200, 204)
+    assert response.headers.get_list("Access-Control-Allow-Origin") == [HOME]
+    assert method.lower() in tokens(response.headers["Access-Control-Allow-Methods"])
+    assert tokens(response.headers["Access-Control-Allow-Headers"]) >= tokens(wanted)
+    assert "Access-Control-Allow-Credentials" not in response.headers
 
 
 def test_a_preflight_is_cached_and_needs_no_token(user: User) -> None:
-    answer = preflight(user, HOME, "PUT", "authorization")
-    assert answer.status_code in (200, 204)
-    assert int(answer.headers["Access-Control-Max-Age"]) > 0
+    response = preflight(user, HOME, "PUT", "authorization")
+    assert response.status_code in (200, 204)
+    assert int(response.headers["Access-Control-Max-Age"]) > 0
 
 
 @pytest.mark.parametrize("path", ["", "/1", "/1/complete", "/", "/1/", "/1/complete/"])
 def test_a_preflight_works_on_every_path(user: User, path: str) -> None:
-    answer = user.client.options(
+    response = user.client.options(
         user.url + path, headers={"Origin": HOME, "Access-Control-Request-Method": "PATCH"}
     )
-    assert answer.status_code in (200, 204)
-    assert answer.headers["Access-Control-Allow-Origin"] == HOME
+    assert response.status_code in (200, 204)
+    assert response.headers["Access-Control-Allow-Origin"] == HOME
 
 
 @pytest.mark.parametrize("origin", [HOME, "https://evil.example"])
-def test_a_preflight_carries_the_request_id_and_forbids_sniffing(user: User, origin: str) -> None:
-    answer = user.client.options(
+def test_a_preflight_has_the_request_id_and_forbids_content_sniffing(
+    user: User, origin: str
+) -> None:
+    response = user.client.options(
         user.url,
         headers={
             "Origin": origin,
@@ -281,18 +290,18 @@ def test_a_preflight_carries_the_request_id_and_forbids_sniffing(user: User, ori
             "X-Request-ID": "preflight-1",
         },
     )
-    assert answer.headers["X-Request-ID"] == "preflight-1"
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["X-Request-ID"] == "preflight-1"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_a_preflight_for_a_header_that_means_nothing_here_does_not_allow_it(user: User) -> None:
+def test_a_preflight_does_not_allow_an_unknown_header(user: User) -> None:
     allowed = preflight(user, HOME, "GET", "x-evil").headers.get("Access-Control-Allow-Headers")
     assert not tokens(allowed) & {"x-evil", "*"}
 
 
 # HEAD
 
-# What a server or a platform says about this one exchange.
+# Headers that differ between two requests.
 VARYING = {
     "age",
     "apigw-requestid",
@@ -313,7 +322,7 @@ def assert_head_is_get_without_body(user: User, url: str, **headers: str) -> Non
     assert head.content == b""
     same = {name: value for name, value in got.headers.items() if name not in VARYING}
     assert {name: value for name, value in head.headers.items() if name not in VARYING} == same
-    # The length may be left out, but where it is given it is the length that GET would have.
+    # Content-Length may be absent. If it is present, it is that of GET.
     if "ready" not in url and "Content-Encoding" not in got.headers:
         assert head.headers.get("Content-Length", str(len(got.content))) == str(len(got.content))
 
@@ -341,11 +350,11 @@ def test_head_of_a_task_is_get_without_the_body(user: User, slash: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/2147483648", "/abc", "/1/nope", "/" + "9" * 30])
-def test_head_of_nothing_is_get_without_the_body(user: User, path: str) -> None:
+def test_head_of_a_missing_task_is_get_without_the_body(user: User, path: str) -> None:
     assert_head_is_get_without_body(user, user.url + path)
 
 
-def test_head_of_anothers_list_is_403(user: User, stranger: User) -> None:
+def test_head_of_another_users_list_is_403(user: User, stranger: User) -> None:
     assert_head_is_get_without_body(stranger, user.url)
     assert stranger.send("HEAD", user.url).status_code == 403
 
@@ -361,7 +370,7 @@ def test_head_of_a_public_page_is_get_without_the_body(user: User, path: str) ->
 # Trailing slashes
 
 
-def test_a_trailing_slash_is_served_as_if_it_were_not_there(user: User) -> None:
+def test_a_trailing_slash_makes_no_difference(user: User) -> None:
     created = user.send("POST", f"{user.url}/", json={"title": "Buy milk"})
     assert created.status_code == 201
     task = created.json()
@@ -381,25 +390,25 @@ def test_a_trailing_slash_is_served_as_if_it_were_not_there(user: User) -> None:
     assert user.list().json() == []
 
 
-def test_pages_may_be_walked_with_a_trailing_slash(user: User) -> None:
+def test_paging_works_with_a_trailing_slash(user: User) -> None:
     made = [user.create(f"{number}") for number in range(3)]
-    answer, seen = user.send("GET", f"{user.url}/?limit=1"), []
+    response, seen = user.send("GET", f"{user.url}/?limit=1"), []
     while True:
-        seen += answer.json()
-        link = next_link(answer)
+        seen += response.json()
+        link = next_link(response)
         if not link:
             break
-        answer = user.send("GET", link)
+        response = user.send("GET", link)
     assert seen == made[::-1]
 
 
 @pytest.mark.parametrize(
     "path", ["/api/health", "/api/health/ready", "/api/openapi.json", "/api/docs"]
 )
-def test_public_pages_take_a_trailing_slash(user: User, path: str) -> None:
-    answer = user.client.get(f"{path}/")
-    assert answer.status_code == 200
-    assert answer.headers["Content-Type"] == user.client.get(path).headers["Content-Type"]
+def test_public_pages_accept_a_trailing_slash(user: User, path: str) -> None:
+    response = user.client.get(f"{path}/")
+    assert response.status_code == 200
+    assert response.headers["Content-Type"] == user.client.get(path).headers["Content-Type"]
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
@@ -408,16 +417,16 @@ def test_public_pages_take_a_trailing_slash(user: User, path: str) -> None:
     ["/api/{user}/tasks/", "/api/{user}/tasks/1/", "/api/{user}/tasks/1/complete/", "/api/nope/"],
 )
 def test_nothing_is_ever_redirected(user: User, method: str, path: str) -> None:
-    for answer in (
+    for response in (
         user.send(method, path.format(user=user.id)),
         user.client.request(method, path.format(user=user.id)),
     ):
-        assert not 300 <= answer.status_code < 400
-        assert answer.status_code < 500
-        assert answer.status_code == 201 or "Location" not in answer.headers
+        assert not 300 <= response.status_code < 400
+        assert response.status_code < 500
+        assert response.status_code == 201 or "Location" not in response.headers
 
 
-def test_refusals_are_the_same_with_a_trailing_slash(user: User, stranger: User) -> None:
+def test_errors_are_the_same_with_a_trailing_slash(user: User, stranger: User) -> None:
     assert_error(user.client.get(f"{user.url}/"), 401)
     assert_error(stranger.send("GET", f"{user.url}/"), 403)
     assert_error(user.send("GET", f"{user.url}/abc/"), 422)

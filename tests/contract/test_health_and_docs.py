@@ -1,4 +1,4 @@
-"""The pages that need no token: is it alive, is it ready, what can it do."""
+"""The routes that need no token: health and documentation."""
 
 import re
 from html.parser import HTMLParser
@@ -8,7 +8,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx2
 import pytest
 
-from tests.contract.answers import assert_error, media_type
+from tests.contract.answers import assert_error, etag, media_type, tokens
 
 OPERATIONS = {
     "list_tasks": ("/api/{user_id}/tasks", "get"),
@@ -31,14 +31,14 @@ METHODS = {"get", "put", "post", "delete", "patch", "head", "options", "trace"}
 
 @pytest.fixture
 def document(client: httpx2.Client) -> dict[str, Any]:
-    answer = client.get("/api/openapi.json")
-    assert answer.status_code == 200
-    assert media_type(answer) == "application/json"
-    return answer.json()
+    response = client.get("/api/openapi.json")
+    assert response.status_code == 200
+    assert media_type(response) == "application/json"
+    return response.json()
 
 
 def operations(document: dict[str, Any]) -> dict[str, tuple[str, str, dict[str, Any]]]:
-    """Each operation by its id: path, method, and what the document says about it."""
+    """Each operation by its id: path, method and description."""
     found = [
         (path, method, operation)
         for path, item in document["paths"].items()
@@ -66,20 +66,18 @@ def resolve(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("path", ["/api/health", "/api/health/ready"])
 @pytest.mark.parametrize("authorization", [None, "Bearer x.y.z", "Basic eDp5"])
-def test_health_needs_no_token_and_minds_none(
-    client: httpx2.Client, path: str, authorization: str | None
-) -> None:
+def test_health_ignores_tokens(client: httpx2.Client, path: str, authorization: str | None) -> None:
     headers = {"Authorization": authorization} if authorization else {}
-    answer = client.get(path, headers=headers)
-    assert answer.status_code == 200
-    assert isinstance(answer.json(), dict)
+    response = client.get(path, headers=headers)
+    assert response.status_code == 200
+    assert isinstance(response.json(), dict)
 
 
 @pytest.mark.parametrize("path", ["/api/health", "/api/health/ready"])
-def test_health_tells_no_secret(client: httpx2.Client, path: str, secret: str) -> None:
+def test_health_reveals_no_secret(client: httpx2.Client, path: str, secret: str) -> None:
     text = client.get(path).text.lower()
-    for telling in (secret.lower(), "postgres", "password", "@"):
-        assert telling not in text
+    for word in (secret.lower(), "postgres", "password", "@"):
+        assert word not in text
 
 
 # The document
@@ -92,22 +90,22 @@ def test_the_document_is_openapi_3_with_a_title_and_a_version(document: dict[str
 
 
 @pytest.mark.parametrize("operation_id", OPERATIONS)
-def test_each_task_route_is_an_operation_of_its_name(
-    document: dict[str, Any], operation_id: str
-) -> None:
+def test_each_task_route_is_an_operation(document: dict[str, Any], operation_id: str) -> None:
     path, method, _ = operations(document)[operation_id]
-    # The name of the task's parameter is the document's own affair.
+    # The contract does not fix the name of the task's parameter.
     assert (re.sub(r"\{(?!user_id)\w+\}", "{}", path), method) == OPERATIONS[operation_id]
 
 
-def test_the_document_holds_the_health_routes(document: dict[str, Any]) -> None:
+def test_the_document_contains_the_health_routes(document: dict[str, Any]) -> None:
     assert {"/api/health", "/api/health/ready"} <= set(document["paths"])
     assert "get" in document["paths"]["/api/health"]
     assert "get" in document["paths"]["/api/health/ready"]
 
 
 @pytest.mark.parametrize("operation_id", OPERATIONS)
-def test_task_operations_want_a_bearer_token(document: dict[str, Any], operation_id: str) -> None:
+def test_task_operations_require_a_bearer_token(
+    document: dict[str, Any], operation_id: str
+) -> None:
     schemes = document["components"]["securitySchemes"]
     bearer = {
         name
@@ -116,18 +114,20 @@ def test_task_operations_want_a_bearer_token(document: dict[str, Any], operation
     }
     _, _, operation = operations(document)[operation_id]
     wanted = operation.get("security", document.get("security", []))
-    assert wanted, "no token wanted"
+    assert wanted, "no token required"
     assert all(set(choice) & bearer for choice in wanted)
 
 
 @pytest.mark.parametrize("path", ["/api/health", "/api/health/ready"])
-def test_health_operations_want_no_token(document: dict[str, Any], path: str) -> None:
+def test_health_operations_require_no_token(document: dict[str, Any], path: str) -> None:
     operation = document["paths"][path]["get"]
     assert not any(operation.get("security", document.get("security", [])))
 
 
 @pytest.mark.parametrize("operation_id", OPERATIONS)
-def test_every_operation_says_how_it_may_end(document: dict[str, Any], operation_id: str) -> None:
+def test_every_operation_documents_its_statuses(
+    document: dict[str, Any], operation_id: str
+) -> None:
     _, _, operation = operations(document)[operation_id]
     documented = set(operation["responses"])
     assert {SUCCESS[operation_id], "401", "403", "422"} <= documented
@@ -138,7 +138,7 @@ def test_every_operation_says_how_it_may_end(document: dict[str, Any], operation
 
 
 @pytest.mark.parametrize("operation_id", OPERATIONS)
-def test_every_documented_error_has_a_text_as_detail(
+def test_every_documented_error_has_a_string_as_detail(
     document: dict[str, Any], operation_id: str
 ) -> None:
     _, _, operation = operations(document)[operation_id]
@@ -164,7 +164,7 @@ def test_the_list_documents_every_parameter(document: dict[str, Any]) -> None:
     assert {"status", "sort", "order", "q", "limit", "cursor", "count"} <= named
 
 
-def test_every_reference_in_the_document_leads_somewhere(document: dict[str, Any]) -> None:
+def test_every_reference_in_the_document_resolves(document: dict[str, Any]) -> None:
     def check(part: Any) -> None:
         if isinstance(part, dict):
             if isinstance(part.get("$ref"), str):
@@ -183,7 +183,7 @@ def test_every_reference_in_the_document_leads_somewhere(document: dict[str, Any
 
 
 class Loads(HTMLParser):
-    """Collects every address that a page makes a browser load by itself."""
+    """Collects the URLs that a browser loads with a page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -212,10 +212,10 @@ def css_loads(text: str) -> list[str]:
 
 
 def test_the_page_is_html(client: httpx2.Client) -> None:
-    answer = client.get("/api/docs")
-    assert answer.status_code == 200
-    assert media_type(answer) == "text/html"
-    assert "<html" in answer.text.lower()
+    response = client.get("/api/docs")
+    assert response.status_code == 200
+    assert media_type(response) == "text/html"
+    assert "<html" in response.text.lower()
 
 
 def test_the_page_loads_nothing_from_other_hosts(client: httpx2.Client) -> None:
@@ -223,15 +223,15 @@ def test_the_page_loads_nothing_from_other_hosts(client: httpx2.Client) -> None:
     here = urlsplit(str(page.url)).netloc
     waiting, seen = [(str(page.url), page)], set()
     while waiting:
-        address, answer = waiting.pop()
-        assert answer.status_code == 200, address
+        address, response = waiting.pop()
+        assert response.status_code == 200, address
         loads: list[str] = []
-        if media_type(answer) == "text/html":
+        if media_type(response) == "text/html":
             reader = Loads()
-            reader.feed(answer.text)
+            reader.feed(response.text)
             loads = reader.loads + css_loads(reader.styles)
-        elif media_type(answer) == "text/css":
-            loads = css_loads(answer.text)
+        elif media_type(response) == "text/css":
+            loads = css_loads(response.text)
         for load in loads:
             target = urljoin(address, load.strip())
             if target.startswith(("data:", "blob:")) or target in seen:
@@ -246,7 +246,7 @@ def test_the_page_names_no_public_cdn(client: httpx2.Client, cdn: str) -> None:
     assert cdn not in client.get("/api/docs").text.lower()
 
 
-def test_the_page_knows_where_the_document_is(client: httpx2.Client) -> None:
+def test_the_page_loads_the_document(client: httpx2.Client) -> None:
     page = client.get("/api/docs")
     reader = Loads()
     reader.feed(page.text)
@@ -254,11 +254,84 @@ def test_the_page_knows_where_the_document_is(client: httpx2.Client) -> None:
     assert any("/api/openapi.json" in text for text in texts)
 
 
+# Caching and compression
+
+FILES = {
+    "/api/openapi.json": "public, max-age=300",
+    "/api/docs": "public, max-age=300",
+    "/api/docs/start.js": "public, max-age=300",
+    "/api/docs/style.css": "public, max-age=300",
+    "/api/docs/swagger-ui-bundle.min.js": "public, max-age=86400",
+    "/api/docs/swagger-ui.min.css": "public, max-age=86400",
+}
+every_file = pytest.mark.parametrize("path", FILES)
+
+
+def get(client: httpx2.Client, path: str, coding: str = "", **headers: str) -> httpx2.Response:
+    return client.get(path, headers={"Accept-Encoding": coding, **headers})
+
+
+@every_file
+def test_documentation_is_cacheable_by_shared_caches(client: httpx2.Client, path: str) -> None:
+    response = client.get(path)
+    assert tokens(response.headers["Cache-Control"]) == tokens(FILES[path])
+    assert "accept-encoding" in tokens(response.headers["Vary"])
+
+
+@every_file
+@pytest.mark.parametrize("coding", ["gzip", "br, GZIP;q=0.5", "gzip, deflate, br, zstd"])
+def test_documentation_is_compressed_for_clients_that_accept_it(
+    client: httpx2.Client, path: str, coding: str
+) -> None:
+    plain, compressed = get(client, path), get(client, path, coding)
+    assert compressed.headers["Content-Encoding"] == "gzip"
+    assert compressed.content == plain.content, "decompressed by the client"
+    assert compressed.headers["Content-Type"] == plain.headers["Content-Type"]
+    if "Content-Length" in compressed.headers:
+        assert int(compressed.headers["Content-Length"]) < len(plain.content)
+
+
+@every_file
+@pytest.mark.parametrize("coding", ["", "identity", "br", "gzip;q=0", "deflate, gzip ; q=0.000"])
+def test_documentation_is_not_compressed_for_other_clients(
+    client: httpx2.Client, path: str, coding: str
+) -> None:
+    # A gateway may compress by itself, with another coding that the client accepts.
+    assert get(client, path, coding).headers.get("Content-Encoding") != "gzip"
+
+
+@every_file
+@pytest.mark.parametrize("coding", ["", "gzip"])
+def test_unchanged_documentation_is_304(client: httpx2.Client, path: str, coding: str) -> None:
+    response = get(client, path, coding)
+    tag = etag(response)
+    for condition in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+        unchanged = get(client, path, coding, **{"If-None-Match": condition})
+        assert unchanged.status_code == 304
+        assert unchanged.content == b""
+        # Caches replace the stored headers with these, so they must be those of the 200.
+        for name in ("ETag", "Cache-Control", "Content-Security-Policy"):
+            assert unchanged.headers[name] == response.headers[name]
+        assert tokens(unchanged.headers["Vary"]) == tokens(response.headers["Vary"])
+    for condition in ('"other"', tag.strip('"'), ""):
+        assert get(client, path, coding, **{"If-None-Match": condition}).status_code == 200
+
+
+@every_file
+def test_compressed_and_plain_documentation_have_different_etags(
+    client: httpx2.Client, path: str
+) -> None:
+    plain, compressed = etag(get(client, path)), etag(get(client, path, "gzip"))
+    assert plain != compressed
+    # A client that has the other representation has the same content.
+    assert get(client, path, "gzip", **{"If-None-Match": plain}).status_code == 304
+
+
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/api/redoc"])
-def test_the_frameworks_own_pages_are_not_open(client: httpx2.Client, path: str) -> None:
+def test_the_frameworks_own_pages_do_not_exist(client: httpx2.Client, path: str) -> None:
     assert client.get(path).status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/api/docs", "/api/openapi.json", "/api/health"])
-def test_public_pages_refuse_other_methods(client: httpx2.Client, path: str) -> None:
+def test_public_pages_reject_other_methods(client: httpx2.Client, path: str) -> None:
     assert_error(client.post(path, json={}), 405)

@@ -1,4 +1,4 @@
-"""What the fields of a task may hold: limits, types, trimming, and text that must survive."""
+"""Validation of the fields of a task: limits, types, trimming, and text that must be kept."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from tests.contract.answers import assert_error, assert_task
 from tests.contract.caller import User
 
 MISSING = object()
-NO_TITLE = {
+INVALID_TITLES = {
     "missing": MISSING,
     "null": None,
     "empty": "",
@@ -25,7 +25,7 @@ NO_TITLE = {
     "only NUL": "\0",
     "NUL at the edge": "Buy milk\0",
 }
-NO_DESCRIPTION = {
+INVALID_DESCRIPTIONS = {
     "number": 1,
     "bool": False,
     "list": ["Two litres"],
@@ -34,7 +34,7 @@ NO_DESCRIPTION = {
     "1001 characters beyond the BMP": "\N{BROOM}" * 1001,
     "NUL": "Two\0litres",
 }
-NO_COMPLETED = {
+INVALID_COMPLETED = {
     "word": "yes",
     "spelled": "true",
     "number": 1,
@@ -82,20 +82,22 @@ def params(table: dict[str, Any]) -> Any:
     return [pytest.param(value, id=name) for name, value in table.items()]
 
 
-@pytest.mark.parametrize("title", params(NO_TITLE))
+@pytest.mark.parametrize("title", params(INVALID_TITLES))
 def test_create_needs_a_title_of_1_to_200_characters(user: User, title: object) -> None:
     assert_error(user.post(with_field("title", title, description="kept out")), 422)
     assert user.list().json() == []
 
 
-@pytest.mark.parametrize("title", params({k: v for k, v in NO_TITLE.items() if k != "missing"}))
-def test_put_refuses_a_title_that_create_refuses(user: User, title: object) -> None:
+@pytest.mark.parametrize(
+    "title", params({k: v for k, v in INVALID_TITLES.items() if k != "missing"})
+)
+def test_put_rejects_a_title_that_create_rejects(user: User, title: object) -> None:
     task = user.create()
     assert_error(user.put(task, {"title": title, "description": "kept out"}), 422)
     assert user.read(task) == task
 
 
-@pytest.mark.parametrize("description", params(NO_DESCRIPTION))
+@pytest.mark.parametrize("description", params(INVALID_DESCRIPTIONS))
 def test_a_description_is_text_of_at_most_1000_characters(user: User, description: object) -> None:
     task = user.create()
     assert_error(user.post({"title": "Buy bread", "description": description}), 422)
@@ -103,8 +105,8 @@ def test_a_description_is_text_of_at_most_1000_characters(user: User, descriptio
     assert user.list().json() == [task]
 
 
-@pytest.mark.parametrize("completed", params(NO_COMPLETED))
-def test_completed_is_a_bool_and_nothing_like_it(user: User, completed: object) -> None:
+@pytest.mark.parametrize("completed", params(INVALID_COMPLETED))
+def test_completed_is_a_boolean(user: User, completed: object) -> None:
     task = user.create()
     assert_error(user.post({"title": "Buy bread", "completed": completed}), 422)
     assert_error(user.put(task, {"title": "kept out", "completed": completed}), 422)
@@ -113,7 +115,7 @@ def test_completed_is_a_bool_and_nothing_like_it(user: User, completed: object) 
 
 
 def test_completed_null_is_never_stored(user: User) -> None:
-    # The contract does not say whether null counts as absent; it must not become a third value.
+    # The contract does not say whether null counts as absent. It must not become a third value.
     task = user.create(completed=True)
     put = user.put(task, {"completed": None})
     assert put.status_code == 200 or assert_error(put, 422)
@@ -124,13 +126,13 @@ def test_completed_null_is_never_stored(user: User) -> None:
     assert {entry["completed"] for entry in user.list().json()} <= {True, False}
 
 
-def test_complete_with_an_object_that_says_nothing_toggles_or_is_refused(user: User) -> None:
+def test_complete_with_an_object_without_completed_toggles_or_is_rejected(user: User) -> None:
     task = user.create()
     for body in ({}, {"done": True}):
         before = user.read(task)["completed"]
-        answer = user.complete(task, body)
-        assert answer.status_code == 200 or assert_error(answer, 422)
-        assert user.read(task)["completed"] is (before != answer.is_success)
+        response = user.complete(task, body)
+        assert response.status_code == 200 or assert_error(response, 422)
+        assert user.read(task)["completed"] is (before != response.is_success)
 
 
 @pytest.mark.parametrize("length", [1, 2, 199, 200])
@@ -144,7 +146,7 @@ def test_lengths_count_characters(user: User, character: str, length: int) -> No
 
 
 @pytest.mark.parametrize("padding", [" ", "   ", "\t", "\n", " \r\n\t "])
-def test_a_title_is_trimmed_before_it_is_measured(user: User, padding: str) -> None:
+def test_a_title_is_trimmed_before_its_length_is_checked(user: User, padding: str) -> None:
     for title in ("Buy milk", "x" * 200):
         task = user.create(f"{padding}{title}{padding}")
         assert task["title"] == title
@@ -152,12 +154,12 @@ def test_a_title_is_trimmed_before_it_is_measured(user: User, padding: str) -> N
         assert user.read(task)["title"] == "new"
 
 
-def test_inner_blanks_of_a_title_stay(user: User) -> None:
+def test_spaces_inside_a_title_are_kept(user: User) -> None:
     assert user.create("  Buy  the   milk ")["title"] == "Buy  the   milk"
 
 
 @pytest.mark.parametrize("description", ["", " ", "  two\n lines \n", "x" * 1000, None])
-def test_a_description_is_kept_as_it_is(user: User, description: str | None) -> None:
+def test_a_description_is_stored_unchanged(user: User, description: str | None) -> None:
     task = user.create(description=description)
     assert task["description"] == description
     other = user.create(description="other")
@@ -166,7 +168,7 @@ def test_a_description_is_kept_as_it_is(user: User, description: str | None) -> 
 
 
 @pytest.mark.parametrize("text", params(TEXTS))
-def test_any_other_unicode_comes_back_unchanged(user: User, text: str) -> None:
+def test_any_other_unicode_text_is_stored_unchanged(user: User, text: str) -> None:
     task = user.create(text, description=text)
     assert (task["title"], task["description"]) == (text, text)
     assert user.read(task) == task
@@ -176,18 +178,18 @@ def test_any_other_unicode_comes_back_unchanged(user: User, text: str) -> None:
     assert (changed["title"], changed["description"]) == (text, text)
 
 
-def test_escaped_and_plain_json_text_mean_the_same(user: User) -> None:
-    answer = user.post(
+def test_escaped_and_plain_json_strings_are_equal(user: User) -> None:
+    response = user.post(
         content=rb'{"title": "\ud83e\uddf9 \u00e4\u002f\/"}',
         headers={"Content-Type": "application/json"},
     )
-    assert answer.status_code == 201
-    assert answer.json()["title"] == "\N{BROOM} ä//"
+    assert response.status_code == 201
+    assert response.json()["title"] == "\N{BROOM} ä//"
 
 
 @pytest.mark.parametrize("escape", params(SURROGATES))
 @pytest.mark.parametrize("field", ["title", "description"])
-def test_a_lone_surrogate_is_refused(user: User, field: str, escape: bytes) -> None:
+def test_a_lone_surrogate_is_rejected(user: User, field: str, escape: bytes) -> None:
     task = user.create()
     body = b'{"title": "Buy bread", "%b": "a%bb"}' % (field.encode(), escape)
     if field == "title":
@@ -210,9 +212,9 @@ def test_a_lone_surrogate_is_refused(user: User, field: str, escape: bytes) -> N
 )
 def test_unknown_fields_are_ignored(user: User, extra: bytes) -> None:
     body = b'{"title": "Buy milk", %b}' % extra
-    answer = user.post(content=body, headers={"Content-Type": "application/json"})
-    assert answer.status_code == 201
-    assert_task(answer.json())
+    response = user.post(content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 201
+    assert_task(response.json())
 
 
 @pytest.mark.parametrize(
@@ -229,23 +231,23 @@ def test_unknown_fields_are_ignored(user: User, extra: bytes) -> None:
         }
     ),
 )
-def test_oddities_in_unknown_fields_are_ignored_or_refused(user: User, extra: bytes) -> None:
+def test_unusual_values_of_unknown_fields_are_ignored_or_rejected(user: User, extra: bytes) -> None:
     body = b'{"title": "Buy milk", %b}' % extra
-    answer = user.post(content=body, headers={"Content-Type": "application/json"})
-    assert answer.status_code == 201 or assert_error(answer, 422)
-    assert len(user.list().json()) == (1 if answer.status_code == 201 else 0)
+    response = user.post(content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 201 or assert_error(response, 422)
+    assert len(user.list().json()) == (1 if response.status_code == 201 else 0)
 
 
-@pytest.mark.parametrize("strange", ["a good value", None, [], {"a": 1}], ids=str)
-def test_fields_that_are_not_the_clients_are_never_honoured(
-    user: User, stranger: User, strange: object
+@pytest.mark.parametrize("value", ["a good value", None, [], {"a": 1}], ids=str)
+def test_fields_that_clients_may_not_set_are_ignored(
+    user: User, stranger: User, value: object
 ) -> None:
     theirs = stranger.create("theirs")
     forged = {
-        "id": theirs["id"] if strange == "a good value" else strange,
-        "user_id": stranger.id if strange == "a good value" else strange,
-        "created_at": "2001-01-01T00:00:00Z" if strange == "a good value" else strange,
-        "updated_at": "2001-01-01T00:00:00Z" if strange == "a good value" else strange,
+        "id": theirs["id"] if value == "a good value" else value,
+        "user_id": stranger.id if value == "a good value" else value,
+        "created_at": "2001-01-01T00:00:00Z" if value == "a good value" else value,
+        "updated_at": "2001-01-01T00:00:00Z" if value == "a good value" else value,
     }
     task = user.create("mine", **forged)
     assert_task(task)

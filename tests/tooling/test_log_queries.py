@@ -55,4 +55,4 @@ def test_every_field_of_a_query_is_in_a_line(
     # Written by the smoke test alone: tests/integrations/smoke looks at it.
     assert asked - held == {"detail"}
     said = {line["message"] for line in lines}
-    assert {"request", "unexpected error", "The settings cannot work."} <= said
+    assert {"request", "Unexpected error.", "The settings are invalid."} <= said

@@ -1,4 +1,4 @@
-"""The line of a request, which is written past `logging`: still as Powertools writes lines."""
+"""Log lines: their format, their stream, and what they say of errors."""
 
 import asyncio
 import io
@@ -14,32 +14,32 @@ from lib import log
 from tests.conftest import RequestLines, StartApi, bearer
 
 
-def test_it_has_the_form_of_powertools_lines(
+def test_request_line_has_the_format_of_powertools(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("_X_AMZN_TRACE_ID", "Root=1-69223b1d-3b7d2c5e;Parent=53995c3f;Sampled=0")
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
     log.begin_request("of-this-test")
-    log.log_notice("first, to make the logger")
+    log.log_notice("creates the logger")
     capsys.readouterr()
 
-    async def write() -> None:  # the name of a task is no news
+    async def write() -> None:  # in a task, whose name must not be logged
         log.log_notice("request", status=200)
         log.log_request(status=200, user_id=None)
 
     asyncio.run(write())
     monkeypatch.undo()
     time.tzset()
-    theirs, ours = map(json.loads, capsys.readouterr().out.splitlines())
-    assert list(ours) == list(theirs)
-    moments = [datetime.fromisoformat(line.pop("timestamp")) for line in (theirs, ours)]
-    assert all(moment.tzinfo == UTC for moment in moments)
-    assert ours | {"level": "WARNING"} == theirs
-    assert ours["xray_trace_id"] == "1-69223b1d-3b7d2c5e"
+    powertools, direct = map(json.loads, capsys.readouterr().out.splitlines())
+    assert list(direct) == list(powertools)
+    timestamps = [datetime.fromisoformat(line.pop("timestamp")) for line in (powertools, direct)]
+    assert all(timestamp.tzinfo == UTC for timestamp in timestamps)
+    assert direct | {"level": "WARNING"} == powertools
+    assert direct["xray_trace_id"] == "1-69223b1d-3b7d2c5e"
 
 
-def test_a_level_above_info_silences_it(
+def test_no_request_line_above_level_info(
     start_api: StartApi, request_lines: RequestLines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     api = start_api()
@@ -51,7 +51,7 @@ def test_a_level_above_info_silences_it(
 
 
 @pytest.mark.parametrize("user", ["zoë", "任务", "🙂"])
-def test_it_can_be_written_whatever_the_stream_is_made_for(
+def test_request_line_is_ascii(
     user: str, start_api: StartApi, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert start_api().get(f"/api/{user}/tasks", headers=bearer(user)).status_code == 200
@@ -60,27 +60,27 @@ def test_it_can_be_written_whatever_the_stream_is_made_for(
     assert json.loads(line)["user_id"] == user
 
 
-class Counting(io.StringIO):
-    flushed = 0
+class CountingStream(io.StringIO):
+    flushes = 0
 
     def flush(self) -> None:
-        self.flushed += 1
+        self.flushes += 1
 
 
-def test_both_kinds_go_at_once_to_what_is_standard_output_now(
+def test_lines_are_flushed_to_the_current_standard_output(
     start_api: StartApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start_api()
     for _ in range(2):
-        monkeypatch.setattr(sys, "stdout", stream := Counting())
+        monkeypatch.setattr(sys, "stdout", stream := CountingStream())
         log.log_notice("first")
         log.log_request(status=200)
         notice, request = map(json.loads, stream.getvalue().splitlines())
         assert (notice["message"], request["message"]) == ("first", "request")
-        assert stream.flushed == 2
+        assert stream.flushes == 2
 
 
-def test_without_standard_output_it_is_the_other(
+def test_lines_go_to_standard_error_without_standard_output(
     start_api: StartApi, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start_api()
@@ -93,20 +93,60 @@ def test_without_standard_output_it_is_the_other(
     log.log_request(status=200)
 
 
-class Full(io.StringIO):
+class FullStream(io.StringIO):
     def flush(self) -> None:
         raise OSError(28, "No space left on device")
 
 
-class Closed(io.StringIO):
+class ClosedStream(io.StringIO):
     def write(self, _: str) -> int:
         raise ValueError("I/O operation on closed file")
 
 
-@pytest.mark.parametrize("stream", [Full, Closed])
-def test_a_stream_that_takes_nothing_is_no_error(
+@pytest.mark.parametrize("stream", [FullStream, ClosedStream])
+def test_a_stream_that_cannot_be_written_raises_nothing(
     stream: type[io.StringIO], start_api: StartApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start_api()
     monkeypatch.setattr(sys, "stdout", stream())
     log.log_request(status=200)
+
+
+# Unexpected errors, over HTTP
+
+
+def cause_an_error(monkeypatch: pytest.MonkeyPatch, api: StartApi, **variables: str) -> None:
+    client = api(**variables)
+    with monkeypatch.context() as patch:
+        patch.setattr("api.tasks._path", lambda _: 1 / 0)
+        response = client.post("/api/eve/tasks", json={"title": "x"}, headers=bearer("eve"))
+    assert response.status_code == 500
+    assert response.json() == {"detail": "Internal server error."}
+
+
+def test_local_use_prints_the_message_and_traceback_of_an_unexpected_error(
+    start_api: StartApi, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cause_an_error(monkeypatch, start_api)
+    printed = capsys.readouterr().err
+    assert "Traceback (most recent call last):" in printed
+    assert printed.endswith("ZeroDivisionError: division by zero\n")
+
+
+@pytest.mark.parametrize(
+    "platform", [{"VERCEL": "1"}, {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001"}]
+)
+def test_a_deployment_logs_the_class_and_position_of_an_unexpected_error_only(
+    platform: dict[str, str],
+    start_api: StartApi,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cause_an_error(monkeypatch, start_api, **platform)
+    printed = capsys.readouterr()
+    assert "division by zero" not in printed.out + printed.err
+    lines = map(json.loads, printed.out.splitlines())
+    [failure] = [line for line in lines if line["message"] == "Unexpected error."]
+    [cause] = failure["causes"]
+    assert cause["error"] == "ZeroDivisionError"
+    assert "api/tasks.py:" in cause["where"][-2]

@@ -1,7 +1,7 @@
-// Drives headless Chromium through the interactive documentation: authorises, and runs every operation of it.
+// Drives headless Chromium through the interactive documentation: authorizes, and runs every operation.
 //
 // Environment: API_URL, TOKEN of the user USER_ID, CHROMIUM (path of the browser), SHOTS (a folder for screenshots).
-// Exits 1 at the first thing that is not as it should be.
+// Exits 1 at the first failed expectation.
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 
@@ -9,7 +9,7 @@ const require = createRequire(new URL("../better_auth/package.json", import.meta
 const { chromium } = require("playwright-core");
 const { API_URL, CHROMIUM, SHOTS, TOKEN, USER_ID } = process.env;
 const problems = [];
-const asked = [];
+const requested = [];
 
 async function step(what, action) {
   await action();
@@ -20,9 +20,9 @@ async function openDocs(browser, options) {
   const context = await browser.newContext(options);
   context.setDefaultTimeout(60_000);
   const page = await context.newPage();
-  page.on("request", (request) => asked.push(request.url()));
+  page.on("request", (request) => requested.push(request.url()));
   page.on("pageerror", (error) => problems.push(error.message));
-  // Of the API's errors, which are tried on purpose, Chromium tells by itself.
+  // Chromium reports the 4xx responses that this script provokes.
   page.on("console", (message) => {
     const expected = message.text().startsWith("Failed to load resource: the server responded with a status of 4");
     if (["error", "warning"].includes(message.type()) && !expected) problems.push(message.text());
@@ -38,7 +38,7 @@ async function openDocs(browser, options) {
 
 const operation = (page, id) => page.locator(`.opblock[id$="-${id}"]`);
 
-// Opens the operation, fills in what is given, executes it. Gives the status, the body and the headers.
+// Opens the operation, fills in fields and body, and executes it. Returns the status, and the body and headers as text.
 async function execute(page, id, { fields = {}, body } = {}) {
   const block = operation(page, id);
   if (!(await block.locator(".opblock-body").isVisible())) await block.locator(".opblock-summary-control").click();
@@ -46,19 +46,20 @@ async function execute(page, id, { fields = {}, body } = {}) {
   if (body !== undefined) await block.locator("textarea.body-param__text").fill(body);
   if (await block.locator(".btn-clear").isVisible()) await block.locator(".btn-clear").click();
   await block.locator(".execute").click();
-  const answer = block.locator(".live-responses-table");
-  await answer.waitFor();
-  const status = Number.parseInt(await answer.locator(".response-col_status").last().textContent(), 10);
-  const shown = answer.locator(".response-col_description");
+  const response = block.locator(".live-responses-table");
+  await response.waitFor();
+  const status = Number.parseInt(await response.locator(".response-col_status").last().textContent(), 10);
+  const shown = response.locator(".response-col_description");
   return { status, text: await shown.last().textContent() };
 }
 
 async function authorize(page, token) {
   await page.locator(".auth-wrapper .authorize").first().click();
   const dialog = page.locator(".modal-ux");
-  // Typed where the cursor waits, as people do: into the token's field.
-  const field = dialog.locator(".auth-container", { hasText: "make token" });
-  await page.waitForFunction(() => document.activeElement?.closest(".modal-ux .auth-container"));
+  // The first field is for the user's token, and has the focus.
+  const field = dialog.locator(".auth-container").first();
+  assert.match(await field.textContent(), /make token/);
+  await page.waitForFunction(() => document.activeElement === document.querySelector(".modal-ux .auth-container input"));
   await page.keyboard.insertText(token);
   assert.equal(await field.locator("input").inputValue(), token);
   await field.locator(".btn.authorize").click();
@@ -84,20 +85,26 @@ try {
   assert.ok((await background(page)) > 128);
   await page.screenshot({ path: `${SHOTS}/wide.png`, fullPage: true });
 
+  await step("only the operations on tasks are open, and they come first", async () => {
+    const tags = await page.locator(".opblock-tag").evaluateAll((headings) => headings.map((each) => [each.dataset.tag, each.dataset.isOpen]));
+    assert.deepEqual(tags, [["tasks", "true"], ["docs", "false"], ["operations", "false"]]);
+    for (const tag of ["docs", "operations"]) await page.locator(`.opblock-tag[data-tag="${tag}"]`).click();
+  });
+
   await step("without a token a task operation is a 401", async () => {
     const { status, text } = await execute(page, "list_tasks", { fields: { user_id: USER_ID } });
     assert.equal(status, 401);
-    assert.match(text, /A bearer token is needed to use this API\./);
+    assert.match(text, /Authentication required\. Send a bearer token\./);
   });
 
-  await step("whoever authorises finds their user id filled in", async () => {
+  await step("authorizing fills in the user id", async () => {
     await authorize(page, TOKEN);
     const input = operation(page, "list_tasks").getByPlaceholder("user_id");
     assert.equal(await input.inputValue(), USER_ID);
   });
 
   let task_id;
-  await step("the example makes a task", async () => {
+  await step("the example creates a task", async () => {
     const { status, text } = await execute(page, "create_task", { fields: { "Idempotency-Key": "docs-page" } });
     assert.equal(status, 201, text);
     assert.match(text, /"title": "Buy milk"/);
@@ -128,12 +135,12 @@ try {
     assert.deepEqual([...run].sort(), shown.sort());
   });
 
-  await step("the token is kept nowhere", async () => {
+  await step("the token is not stored", async () => {
     const stored = await page.evaluate(() => JSON.stringify({ ...localStorage, ...sessionStorage }) + document.cookie);
     assert.ok(!stored.includes("eyJ"), stored);
   });
 
-  await step("nothing breaks the page's own security policy", async () => {
+  await step("the page complies with its security policy", async () => {
     assert.deepEqual(await page.evaluate(() => window.violations), []);
     assert.deepEqual(problems, []);
     const injected = await page.evaluate(async () => {
@@ -144,7 +151,7 @@ try {
     });
     assert.deepEqual(injected, [false, "refused"]);
     assert.deepEqual(await page.evaluate(() => window.violations.map((each) => each.split(" ")[0])), ["script-src-elem", "connect-src"]);
-    problems.splice(0); // Chromium's own words about these two
+    problems.splice(0); // Chromium's messages about these two
   });
 
   for (const [name, width, colorScheme] of [["wide-dark", 1280, "dark"], ["phone", 390, "light"]]) {
@@ -161,8 +168,8 @@ try {
     });
   }
 
-  await step("nothing was asked of anybody else", async () => {
-    const others = asked.filter((url) => !url.startsWith(`${API_URL}/`) && !url.startsWith("data:") && url !== "https://example.com/");
+  await step("no other host was contacted", async () => {
+    const others = requested.filter((url) => !url.startsWith(`${API_URL}/`) && !url.startsWith("data:") && url !== "https://example.com/");
     assert.deepEqual(others, []);
     assert.deepEqual(problems, []);
   });

@@ -1,6 +1,6 @@
-"""The interactive documentation in a real Chromium: every operation of it runs, and nothing leaves.
+"""The interactive documentation in Chromium: every operation runs, and no other host is contacted.
 
-The screenshots are in build/docs-page/, to be looked at.
+Screenshots are written to build/docs-page/.
 """
 
 import os
@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from tests.conftest import bearer
@@ -25,7 +24,7 @@ def test_every_operation_runs_in_the_interactive_documentation(
     install_packages()
     shots = ROOT / "build" / "docs-page"
     shots.mkdir(parents=True, exist_ok=True)
-    driven = subprocess.run(
+    result = subprocess.run(
         ["node", str(HERE / "docs.mjs")],
         env={
             "PATH": os.environ["PATH"],
@@ -42,14 +41,6 @@ def test_every_operation_runs_in_the_interactive_documentation(
         check=False,
     )
     with capsys.disabled():
-        sys.stdout.write(f"\n{driven.stdout}{driven.stderr}")
-    assert driven.returncode == 0
-    assert driven.stdout.endswith("done\n")
-
-
-def test_large_files_of_the_page_are_kept_by_browsers_and_the_page_is_not(base_url: str) -> None:
-    kept = {
-        name: httpx2.get(f"{base_url}/api/docs{name}").headers["cache-control"]
-        for name in ("", "/start.js", "/swagger-ui-bundle.min.js", "/swagger-ui.min.css")
-    }
-    assert list(kept.values()) == ["no-store", "no-store", *["public, max-age=86400"] * 2]
+        sys.stdout.write(f"\n{result.stdout}{result.stderr}")
+    assert result.returncode == 0
+    assert result.stdout.endswith("done\n")

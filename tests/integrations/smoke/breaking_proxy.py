@@ -1,4 +1,4 @@
-"""An HTTP server before the API that breaks one behaviour of it; knows HTTP and no tasks."""
+"""An HTTP proxy in front of the API that breaks one behaviour of it."""
 
 import http.client
 import threading
@@ -22,20 +22,20 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """Header names are in lower case, in requests and replies."""
+    """A response of the proxy. Header names are in lower case, in requests too."""
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
 
     def without(self, *prefixes: str) -> "Reply":
-        """Without the headers that start so."""
+        """The reply without the headers that have one of these prefixes."""
         kept = {k: v for k, v in self.headers.items() if not k.startswith(prefixes)}
         return replace(self, headers=kept)
 
 
 type Forward = Callable[[Request], Reply]
-# None closes the connection without an answer; bytes are sent as they are, and as they come.
+# None closes the connection without a response. Bytes are sent as they are, one piece at a time.
 type Breakage = Callable[[Request, Forward], Reply | Iterable[bytes] | None]
 
 
@@ -48,7 +48,7 @@ class Proxy:
 
 @contextmanager
 def breaking(api: str, breakage: Breakage) -> Generator[Proxy]:
-    """Serve what `api` answers, but for the breakage."""
+    """Forward requests to `api`, except for the breakage."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -63,7 +63,7 @@ def breaking(api: str, breakage: Breakage) -> Generator[Proxy]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-        def answer(self) -> None:
+        def respond(self) -> None:
             headers = {name.lower(): value for name, value in self.headers.items()}
             body = self.rfile.read(int(headers.get("content-length", 0)))
             request = Request(self.command, self.path, headers, body)
@@ -91,7 +91,7 @@ def breaking(api: str, breakage: Breakage) -> Generator[Proxy]:
             self.end_headers()
             self.wfile.write(reply.body)
 
-        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = answer  # noqa: N815
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = respond  # noqa: N815
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads, server.block_on_close = True, False
@@ -110,6 +110,6 @@ def _forward(api: str, request: Request) -> Reply:
     headers = {k: v for k, v in request.headers.items() if k not in HOP_BY_HOP | {"host"}}
     with closing(http.client.HTTPConnection(host, timeout=30)) as connection:
         connection.request(request.method, request.path, request.body or None, headers)
-        answer = connection.getresponse()
-        kept = {k.lower(): v for k, v in answer.getheaders() if k.lower() not in HOP_BY_HOP}
-        return Reply(answer.status, kept, answer.read())
+        response = connection.getresponse()
+        kept = {k.lower(): v for k, v in response.getheaders() if k.lower() not in HOP_BY_HOP}
+        return Reply(response.status, kept, response.read())

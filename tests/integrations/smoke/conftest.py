@@ -1,4 +1,4 @@
-"""What the tests of the smoke test share: settings, the rows it leaves, an API in this process."""
+"""Fixtures of the smoke test's tests: settings, the rows of its users, an API in this process."""
 
 import socket
 import threading
@@ -19,7 +19,7 @@ from tests.support.certificate import Certificate
 from tests.support.databases import Database
 
 ORIGIN = "http://localhost:3000"
-# For tests that are not about time: machines of CI are slow, and emulators start slowly.
+# For tests that are not about time limits: CI machines are slow, and emulators start slowly.
 PATIENT = Limits(step=30, slow=30, run=120, cleanup=30)
 
 type MakeSettings = Callable[..., Settings]
@@ -27,14 +27,14 @@ type Serve = Callable[..., str]
 
 
 def settings_for(url: str, **variables: str | None) -> Settings:
-    """The settings of a probe that looks at `url`; a variable that is None is not set."""
+    """The settings of a smoke test of `url`. A variable that is None is not set."""
     known = {"BETTER_AUTH_SECRET": SECRET, "CORS_ORIGINS": ORIGIN, "SMOKE_BASE_URL": url}
     return read_settings({k: v for k, v in (known | variables).items() if v is not None})
 
 
 @pytest.fixture
 def closed_url() -> str:
-    """Where nobody listens."""
+    """A URL on which no server listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{probe.getsockname()[1]}"
@@ -51,7 +51,7 @@ class Rows:
         return count
 
     def add(self, title: str, minutes: int = 0) -> None:
-        """A task of the user smoke, made some minutes ago."""
+        """Add a task of the user smoke, created this many minutes ago."""
         self._database.query(
             "INSERT INTO users (id, name, email) VALUES ('smoke', 's', 'smoke@users.invalid')"
             " ON CONFLICT DO NOTHING"
@@ -83,7 +83,7 @@ def rows(database: Database) -> Iterator[Rows]:
 def serve(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Generator[Serve]:
     """Serve the whole API from this process on a port: `serve(JWT_ISSUER="x")` gives its URL.
 
-    `{self}` in a value stands for that URL.
+    `{self}` in a value is replaced by that URL.
     """
     with ExitStack() as stack:
 

@@ -1,4 +1,4 @@
-"""GET /api/smoke: only with the cron secret, one run at a time, a result for half a minute."""
+"""GET /api/smoke: only with the cron secret, one run at a time, reports shared for 30 seconds."""
 
 import time
 from collections.abc import Generator
@@ -18,7 +18,7 @@ CRON = {"Authorization": f"Bearer {CRON_SECRET}"}
 
 
 @contextmanager
-def api_that_probes(serve: Serve, url: str = "{self}") -> Generator[httpx2.Client]:
+def api_with_smoke_test(serve: Serve, url: str = "{self}") -> Generator[httpx2.Client]:
     own = serve(CRON_SECRET=CRON_SECRET, SMOKE_BASE_URL=url)
     with httpx2.Client(base_url=own, timeout=40) as client:
         yield client
@@ -32,18 +32,16 @@ def liveness_checks(proxy: Proxy) -> int:
     return sum(request.path == "/api/health" for request in proxy.requests)
 
 
-def test_a_deployment_probes_itself_and_answers_its_own_requests_meanwhile(
-    serve: Serve, rows: Rows
-) -> None:
-    with api_that_probes(serve) as client:
-        answer = client.get("/api/smoke", headers=CRON)
-    assert answer.status_code == 200, answer.text
-    report = answer.json()
+def test_a_deployment_tests_itself_and_serves_its_own_requests(serve: Serve, rows: Rows) -> None:
+    with api_with_smoke_test(serve) as client:
+        response = client.get("/api/smoke", headers=CRON)
+    assert response.status_code == 200, response.text
+    report = response.json()
     assert report["ok"] is True
     assert report["failed"] == []
-    assert report["detail"] == "Every step went well."
+    assert report["detail"] == "All steps succeeded."
     assert {step["result"] for step in report["steps"]} == {"ok"}
-    assert answer.headers["cache-control"] == "no-store"
+    assert response.headers["cache-control"] == "no-store"
     assert rows.count() == 0
 
 
@@ -65,66 +63,66 @@ def test_a_deployment_probes_itself_and_answers_its_own_requests_meanwhile(
         list(bearer("smoke").items()),
     ],
 )
-def test_without_the_secret_it_is_401_and_nothing_is_probed(
+def test_a_request_without_the_secret_is_401_and_starts_no_run(
     serve: Serve, closed_url: str, headers: list[tuple[str, str]]
 ) -> None:
-    with api_that_probes(serve, closed_url) as client:
-        answer = client.get("/api/smoke", headers=[*headers, ("Origin", ORIGIN)])
-    assert answer.status_code == 401
-    assert answer.json() == {"detail": "The cron secret is required."}
-    assert answer.headers["www-authenticate"] == "Bearer"
-    assert answer.headers["access-control-allow-origin"] == ORIGIN
+    with api_with_smoke_test(serve, closed_url) as client:
+        response = client.get("/api/smoke", headers=[*headers, ("Origin", ORIGIN)])
+    assert response.status_code == 401
+    assert response.json() == {"detail": "The cron secret is required."}
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert response.headers["access-control-allow-origin"] == ORIGIN
     assert smoke._latest is None
 
 
 @pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer None"])
-def test_a_deployment_without_a_secret_refuses_everybody(serve: Serve, authorization: str) -> None:
-    answer = httpx2.get(f"{serve()}/api/smoke", headers={"Authorization": authorization})
-    assert answer.status_code == 401
+def test_a_deployment_without_a_secret_rejects_every_request(
+    serve: Serve, authorization: str
+) -> None:
+    response = httpx2.get(f"{serve()}/api/smoke", headers={"Authorization": authorization})
+    assert response.status_code == 401
     assert smoke._latest is None
 
 
-def test_the_scheme_is_read_in_any_case(serve: Serve, closed_url: str) -> None:
-    with api_that_probes(serve, closed_url) as client:
+def test_the_scheme_is_case_insensitive(serve: Serve, closed_url: str) -> None:
+    with api_with_smoke_test(serve, closed_url) as client:
         headers = {"Authorization": f"bearer {CRON_SECRET}"}
         assert client.get("/api/smoke/", headers=headers).status_code == 503
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 def test_other_methods_are_405(serve: Serve, closed_url: str, method: str) -> None:
-    with api_that_probes(serve, closed_url) as client:
-        answer = client.request(method, "/api/smoke", headers=CRON)
-    assert answer.status_code == 405
-    assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
+    with api_with_smoke_test(serve, closed_url) as client:
+        response = client.request(method, "/api/smoke", headers=CRON)
+    assert response.status_code == 405
+    assert response.headers["allow"] == "GET, HEAD, OPTIONS"
     assert smoke._latest is None
 
 
-def test_a_failure_is_503_with_the_report_and_the_contracts_detail(
-    serve: Serve, closed_url: str
-) -> None:
-    with api_that_probes(serve, closed_url) as client:
-        answer = client.get("/api/smoke", headers=CRON)
-    assert answer.status_code == 503
-    report = answer.json()
+def test_a_failure_is_503_with_the_report(serve: Serve, closed_url: str) -> None:
+    with api_with_smoke_test(serve, closed_url) as client:
+        response = client.get("/api/smoke", headers=CRON)
+    assert response.status_code == 503
+    report = response.json()
     assert report["failed"] == ["liveness"]
-    assert report["detail"].startswith("The step 'liveness' failed: expected 200, seen -: ")
-    assert 1 <= int(answer.headers["retry-after"]) <= smoke.MIN_INTERVAL
+    assert report["detail"].startswith("The step 'liveness' failed: expected 200, got -: ")
+    assert 1 <= int(response.headers["retry-after"]) <= smoke.MIN_INTERVAL
 
 
-def test_a_result_is_kept_for_half_a_minute(
+def test_a_report_is_shared_for_30_seconds(
     serve: Serve, base_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with breaking(base_url, unchanged) as proxy, api_that_probes(serve, proxy.url) as client:
+    with breaking(base_url, unchanged) as proxy, api_with_smoke_test(serve, proxy.url) as client:
         runs = [client.get("/api/smoke", headers=CRON).json()["run"] for _ in range(3)]
         assert len(set(runs)) == 1
         assert liveness_checks(proxy) == 1
-        run, began = smoke._latest or (None, 0)
-        monkeypatch.setattr(smoke, "_latest", (run, began - smoke.MIN_INTERVAL))
+        run, started = smoke._latest or (None, 0)
+        monkeypatch.setattr(smoke, "_latest", (run, started - smoke.MIN_INTERVAL))
         assert client.get("/api/smoke", headers=CRON).json()["run"] != runs[0]
         assert liveness_checks(proxy) == 2
 
 
-def test_callers_at_the_same_time_share_one_run(
+def test_concurrent_requests_share_one_run(
     serve: Serve, base_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def slow_liveness(request: Request, forward: Forward) -> Reply:
@@ -133,23 +131,29 @@ def test_callers_at_the_same_time_share_one_run(
         return forward(request)
 
     monkeypatch.setattr(smoke, "MIN_INTERVAL", 0)
-    with breaking(base_url, slow_liveness) as proxy, api_that_probes(serve, proxy.url) as client:
+    with (
+        breaking(base_url, slow_liveness) as proxy,
+        api_with_smoke_test(serve, proxy.url) as client,
+    ):
         with ThreadPoolExecutor(8) as pool:
-            answers = list(
+            responses = list(
                 pool.map(lambda _: client.get("/api/smoke", headers=CRON).json(), range(8))
             )
-        assert {answer["ok"] for answer in answers} == {True}
-        assert len({answer["run"] for answer in answers}) == 1
+        assert {response["ok"] for response in responses} == {True}
+        assert len({response["run"] for response in responses}) == 1
         assert liveness_checks(proxy) == 1
 
 
-def test_a_caller_who_goes_away_leaves_the_run_to_the_next(serve: Serve, base_url: str) -> None:
+def test_a_run_continues_if_its_client_disconnects(serve: Serve, base_url: str) -> None:
     def slow_liveness(request: Request, forward: Forward) -> Reply:
         if request.path == "/api/health":
             time.sleep(1)
         return forward(request)
 
-    with breaking(base_url, slow_liveness) as proxy, api_that_probes(serve, proxy.url) as client:
+    with (
+        breaking(base_url, slow_liveness) as proxy,
+        api_with_smoke_test(serve, proxy.url) as client,
+    ):
         with pytest.raises(httpx2.ReadTimeout):
             client.get("/api/smoke", headers=CRON, timeout=0.3)
         assert client.get("/api/smoke", headers=CRON).json()["ok"] is True

@@ -1,4 +1,4 @@
-"""`make smoke`: a table for a person, JSON for a program, and an exit code for both."""
+"""`make smoke`: a table for people, JSON for programs, and an exit code."""
 
 import json
 import os
@@ -24,7 +24,7 @@ COMMAND = [sys.executable, "-m", "dev.smoke"]
 
 @pytest.fixture
 def environment_of_command() -> dict[str, str]:
-    """As .env could not change it: an empty variable counts as unset, and .env fills only those."""
+    """An environment that .env does not change: it only sets variables that are absent."""
     return {**os.environ, "BETTER_AUTH_SECRET": SECRET, "CORS_ORIGINS": ORIGIN}
 
 
@@ -37,7 +37,7 @@ def call(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Call:
-    """Run the command in this process: gives its exit code, output and errors."""
+    """Run the command in this process. Gives its exit code, output and errors."""
 
     def call(*arguments: str, **variables: str) -> tuple[int, str, str]:
         monkeypatch.setattr(os, "environ", environment_of_command | variables)
@@ -51,7 +51,7 @@ def call(
     return call
 
 
-def test_a_table_has_a_plain_line_a_step(
+def test_the_table_has_a_plain_line_per_step(
     base_url: str, rows: Rows, environment_of_command: dict[str, str]
 ) -> None:
     done = subprocess.run(
@@ -66,23 +66,23 @@ def test_a_table_has_a_plain_line_a_step(
     title, blank, heading, *body = done.stdout.splitlines()
     assert title == f"Smoke test of {base_url}"
     assert blank == ""
-    assert heading.split() == ["step", "expected", "seen", "ms"]
+    assert heading.split() == ["step", "expected", "actual", "ms"]
     assert [line[:15].rstrip() for line in body[: len(STEPS)]] == list(STEPS)
     assert body[-1].startswith("OK in ")
     assert not {"\r", "\x1b"} & set(done.stdout)
     assert rows.count() == 0
 
 
-def test_a_failure_says_which_step_and_exits_with_1(closed_url: str, call: Call) -> None:
+def test_a_failure_names_the_step_and_exits_with_1(closed_url: str, call: Call) -> None:
     code, output, _ = call(closed_url)
     assert code == 1
     assert "FAILED: the connection was refused" in output
     assert "\nNot tried: readiness, create, " in output
-    assert "The step 'liveness' failed: expected 200, seen -" in output
+    assert "The step 'liveness' failed: expected 200, got -" in output
     assert "request id smoke-" in output
 
 
-def test_json_is_the_report_and_nothing_else(base_url: str, call: Call) -> None:
+def test_json_output_is_the_report_only(base_url: str, call: Call) -> None:
     code, output, errors = call(base_url, "--json")
     assert code == 0
     assert errors == ""
@@ -91,7 +91,7 @@ def test_json_is_the_report_and_nothing_else(base_url: str, call: Call) -> None:
     assert [step["name"] for step in report["steps"]] == list(STEPS)
 
 
-def test_a_terminal_sees_each_step_while_it_runs(
+def test_a_terminal_shows_each_step_while_it_runs(
     base_url: str, environment_of_command: dict[str, str]
 ) -> None:
     controller, terminal = pty.openpty()
@@ -136,14 +136,14 @@ def test_an_interrupted_run_cleans_up(
 @pytest.mark.parametrize(
     ("variables", "arguments", "sentence"),
     [
-        ({"BETTER_AUTH_SECRET": ""}, ["https://api.invalid"], "BETTER_AUTH_SECRET is not set"),
+        ({"BETTER_AUTH_SECRET": ""}, ["https://api.invalid"], "neither BETTER_AUTH_SECRET nor"),
         ({"LOG_LEVEL": "LOUD"}, ["https://api.invalid"], "LOG_LEVEL: "),
         ({}, ["not-a-url"], "SMOKE_BASE_URL: "),
         ({}, ["http://127.0.0.1:1", "--origin", "*"], "CORS_ORIGINS: "),
         ({}, ["http://127.0.0.1:1", "--no-such-option"], "unrecognized arguments"),
     ],
 )
-def test_what_cannot_begin_exits_with_2(
+def test_a_test_that_cannot_start_exits_with_2(
     call: Call, variables: dict[str, str], arguments: list[str], sentence: str
 ) -> None:
     code, output, errors = call(*arguments, **variables)
@@ -151,14 +151,14 @@ def test_what_cannot_begin_exits_with_2(
     assert sentence in output + errors
 
 
-def test_no_origin_is_guessed_for_a_deployment(call: Call) -> None:
+def test_a_deployment_has_no_default_origin(call: Call) -> None:
     _, output, _ = call("http://nowhere.invalid", CORS_ORIGINS="")
     assert "\nNot tried (CORS_ORIGINS is not set): preflight, cross-origin." in output
     _, output, _ = call("http://nowhere.invalid")
     assert "(CORS_ORIGINS is not set)" not in output
 
 
-def test_defaults_are_those_of_make_dev_on_this_machine_only(
+def test_the_defaults_of_make_dev_are_for_this_machine_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(os, "environ", {})

@@ -1,4 +1,4 @@
-"""The workflow and the operators' page say what the code does."""
+"""The workflow and the documentation match the code."""
 
 import re
 from pathlib import Path

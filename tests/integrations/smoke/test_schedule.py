@@ -1,4 +1,4 @@
-"""The Lambda handler: a schedule's event gives metrics and never an exception; HTTP is HTTP."""
+"""The Lambda handler: scheduled events write metrics and raise nothing, others are requests."""
 
 import json
 import subprocess
@@ -36,7 +36,7 @@ HTTP_EVENT: dict[str, Any] = {
 
 @pytest.fixture
 def on_lambda(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """The environment of a deployed smoke function, but for the URL."""
+    """The environment of a deployed smoke function, without the URL."""
     monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
     monkeypatch.setenv("BETTER_AUTH_SECRET", SECRET)
     monkeypatch.setenv("CORS_ORIGINS", ORIGIN)
@@ -54,7 +54,7 @@ def metrics(written: list[dict[str, Any]]) -> dict[str, Any]:
     return line
 
 
-def test_a_schedule_gives_metrics_that_an_alarm_can_find(
+def test_a_scheduled_run_writes_the_metrics_of_the_alarm(
     on_lambda: pytest.MonkeyPatch,
     base_url: str,
     rows: Rows,
@@ -101,7 +101,7 @@ def test_a_failure_is_a_metric_and_a_log_line_and_no_exception(
 
 
 @pytest.mark.parametrize("event", [{}, {"version": "0", "source": "aws.scheduler"}, None, "text"])
-def test_whatever_invokes_it_otherwise_is_an_operator(
+def test_any_other_event_runs_the_test(
     on_lambda: pytest.MonkeyPatch, closed_url: str, capsys: pytest.CaptureFixture[str], event: Any
 ) -> None:
     on_lambda.setenv("SMOKE_BASE_URL", closed_url)
@@ -109,15 +109,15 @@ def test_whatever_invokes_it_otherwise_is_an_operator(
     assert metrics(lines(capsys))["SmokeSuccess"] == [0.0]
 
 
-def test_settings_that_cannot_work_are_no_exception_either(
+def test_invalid_settings_raise_no_exception(
     on_lambda: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     on_lambda.setenv("LOG_LEVEL", "LOUD")
-    answer = smoke.lambda_handler(EVENT, None)
-    assert answer == {"ok": False, "detail": "The smoke test could not run: see the log."}
+    response = smoke.lambda_handler(EVENT, None)
+    assert response == {"ok": False, "detail": "The smoke test could not run. See the log."}
 
 
-def test_metrics_are_for_lambda_only(
+def test_metrics_are_written_on_lambda_only(
     on_lambda: pytest.MonkeyPatch, closed_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     on_lambda.setenv("SMOKE_BASE_URL", closed_url)
@@ -126,18 +126,16 @@ def test_metrics_are_for_lambda_only(
     assert not [line for line in lines(capsys) if "_aws" in line]
 
 
-def test_an_http_event_is_answered_as_everywhere(
-    on_lambda: pytest.MonkeyPatch, closed_url: str
-) -> None:
+def test_an_http_event_is_a_request(on_lambda: pytest.MonkeyPatch, closed_url: str) -> None:
     on_lambda.setenv("SMOKE_BASE_URL", closed_url)
     on_lambda.setenv("CRON_SECRET", "cron-secret-0123456789")
     on_lambda.setattr(smoke, "_latest", None)
     smoke.app.middleware_stack = None
     assert smoke.lambda_handler(HTTP_EVENT, None)["statusCode"] == 401
     headers = {**HTTP_EVENT["headers"], "authorization": "Bearer cron-secret-0123456789"}
-    answer = smoke.lambda_handler({**HTTP_EVENT, "headers": headers}, None)
-    assert answer["statusCode"] == 503
-    assert json.loads(answer["body"])["failed"] == ["liveness"]
+    response = smoke.lambda_handler({**HTTP_EVENT, "headers": headers}, None)
+    assert response["statusCode"] == 503
+    assert json.loads(response["body"])["failed"] == ["liveness"]
     smoke.app.middleware_stack = None
 
 

@@ -36,4 +36,4 @@ def green_runs(log: Path) -> int:
     """How many scheduled runs found nothing; the first one may find cold functions too slow."""
     said = log.read_text()
     ended = said.count("Successfully invoked scheduled function: [smoke]")
-    return ended - said.count('"message":"smoke test failed"')
+    return ended - said.count('"message":"Smoke test failed."')

@@ -6,6 +6,7 @@ client and no fault.
 Lambda's start from a snapshot is much like it: what was imported is there, connections are not.
 """
 
+import asyncio
 import contextlib
 import ctypes
 import json
@@ -83,7 +84,7 @@ def serve_requests(listener: socket.socket, module: ModuleType) -> None:
 def serve_events(link: socket.socket, module: ModuleType) -> None:
     """As on Lambda: one after the other. Each event and each answer is a line."""
     # The loop of the parent is one for all its children: they would share its selector.
-    lambda_module._loop = lambda_module.InvocationLoop()
+    lambda_module._loop = asyncio.new_event_loop()
     with contextlib.suppress(ConnectionError), link.makefile("rwb") as stream:
         while line := stream.readline():
             mutants.wake_up()

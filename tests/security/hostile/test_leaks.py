@@ -15,7 +15,6 @@ from lib import log
 from lib.db.pool import close
 from lib.settings import aws_secrets
 from lib.web import app
-from lib.web import exception_handlers as answers
 from lib.web import middleware as boundary
 from tests.security.hostile import provocations
 from tests.security.hostile.canaries import listening
@@ -66,13 +65,13 @@ def log_with_a_traceback(patch: pytest.MonkeyPatch) -> None:
 
 
 def answer_with_the_error(patch: pytest.MonkeyPatch) -> None:
-    usual = answers.error_response
+    usual = boundary.error_response
 
     def telling(status: int, detail: str, **more: Any) -> Any:
         error = sys.exc_info()[1]
         return usual(status, f"{detail} {error!r}" if status == 500 else detail, **more)
 
-    patch.setattr(answers, "error_response", telling)
+    patch.setattr(boundary, "error_response", telling)
 
 
 def trace_the_query(patch: pytest.MonkeyPatch) -> None:

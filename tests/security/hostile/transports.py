@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from api import smoke, tasks
 from dev.app import GROUPS, app
+from lib import log
 from lib.settings import forget_settings
 
 type Transport = Literal["asgi", "lambda"]
@@ -39,6 +40,8 @@ def open_door(
         monkeypatch.setenv(name, value)
     if door == "lambda":
         monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
+    # As in a deployment: in local use the messages of unexpected errors are printed.
+    monkeypatch.setattr(log, "_is_local", lambda: False)
     forget_settings()
     for group in GROUPS:
         group.app.middleware_stack = None

@@ -37,7 +37,7 @@ def test_from_nothing_to_a_task_in_one_command(tmp_path: Path) -> None:
         assert "detail" not in said
 
         smoke = documented("make smoke URL=https://api.example.com", URL=url)
-        assert "Every step went well." in copy.run(*smoke)
+        assert "All steps succeeded." in copy.run(*smoke)
 
 
 def test_all_tests_begin_with_one_command(copy: WorkingCopy) -> None:

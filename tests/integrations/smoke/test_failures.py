@@ -1,7 +1,6 @@
-"""Each behaviour of the API is broken in turn: the report is red, names the step, and no row stays.
+"""Breaks one behaviour of the API at a time, by a proxy: the report must name the failed steps.
 
-A breakage is named after its test case; what it breaks is one behaviour of the real API, by a proxy
-in front of it.
+The test cases are named after the functions that break a behaviour. No row may remain.
 """
 
 import json
@@ -25,7 +24,7 @@ BREAKAGES: dict[str, tuple[list[str], Breakage]] = {}
 
 
 def breaks(*failed: str) -> Callable[[Breakage], Breakage]:
-    """Register a breakage and the steps that must fail because of it, all of them."""
+    """Register a breakage, with all the steps that must fail because of it."""
 
     def register(breakage: Breakage) -> Breakage:
         name = getattr(breakage, "__name__", "").replace("_", " ")
@@ -48,7 +47,7 @@ def edited(reply: Reply, **changes: Any) -> Reply:
 
 
 def as_get(request: Request) -> Request:
-    """A reading of the task that this request would change."""
+    """A GET of the task that this request would change."""
     return replace(request, method="GET", path=request.path.removesuffix("/complete"), body=b"")
 
 
@@ -57,7 +56,7 @@ def as_get(request: Request) -> Request:
 
 @breaks("liveness", "readiness", "create", "no token", "foreign path", "bad body", "preflight",
         "cross-origin", "cleanup")  # fmt: skip
-def every_answer_is_the_sign_in_page_of_a_deployment_protection(_: Request, __: Forward) -> Reply:
+def every_response_is_the_sign_in_page_of_a_deployment_protection(_: Request, __: Forward) -> Reply:
     return Reply(401, {"content-type": "text/html"}, b"<!doctype html><title>Sign in</title>")
 
 
@@ -67,9 +66,9 @@ def another_protocol(_: Request, __: Forward) -> list[bytes]:
 
 
 @breaks("readiness")
-def the_database_is_away_for_readiness(request: Request, forward: Forward) -> Reply:
+def the_database_is_unavailable_for_readiness(request: Request, forward: Forward) -> Reply:
     if request.path == "/api/health/ready":
-        return Reply(503, JSON, b'{"detail": "The database did not answer in time."}')
+        return Reply(503, JSON, b'{"detail": "The database did not response in time."}')
     return forward(request)
 
 
@@ -82,13 +81,13 @@ def create_fails(request: Request, forward: Forward) -> Reply:
 
 
 @breaks("create")
-def create_is_stored_and_the_answer_is_lost(request: Request, forward: Forward) -> Reply | None:
+def create_is_stored_and_the_response_is_lost(request: Request, forward: Forward) -> Reply | None:
     reply = forward(request)
     return None if of_step(request, "create") else reply
 
 
 @breaks("create")
-def create_is_stored_and_answers_no_json(request: Request, forward: Forward) -> Reply:
+def create_is_stored_and_the_response_is_not_json(request: Request, forward: Forward) -> Reply:
     reply = forward(request)
     return replace(reply, body=b"created") if of_step(request, "create") else reply
 
@@ -100,7 +99,7 @@ def create_loses_the_title(request: Request, forward: Forward) -> Reply:
 
 
 @breaks("read", "read unchanged", "list", "edit", "toggle", "delete")
-def create_is_answered_and_not_stored(request: Request, forward: Forward) -> Reply:
+def create_succeeds_and_is_not_stored(request: Request, forward: Forward) -> Reply:
     if request.method == "POST" and len(request.body) < 100:
         task = {"id": 2**40, "user_id": "smoke", "completed": False, **json.loads(request.body)}
         return Reply(201, JSON | {"etag": '"1"'}, json.dumps(task).encode())
@@ -167,7 +166,7 @@ def a_toggle_is_lost(request: Request, forward: Forward) -> Reply:
 
 
 @breaks("read toggled", "toggle back")
-def a_toggle_is_answered_and_not_stored(request: Request, forward: Forward) -> Reply:
+def a_toggle_succeeds_and_is_not_stored(request: Request, forward: Forward) -> Reply:
     if of_step(request, "toggle"):
         return edited(forward(as_get(request)), completed=True)
     return forward(request)
@@ -192,12 +191,12 @@ def nothing_can_be_deleted(request: Request, forward: Forward) -> Reply:
 
 
 @breaks("read deleted")
-def the_first_deletion_is_answered_and_not_done(request: Request, forward: Forward) -> Reply:
+def the_first_deletion_succeeds_and_is_not_stored(request: Request, forward: Forward) -> Reply:
     return Reply(204) if of_step(request, "delete") else forward(request)
 
 
 @breaks("read deleted", "cleanup")
-def deletions_are_answered_and_not_done(request: Request, forward: Forward) -> Reply:
+def deletions_succeed_and_are_not_stored(request: Request, forward: Forward) -> Reply:
     return Reply(204) if request.method == "DELETE" else forward(request)
 
 
@@ -231,7 +230,7 @@ def no_token_is_needed(request: Request, forward: Forward) -> Reply:
 
 
 @breaks("no token")
-def a_refusal_does_not_ask_for_a_token(request: Request, forward: Forward) -> Reply:
+def a_401_does_not_ask_for_a_token(request: Request, forward: Forward) -> Reply:
     return forward(request).without("www-authenticate")
 
 
@@ -265,12 +264,12 @@ def cors_is_lost_on_errors(request: Request, forward: Forward) -> Reply:
 
 
 @breaks("preflight")
-def preflights_are_not_known(request: Request, forward: Forward) -> Reply:
+def preflights_are_not_supported(request: Request, forward: Forward) -> Reply:
     return Reply(405, JSON, b"{}") if request.method == "OPTIONS" else forward(request)
 
 
 @breaks("preflight")
-def preflights_forget_a_method(request: Request, forward: Forward) -> Reply:
+def preflights_lack_a_method(request: Request, forward: Forward) -> Reply:
     reply = forward(request)
     methods = reply.headers.get("access-control-allow-methods", "").replace(", PATCH", "")
     return replace(reply, headers=reply.headers | {"access-control-allow-methods": methods})
@@ -283,24 +282,24 @@ def another_origin_is_allowed(request: Request, forward: Forward) -> Reply:
 
 
 @pytest.mark.parametrize("name", BREAKAGES)
-def test_a_broken_behaviour_is_a_red_report_that_names_it(
+def test_a_broken_behaviour_fails_the_steps_that_need_it(
     base_url: str, rows: Rows, name: str
 ) -> None:
     failed, breakage = BREAKAGES[name]
     with breaking(base_url, breakage) as proxy:
         report = run_smoke_test(settings_for(proxy.url), limits=PATIENT)
-    assert_red(report, *failed)
-    can_delete = name not in ("nothing can be deleted", "deletions are answered and not done")
+    assert_failure(report, *failed)
+    can_delete = name not in ("nothing can be deleted", "deletions succeed and are not stored")
     assert rows.count() == (0 if can_delete else 1)
 
 
-def assert_red(report: SmokeReport, *failed: str) -> None:
+def assert_failure(report: SmokeReport, *failed: str) -> None:
     assert not report.ok
     assert sorted(report.failed) == sorted(failed), report.steps
     assert report.detail.startswith(f"The step {report.failed[0]!r} failed: expected ")
 
 
-def test_what_could_not_be_deleted_is_deleted_by_the_next_run(base_url: str, rows: Rows) -> None:
+def test_remaining_tasks_are_deleted_by_the_next_run(base_url: str, rows: Rows) -> None:
     with breaking(base_url, BREAKAGES["nothing can be deleted"][1]) as proxy:
         run_smoke_test(settings_for(proxy.url), limits=PATIENT)
     [title] = rows.titles()
@@ -315,36 +314,36 @@ def test_what_could_not_be_deleted_is_deleted_by_the_next_run(base_url: str, row
 
 def test_a_server_that_is_down_fails_at_liveness(closed_url: str) -> None:
     report = run_smoke_test(settings_for(closed_url), limits=PATIENT)
-    assert_red(report, "liveness")
+    assert_failure(report, "liveness")
     assert "the connection was refused" in report.detail
     assert [step.result for step in report.steps[2:]] == ["not tried"] * (len(report.steps) - 2)
 
 
 def test_a_host_that_does_not_exist_fails_at_liveness() -> None:
     report = run_smoke_test(settings_for("http://nowhere.invalid"), limits=PATIENT)
-    assert_red(report, "liveness")
+    assert_failure(report, "liveness")
     assert "the host name cannot be resolved" in report.detail
 
 
-def test_another_secret_fails_where_the_first_token_is_shown(base_url: str, rows: Rows) -> None:
+def test_another_secret_fails_at_the_first_request_with_a_token(base_url: str, rows: Rows) -> None:
     other = "another-secret-0123456789-0123456789-0123"
     report = run_smoke_test(settings_for(base_url, BETTER_AUTH_SECRET=other), limits=PATIENT)
-    assert_red(report, "create", "foreign path", "bad body", "cleanup")
-    assert "expected 201, seen 401: The token is invalid." in report.detail
+    assert_failure(report, "create", "foreign path", "bad body", "cleanup")
+    assert "expected 201, got 401: The token is invalid." in report.detail
 
 
-def test_a_database_that_is_gone_fails_at_readiness(serve: Serve, closed_url: str) -> None:
+def test_an_unreachable_database_fails_at_readiness(serve: Serve, closed_url: str) -> None:
     port = closed_url.rpartition(":")[2]
     url = serve(DATABASE_URL=f"postgresql://u:p@127.0.0.1:{port}/gone")
     report = run_smoke_test(settings_for(url), limits=PATIENT)
-    assert_red(report, "readiness", "create", "cleanup")
-    assert "seen 503: The database is unavailable" in report.detail
+    assert_failure(report, "readiness", "create", "cleanup")
+    assert "got 503: The database is unavailable" in report.detail
 
 
 # Time
 
 
-def test_a_slow_answer_fails_though_it_is_right(base_url: str, rows: Rows) -> None:
+def test_a_slow_correct_response_fails(base_url: str, rows: Rows) -> None:
     def slow_edit(request: Request, forward: Forward) -> Reply:
         reply = forward(request)
         if of_step(request, "edit"):
@@ -353,15 +352,15 @@ def test_a_slow_answer_fails_though_it_is_right(base_url: str, rows: Rows) -> No
 
     with breaking(base_url, slow_edit) as proxy:
         report = run_smoke_test(settings_for(proxy.url), limits=Limits(slow=1))
-    assert_red(report, "edit")
-    assert "seen 200: slower than 1 s" in report.detail
+    assert_failure(report, "edit")
+    assert "got 200: slower than 1 s" in report.detail
     assert rows.count() == 0
 
 
-def run_with_time(url: str, limits: Limits) -> tuple[SmokeReport, float]:
-    began = time.monotonic()
+def timed_run(url: str, limits: Limits) -> tuple[SmokeReport, float]:
+    started = time.monotonic()
     report = run_smoke_test(settings_for(url), limits=limits)
-    return report, time.monotonic() - began
+    return report, time.monotonic() - started
 
 
 def test_a_server_that_hangs_fails_at_liveness(base_url: str) -> None:
@@ -369,14 +368,14 @@ def test_a_server_that_hangs_fails_at_liveness(base_url: str) -> None:
         time.sleep(3)
 
     with breaking(base_url, hang) as proxy:
-        report, seconds = run_with_time(proxy.url, Limits(step=0.4, run=2, cleanup=1))
-    assert_red(report, "liveness")
-    assert "no whole answer within 0.4 s" in report.detail
+        report, seconds = timed_run(proxy.url, Limits(step=0.4, run=2, cleanup=1))
+    assert_failure(report, "liveness")
+    assert "within 0.4 s" in report.detail
     assert seconds < 2.2
 
 
 @pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n"])
-def test_a_server_that_drips_is_as_good_as_one_that_hangs(base_url: str, start: bytes) -> None:
+def test_a_server_that_sends_slowly_fails_like_one_that_hangs(base_url: str, start: bytes) -> None:
     def drip(_: Request, __: Forward) -> Iterator[bytes]:
         yield start
         for byte in b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Long: 123456789\r\n\r\n{}":
@@ -384,15 +383,13 @@ def test_a_server_that_drips_is_as_good_as_one_that_hangs(base_url: str, start: 
             yield bytes([byte])
 
     with breaking(base_url, drip) as proxy:
-        report, seconds = run_with_time(proxy.url, Limits(step=0.4, run=2, cleanup=1))
-    assert_red(report, "liveness")
-    assert "no whole answer within 0.4 s" in report.detail
+        report, seconds = timed_run(proxy.url, Limits(step=0.4, run=2, cleanup=1))
+    assert_failure(report, "liveness")
+    assert "within 0.4 s" in report.detail
     assert seconds < 2.2
 
 
-def test_tasks_that_hang_are_named_and_what_they_stored_is_deleted(
-    base_url: str, rows: Rows
-) -> None:
+def test_a_step_that_hangs_is_named_and_its_task_is_deleted(base_url: str, rows: Rows) -> None:
     def store_and_hang(request: Request, forward: Forward) -> Reply:
         reply = forward(request)
         if of_step(request, "create"):
@@ -400,13 +397,13 @@ def test_tasks_that_hang_are_named_and_what_they_stored_is_deleted(
         return reply
 
     with breaking(base_url, store_and_hang) as proxy:
-        report, _ = run_with_time(proxy.url, Limits(step=2.5, run=25))
-    assert_red(report, "create")
+        report, _ = timed_run(proxy.url, Limits(step=2.5, run=25))
+    assert_failure(report, "create")
     assert report.steps[-1].note == "deleted 1 here"
     assert rows.count() == 0
 
 
-def test_steps_that_take_long_together_end_in_time_and_clean_up(base_url: str, rows: Rows) -> None:
+def test_a_run_of_slow_steps_ends_in_time_and_cleans_up(base_url: str, rows: Rows) -> None:
     def slow(request: Request, forward: Forward) -> Reply:
         reply = forward(request)
         if not of_step(request, "cleanup"):
@@ -414,20 +411,20 @@ def test_steps_that_take_long_together_end_in_time_and_clean_up(base_url: str, r
         return reply
 
     with breaking(base_url, slow) as proxy:
-        report, seconds = run_with_time(proxy.url, Limits(run=5.6, cleanup=4))
+        report, seconds = timed_run(proxy.url, Limits(run=5.6, cleanup=4))
     assert len(report.failed) == 1
     assert report.steps[-1].result == "ok"
     assert rows.count() == 0
     assert seconds < 5.8
 
 
-def test_an_answer_without_end_is_cut_off(base_url: str, rows: Rows) -> None:
+def test_a_response_without_end_is_cut_off(base_url: str, rows: Rows) -> None:
     def endless(request: Request, forward: Forward) -> Reply:
         reply = forward(request)
         return replace(reply, body=b" " * 1_100_000) if of_step(request, "list") else reply
 
     with breaking(base_url, endless) as proxy:
         report = run_smoke_test(settings_for(proxy.url), limits=PATIENT)
-    assert_red(report, "list")
+    assert_failure(report, "list")
     assert "more than 1 MiB" in report.detail
     assert rows.count() == 0

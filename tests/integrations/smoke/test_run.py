@@ -1,4 +1,4 @@
-"""The smoke test of an API that works: green, quick, and nothing stays."""
+"""The smoke test of a working API: every step succeeds, and no task remains."""
 
 import json
 import threading
@@ -18,56 +18,58 @@ from tests.integrations.smoke.conftest import PATIENT, Rows, Serve, settings_for
 from tests.support.certificate import write_certificate
 
 
-def assert_green(report: SmokeReport) -> None:
+def assert_success(report: SmokeReport) -> None:
     assert report.failed == [], report.detail
     assert report.ok
     assert [step.name for step in report.steps] == list(STEPS)
     assert {step.result for step in report.steps} == {"ok"}
 
 
-def test_everything_is_tried_and_goes_well(base_url: str, rows: Rows) -> None:
+def test_every_step_succeeds(base_url: str, rows: Rows) -> None:
     report = run_smoke_test(settings_for(base_url), limits=PATIENT)
-    assert_green(report)
+    assert_success(report)
     assert rows.count() == 0
-    unlike = [step.seen for step in report.steps if step.seen != step.expected]
-    assert unlike in (["204"], ["200"])  # of the preflight: 2xx
+    different = [step.actual for step in report.steps if step.actual != step.expected]
+    assert different in (["204"], ["200"])  # the preflight, which expects 2xx
     assert all(step.milliseconds > 0 for step in report.steps)
 
 
 def test_one_connection_serves_the_whole_run(base_url: str, rows: Rows) -> None:
     with breaking(base_url, lambda request, forward: forward(request)) as proxy:
         report = run_smoke_test(settings_for(proxy.url), limits=PATIENT)
-    assert_green(report)
+    assert_success(report)
     assert proxy.connections == 1
     ids = [request.headers["x-request-id"] for request in proxy.requests]
     assert all(name.startswith(f"smoke-{report.run}-") for name in ids)
     assert f"smoke-{report.run}-others-list" in ids
 
 
-def test_progress_is_told_at_the_beginning_and_end_of_each_step(base_url: str) -> None:
-    told: list[tuple[str, SmokeStep | None]] = []
+def test_progress_is_called_at_the_start_and_end_of_each_step(base_url: str) -> None:
+    calls: list[tuple[str, SmokeStep | None]] = []
     report = run_smoke_test(
         settings_for(base_url),
         limits=PATIENT,
-        progress=lambda name, step: told.append((name, step)),
+        progress=lambda name, step: calls.append((name, step)),
     )
-    assert told == [
+    assert calls == [
         pair for step in report.steps for pair in ((step.name, None), (step.name, step))
     ]
 
 
-def test_what_earlier_runs_left_is_deleted_and_nothing_else(base_url: str, rows: Rows) -> None:
+def test_leftovers_of_earlier_runs_are_deleted_and_no_other_tasks(
+    base_url: str, rows: Rows
+) -> None:
     for number in range(3):
         rows.add(f"{TITLE}abcdef{number}", minutes=3)
-    rows.add(f"{TITLE}of a run that goes on", minutes=1)
-    rows.add("A task of somebody's own", minutes=999)
+    rows.add(f"{TITLE}of a run in progress", minutes=1)
+    rows.add("A task of the user's own", minutes=999)
     report = run_smoke_test(settings_for(base_url), limits=PATIENT)
-    assert_green(report)
+    assert_success(report)
     assert report.steps[-1].note == "deleted 3 here"
-    assert rows.titles() == ["A task of somebody's own", f"{TITLE}of a run that goes on"]
+    assert rows.titles() == ["A task of the user's own", f"{TITLE}of a run in progress"]
 
 
-def test_runs_at_the_same_time_do_not_disturb_each_other(base_url: str, rows: Rows) -> None:
+def test_concurrent_runs_do_not_disturb_each_other(base_url: str, rows: Rows) -> None:
     reports: list[SmokeReport] = []
     run = lambda: reports.append(run_smoke_test(settings_for(base_url), limits=PATIENT))  # noqa: E731
     threads = [threading.Thread(target=run) for _ in range(3)]
@@ -77,34 +79,34 @@ def test_runs_at_the_same_time_do_not_disturb_each_other(base_url: str, rows: Ro
         thread.join()
     assert len(reports) == 3
     for report in reports:
-        assert_green(report)
+        assert_success(report)
     assert rows.count() == 0
 
 
-def test_without_an_origin_cors_is_not_tried_and_says_why(base_url: str) -> None:
+def test_the_cors_steps_are_not_tried_without_an_origin(base_url: str) -> None:
     settings = settings_for(base_url).model_copy(update={"CORS_ORIGINS": []})
     report = run_smoke_test(settings, limits=PATIENT)
     assert report.ok
-    untried = {step.name: step.note for step in report.steps if step.result == "not tried"}
-    assert untried == dict.fromkeys(("preflight", "cross-origin"), "CORS_ORIGINS is not set")
+    not_tried = {step.name: step.note for step in report.steps if step.result == "not tried"}
+    assert not_tried == dict.fromkeys(("preflight", "cross-origin"), "CORS_ORIGINS is not set")
 
 
-def test_minted_tokens_satisfy_a_strict_deployment(serve: Serve) -> None:
+def test_minted_tokens_are_accepted_by_a_strict_deployment(serve: Serve) -> None:
     strict = {
         "JWT_ISSUER": "https://app.example",
         "JWT_AUDIENCE": "todo-api",
         "JWT_MAX_LIFETIME": "120",
     }
     url = serve(**strict)
-    assert_green(run_smoke_test(settings_for(url, **strict), limits=PATIENT))
+    assert_success(run_smoke_test(settings_for(url, **strict), limits=PATIENT))
     assert run_smoke_test(settings_for(url), limits=PATIENT).failed[0] == "create"
 
 
-def test_a_deployment_that_provisions_nobody_needs_the_users_row(serve: Serve, rows: Rows) -> None:
-    rows.add("x")  # makes the user, too
+def test_a_deployment_without_provisioning_needs_the_users_row(serve: Serve, rows: Rows) -> None:
+    rows.add("x")  # creates the user too
     rows.clear()
     url = serve(PROVISION_USERS="false")
-    assert_green(run_smoke_test(settings_for(url), limits=PATIENT))
+    assert_success(run_smoke_test(settings_for(url), limits=PATIENT))
 
 
 def tokens_of_eddsa(key: Ed25519PrivateKey) -> dict[str, str]:
@@ -115,7 +117,7 @@ def tokens_of_eddsa(key: Ed25519PrivateKey) -> dict[str, str]:
     }
 
 
-def test_an_asymmetric_deployment_is_tried_with_provided_tokens(serve: Serve) -> None:
+def test_an_asymmetric_deployment_is_tested_with_provided_tokens(serve: Serve) -> None:
     key = Ed25519PrivateKey.generate()
     jwk = OKPAlgorithm.to_jwk(key.public_key(), as_dict=True)
     keys = json.dumps({"keys": [{**jwk, "kid": "k", "alg": "EdDSA"}]})
@@ -129,7 +131,7 @@ def test_an_asymmetric_deployment_is_tried_with_provided_tokens(serve: Serve) ->
 
     provided = asymmetric | {"SMOKE_TOKEN": mine, "SMOKE_OTHER_TOKEN": others}
     report = run_smoke_test(settings_for(url, **provided), limits=PATIENT)
-    assert_green(report)
+    assert_success(report)
     assert report.steps[0].note == "tokens provided by SMOKE_TOKEN and SMOKE_OTHER_TOKEN"
 
     def token_endpoint(request: Request, _: object) -> Reply:
@@ -145,7 +147,7 @@ def test_an_asymmetric_deployment_is_tried_with_provided_tokens(serve: Serve) ->
         fetched = asymmetric | {"SMOKE_TOKEN_URL": f"{frontend.url}/api/auth/token"}
         sessions = {"SMOKE_TOKEN": "session-1", "SMOKE_OTHER_TOKEN": "session-2"}
         report = run_smoke_test(settings_for(url, **fetched, **sessions), limits=PATIENT)
-        assert_green(report)
+        assert_success(report)
         assert report.steps[0].note.startswith("tokens fetched from 127.0.0.1:")
         assert not any("x-vercel-protection-bypass" in r.headers for r in frontend.requests)
         ended = sessions | {"SMOKE_TOKEN": "session-0"}
@@ -158,12 +160,15 @@ def test_an_asymmetric_deployment_is_tried_with_provided_tokens(serve: Serve) ->
     ("variables", "sentence"),
     [
         ({"SMOKE_BASE_URL": None}, "SMOKE_BASE_URL is not set"),
-        ({"BETTER_AUTH_SECRET": None}, "BETTER_AUTH_SECRET is not set"),
-        ({"SMOKE_TOKEN": "x"}, "must be set both, or neither"),
-        ({"SMOKE_TOKEN": "x", "SMOKE_OTHER_TOKEN": "y"}, "is no JSON Web Token"),
+        (
+            {"BETTER_AUTH_SECRET": None},
+            "neither BETTER_AUTH_SECRET nor SMOKE_TOKEN and SMOKE_OTHER_TOKEN are set",
+        ),
+        ({"SMOKE_TOKEN": "x"}, "set both SMOKE_TOKEN and SMOKE_OTHER_TOKEN, or neither"),
+        ({"SMOKE_TOKEN": "x", "SMOKE_OTHER_TOKEN": "y"}, "a token is not a JSON Web Token"),
     ],
 )
-def test_what_is_missing_is_a_failed_set_up_that_names_it(
+def test_a_missing_variable_is_a_failed_setup_that_names_it(
     closed_url: str, variables: dict[str, str | None], sentence: str
 ) -> None:
     report = run_smoke_test(settings_for(closed_url, **variables), limits=PATIENT)
@@ -171,36 +176,34 @@ def test_what_is_missing_is_a_failed_set_up_that_names_it(
     assert sentence in report.detail
 
 
-def test_two_tokens_of_one_user_are_refused(closed_url: str) -> None:
+def test_two_tokens_of_one_user_are_rejected(closed_url: str) -> None:
     token = bearer("one")["Authorization"].removeprefix("Bearer ")
     report = run_smoke_test(
         settings_for(closed_url, SMOKE_TOKEN=token, SMOKE_OTHER_TOKEN=token), limits=PATIENT
     )
-    assert "both tokens are of one user" in report.detail
+    assert "both tokens belong to one user" in report.detail
 
 
-def test_a_deployment_on_vercel_tries_itself_over_tls_and_past_its_protection(
-    serve: Serve, tmp_path: Path
-) -> None:
+def test_a_deployment_on_vercel_tests_its_own_url_over_tls(serve: Serve, tmp_path: Path) -> None:
     certificate = write_certificate(tmp_path)
     url = serve(certificate)
     variables = {"SMOKE_BASE_URL": None, "VERCEL_URL": url.removeprefix("https://")}
     trusting = variables | {"SSL_CERT_FILE": str(certificate.ca)}
-    assert_green(run_smoke_test(settings_for(url, **trusting), limits=PATIENT))
+    assert_success(run_smoke_test(settings_for(url, **trusting), limits=PATIENT))
     report = run_smoke_test(settings_for(url, **variables), limits=PATIENT)
     assert report.failed == ["liveness"]
     assert "TLS failed: CERTIFICATE_VERIFY_FAILED" in report.detail
 
 
-def test_the_bypass_secret_goes_with_every_request(base_url: str) -> None:
+def test_the_bypass_secret_is_sent_with_every_request(base_url: str) -> None:
     with breaking(base_url, lambda request, forward: forward(request)) as proxy:
         settings = settings_for(proxy.url, VERCEL_AUTOMATION_BYPASS_SECRET="let-me-through")
-        assert_green(run_smoke_test(settings, limits=PATIENT))
+        assert_success(run_smoke_test(settings, limits=PATIENT))
     sent = {request.headers.get("x-vercel-protection-bypass") for request in proxy.requests}
     assert sent == {"let-me-through"}
 
 
-def test_a_report_tells_no_secret(base_url: str) -> None:
+def test_a_report_contains_no_secret(base_url: str) -> None:
     settings = settings_for(base_url, VERCEL_AUTOMATION_BYPASS_SECRET="let-me-through")
     text = repr(run_smoke_test(settings, limits=PATIENT))
     assert SECRET not in text
