@@ -1,6 +1,4 @@
-"""The database of local work: embedded PostgreSQL, migrated, with a role like production's; knows
-no deployment.
-"""
+"""The local database: a PostgreSQL server, migrated, with a role like the one in production."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -20,7 +18,7 @@ PASSWORD = "local"  # noqa: S105 - reachable from this machine only
 
 @dataclass(frozen=True)
 class Urls:
-    """`app` is what functions use, `admin` owns the tables and skips row-level security."""
+    """`app` connects as the functions' role, `admin` as a superuser, who sees the rows of all."""
 
     app: str
     admin: str
@@ -28,7 +26,7 @@ class Urls:
 
 @contextmanager
 def local_database(folder: Path) -> Generator[Urls]:
-    """The developer's database, whose data stays in `folder`. Raises postgres.PostgresError."""
+    """Run the database whose data is in `folder`. Raises postgres.PostgresError."""
     with postgres.running(folder / "postgres", durable=True) as server:
         with psycopg.connect(server.url(), autocommit=True) as connection:
             names = connection.execute("SELECT datname FROM pg_database").fetchall()
@@ -40,7 +38,7 @@ def local_database(folder: Path) -> Generator[Urls]:
 
 
 def create_app_role(admin_url: str) -> None:
-    """Make the role that serves requests, as docs/database.md tells operators to."""
+    """Create the functions' role unless it exists, in the way docs/database.md describes."""
     with psycopg.connect(admin_url, autocommit=True) as connection:
         if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [ROLE]).fetchone():
             return
