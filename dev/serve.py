@@ -1,8 +1,8 @@
 """`make dev`: serves the API on this machine with a database of its own, reloads it on changes.
 
 uvicorn's --reload and `fastapi dev` also reload. This command adds what they lack: it starts
-PostgreSQL and stops it however the command itself ends, it responds with the file and the line of
-an error instead of waiting for a correction, and no request fails while the code is reloaded.
+PostgreSQL and stops it however the command itself ends, and while the code has an error it
+responds with the file and the line, where they leave requests waiting for a correction.
 
 Reads HOST (an IP address; 127.0.0.1 unless set), PORT (8000 unless set), and the settings of the
 API, all from the environment or .env.

@@ -126,6 +126,8 @@ class Table:
             self._print(f"\nNot tried{because}: {', '.join(names)}.")
         seconds = report.milliseconds / 1000
         self._print(f"\n{'OK' if report.ok else 'FAILED'} in {seconds:.1f} s. {report.detail}")
+        if _is_this_machine(report.url) and "refused" in report.detail:
+            self._print("Start the server with make dev, or name a deployment: make smoke URL=...")
         if report.failed[:1] == ["create"] and "401" in report.detail:
             self._print("Check that BETTER_AUTH_SECRET in this shell is the deployment's.")
         if not report.ok and report.failed != ["setup"]:

@@ -166,9 +166,9 @@ def command_of(pid: int) -> list[str]:
 
 
 def test_a_second_start_names_the_server_that_runs(tmp_path: Path) -> None:
-    with serving(tmp_path) as (first, lines), serving(tmp_path) as (second, said):
+    with serving(tmp_path) as (first, lines), serving(tmp_path) as (second, output):
         assert second.wait(30) == 1
-    assert said == [
+    assert output == [
         f"make dev already runs at {address(lines)} (pid {first.pid}): use that server, or stop "
         "it with Ctrl-C in its terminal or with kill and its pid."
     ]
@@ -224,18 +224,18 @@ def test_a_port_in_use_is_named_in_one_sentence(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with serving(tmp_path, PORT=str(port)) as (process, said):
+        with serving(tmp_path, PORT=str(port)) as (process, output):
             assert process.wait(30) == 1
-    assert len(said) == 1
-    assert said[0].startswith(f"Port {port} of 127.0.0.1 cannot be used")
+    assert len(output) == 1
+    assert output[0].startswith(f"Port {port} of 127.0.0.1 cannot be used")
 
 
 @pytest.mark.parametrize("name", ["x86_64-conda-linux-gnu", "my-computer.local", ""])
 def test_a_machine_name_in_host_is_no_listen_address(tmp_path: Path, name: str) -> None:
     """conda and some shells set HOST for purposes of their own."""
-    with serving(tmp_path, HOST=name, DATABASE_URL="mysql://nowhere") as (_, said):
+    with serving(tmp_path, HOST=name, DATABASE_URL="mysql://nowhere") as (_, output):
         # The address is taken before the settings are read.
-        assert said == ["DATABASE_URL: must be a postgresql:// URL."]
+        assert output == ["DATABASE_URL: must be a postgresql:// URL."]
     assert serve._listen_address(name) == "127.0.0.1"
 
 
@@ -271,9 +271,9 @@ def test_no_process_is_left_behind(tmp_path: Path, how: signal.Signals) -> None:
 
 def test_variables_replace_the_local_defaults(tmp_path: Path) -> None:
     bad = {"DATABASE_URL": "mysql://nowhere", "BETTER_AUTH_SECRET": "x" * 40}
-    with serving(tmp_path, **bad) as (process, said):
+    with serving(tmp_path, **bad) as (process, output):
         assert process.wait(30) == 1
-    assert said == ["DATABASE_URL: must be a postgresql:// URL."]
+    assert output == ["DATABASE_URL: must be a postgresql:// URL."]
     assert not (tmp_path / "postgres").exists()
 
 
@@ -292,18 +292,18 @@ def test_one_of_two_servers_on_the_same_port_is_refused(tmp_path: Path) -> None:
         )
         for name in "ab"
     ]
-    said: dict[int, list[str]] = {process.pid: [] for process in both}
+    output: dict[int, list[str]] = {process.pid: [] for process in both}
 
     def read_lines(process: subprocess.Popen[str]) -> None:
         assert process.stdout
-        said[process.pid] += process.stdout
+        output[process.pid] += process.stdout
 
     threads = [threading.Thread(target=read_lines, args=[process]) for process in both]
     for thread in threads:
         thread.start()
     try:
         until = time.monotonic() + 60
-        while not any("Ctrl-C" in line for lines in said.values() for line in lines):
+        while not any("Ctrl-C" in line for lines in output.values() for line in lines):
             assert time.monotonic() < until
             time.sleep(0.1)
     finally:
@@ -314,7 +314,7 @@ def test_one_of_two_servers_on_the_same_port_is_refused(tmp_path: Path) -> None:
             thread.join()
             assert process.stdout
             process.stdout.close()
-    refused, served = sorted(said.values(), key=len)
+    refused, served = sorted(output.values(), key=len)
     assert re.fullmatch(r"Port \d+ of 127\.0\.0\.1 cannot be used .*\n", refused[0])
     assert len(refused) == 1
     assert any(line.startswith("API:") for line in served)

@@ -24,19 +24,19 @@ def test_every_failure_names_its_line_or_the_command_that_corrects_it(copy: Work
     copy.replace("lib/db/queries.py", "READY = select(", "MORE = select(ONE)\nREADY = select(")
     with (copy.root / "requirements.txt").open("a") as requirements:
         requirements.write("# edited by hand\n")
-    code, said = copy.attempt(*documented("make check"))
+    code, output = copy.attempt(*documented("make check"))
     assert code
-    results = dict(re.findall(r"^(\w+) +(\w+) +\d+\.\d s$", said, re.M))
+    results = dict(re.findall(r"^(\w+) +(\w+) +\d+\.\d s$", output, re.M))
     assert results == dict.fromkeys(
         ("format", "lint", "types", "imports", "sql", "openapi", "pins"), "FAILED"
     )
-    lines = said.splitlines()
-    assert any(line.startswith("dev/unformatted.py:1:") for line in lines), said
-    assert any(line.startswith("dev/unused.py:1:8: F401") for line in lines), said
-    assert any(line.startswith("dev/untyped.py:1:") for line in lines), said
+    lines = output.splitlines()
+    assert any(line.startswith("dev/unformatted.py:1:") for line in lines), output
+    assert any(line.startswith("dev/unused.py:1:8: F401") for line in lines), output
+    assert any(line.startswith("dev/untyped.py:1:") for line in lines), output
     line = line_of(copy, "lib/auth/tokens.py", "from lib.db import tasks")
     position = f"lib/auth/tokens.py:{line}: lib.db.tasks"
-    assert any(position in line for line in lines), said
+    assert any(position in line for line in lines), output
     assert "lib/db/compiled.py is out of date: run make sql and commit it." in lines
     assert "The OpenAPI document is out of date: run make openapi and commit it." in lines
     assert "requirements.txt is out of date: run make lock and commit it." in lines
@@ -52,11 +52,11 @@ def test_checking_the_pins_writes_no_file(copy: WorkingCopy) -> None:
 
 def test_make_without_a_target_lists_every_target_on_one_line() -> None:
     command = documented("make")
-    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     # The other lines are headings and blank.
-    listed = [line.split(maxsplit=2) for line in said.splitlines() if line.startswith("  ")]
-    assert all(line[0] == "make" and len(line) == 3 for line in listed), said
-    assert all(len(line) <= 120 for line in said.splitlines()), said
+    listed = [line.split(maxsplit=2) for line in output.splitlines() if line.startswith("  ")]
+    assert all(line[0] == "make" and len(line) == 3 for line in listed), output
+    assert all(len(line) <= 120 for line in output.splitlines()), output
     phony = [
         name
         for file in (ROOT / "Makefile", *sorted((ROOT / "dev").glob("*.mk")))

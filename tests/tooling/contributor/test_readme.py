@@ -32,9 +32,9 @@ def test_one_command_installs_and_serves(tmp_path: Path) -> None:
         assert httpx2.get(f"{url}/api/alice/tasks", headers=headers, timeout=60).json() == []
 
         script = documented_script("TASKS=http://127.0.0.1:8000/api/demo/tasks")
-        said = copy.run("sh", "-ec", script.replace("http://127.0.0.1:8000", url))
-        assert '"title":"Buy milk"' in said
-        assert "detail" not in said
+        output = copy.run("sh", "-ec", script.replace("http://127.0.0.1:8000", url))
+        assert '"title":"Buy milk"' in output
+        assert "detail" not in output
 
         smoke = documented("make smoke URL=https://api.example.com", URL=url)
         assert "Every step went well." in copy.run(*smoke)
@@ -43,13 +43,13 @@ def test_one_command_installs_and_serves(tmp_path: Path) -> None:
 def test_one_command_runs_every_stage_of_the_tests(copy: WorkingCopy) -> None:
     """Only collected, and not run: they take minutes, and include this test."""
     found = "--collect-only -qq tests/contract/test_ids_and_paths.py tests/integrations/browser"
-    said = copy.run(*documented("make verify"), PYTEST_ADDOPTS=found)
+    output = copy.run(*documented("make verify"), PYTEST_ADDOPTS=found)
     for stage in ("contract on offline", "contract on vercel_runtime", "real components"):
-        assert f"{stage} ..." in said
+        assert f"{stage} ..." in output
 
 
 def test_the_benchmark_runs(copy: WorkingCopy) -> None:
     """As short as possible: this test does not look at the figures."""
-    said = copy.run(*documented("make bench"), BENCH="trial")
-    assert "| **this API** |" in said
-    assert "| hono + pg on Node |" in said
+    output = copy.run(*documented("make bench"), BENCH="trial")
+    assert "| **this API** |" in output
+    assert "| hono + pg on Node |" in output

@@ -39,8 +39,8 @@ def test_a_change_is_served_and_a_mistake_is_the_response_until_it_is_corrected(
         copy.replace("api/health.py", 'return "hello"', 'return "hello')
         line = line_of(copy, '    return "hello')
         fault = f"api/health.py:{line}: SyntaxError: unterminated string literal"
-        said = await_failure(url, fault, dev)
-        assert any(f'health.py", line {line}' in each for each in dev.lines[:said])
+        count = await_failure(url, fault, dev)
+        assert any(f'health.py", line {line}' in each for each in dev.lines[:count])
 
         copy.replace("api/health.py", 'return "hello', 'return "hello again"')
         wait_for_response(f"{url}/hello", "hello again", dev)
@@ -71,12 +71,12 @@ def line_of(copy: WorkingCopy, text: str) -> int:
 
 
 def await_failure(url: str, fault: str, dev: Terminal) -> int:
-    """Wait until the terminal and the response name the fault; gives the lines printed so far."""
-    said = dev.wait_for(fault)
+    """Wait until the terminal and the response name the fault; gives the line count."""
+    count = dev.wait_for(fault)
     response = get(url)
     assert isinstance(response, dict)
     assert response["detail"].startswith(fault)
-    return said
+    return count
 
 
 def get(url: str) -> object:

@@ -23,9 +23,9 @@ class WorkingCopy:
 
     def run(self, *command: str, **variables: str) -> str:
         """Run a command in the copy; gives its output. Raises AssertionError if it fails."""
-        code, said = self.attempt(*command, **variables)
-        assert code == 0, f"{command} ended with {code}:\n{said}"
-        return said
+        code, output = self.attempt(*command, **variables)
+        assert code == 0, f"{command} ended with {code}:\n{output}"
+        return output
 
     def attempt(self, *command: str, **variables: str) -> tuple[int, str]:
         """Run a command in the copy; gives its exit code, and its output with errors."""
