@@ -190,6 +190,17 @@ def test_other_commands_find_the_server_that_runs(
         assert os.environ["SMOKE_BASE_URL"] == "https://api.example"
 
 
+def test_make_smoke_without_a_server_says_how_to_start_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(smoke, "find_server", lambda: None)
+    monkeypatch.setattr(smoke, "ENV_FILE", tmp_path / "no.env")
+    monkeypatch.setattr(smoke, "DEFAULT_URL", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setattr(os, "environ", {})
+    assert smoke.main([]) == 1
+    assert "Start the server with make dev" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_a_server_that_has_ended_is_not_found(tmp_path: Path, how: signal.Signals) -> None:
     with serving(tmp_path) as (process, _):

@@ -2,6 +2,7 @@
 
 import http.server
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -147,6 +148,23 @@ def test_pip_settings_of_the_user_do_not_break_the_installation(
     command = (".venv/bin/python", "-m", "dev.serve")
     with typed(*command, folder=new_machine.root, environment=environment) as dev:
         dev.wait_for("Ctrl-C")
+
+
+@pytest.mark.parametrize("file", ["requirements-dev.txt", "requirements-uv.txt"])
+def test_a_uv_with_another_hash_is_not_installed(new_machine: WorkingCopy, file: str) -> None:
+    requirements = new_machine.root / "requirements-dev.txt"
+    pins = re.search(r"^uv==[^ ]+ \\\n(?: +--hash=.*\n)+", requirements.read_text(), re.M)
+    assert pins
+    other = re.sub("sha256:[0-9a-f]{64}", f"sha256:{'0' * 64}", pins[0])
+    if file == "requirements-dev.txt":
+        (new_machine.root / "requirements-uv.txt").unlink(missing_ok=True)
+        new_machine.replace(file, pins[0], other)
+    else:
+        (new_machine.root / file).write_text(other)
+    code, output = new_machine.attempt("sh", "dev/bootstrap.sh")
+    assert code
+    assert "DO NOT MATCH THE HASHES" in output
+    assert not (new_machine.root / ".venv/bin/uv").exists()
 
 
 class EmptyIndex(http.server.BaseHTTPRequestHandler):
