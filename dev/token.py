@@ -1,4 +1,4 @@
-"""`make token USER=alice`: a local HS256 token, as a frontend would sign it."""
+"""`make token USER=alice`: prints a local HS256 token, signed as a frontend would sign it."""
 
 import os
 import sys
@@ -8,13 +8,17 @@ from pathlib import Path
 import jwt
 from dotenv import dotenv_values
 
+from dev.running_server import find_server
 from lib.settings import EXAMPLE_SECRET, Settings, SettingsError, read_settings
 
 LIFETIME = 24 * 3600  # seconds
 
 
 def make_token(user: str, secret: str, settings: Settings) -> str:
-    """A token that `settings` accept, of a user with this id."""
+    """A token for the user with this id, which an API with these settings accepts.
+
+    It is valid for 24 hours, or for JWT_MAX_LIFETIME if that is shorter.
+    """
     now = int(time.time())
     claims = {
         "sub": user,
@@ -40,8 +44,15 @@ def main() -> None:
     except SettingsError as error:
         sys.exit(str(error))
     if settings.JWT_ALGORITHM != "HS256":
-        sys.exit(f"Tokens of {settings.JWT_ALGORITHM} come from your Better Auth server only.")
-    print(make_token(user, settings.shared_secrets[0], settings))
+        sys.exit(f"Only your Better Auth server can issue {settings.JWT_ALGORITHM} tokens.")
+    token = make_token(user, settings.shared_secrets[0], settings)
+    print(token)
+    # For a person only: a script reads the token alone, as in AUTH="Bearer $(make -s token ...)".
+    if sys.stdout.isatty() and (server := find_server()):
+        print(
+            f"\nTry it on the server that runs:\n"
+            f"curl {server.url}/api/{user}/tasks -H 'Authorization: Bearer {token}'"
+        )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Starts a program that is never root and ends with its parent; knows not what the program does.
+"""Starts a program that does not run as root and ends when its parent ends.
 
-PostgreSQL and PgBouncer refuse to run as root, and root is what containers and CI machines give us.
-The file is also the little program that stands between: `start` runs it, it lowers itself and then
-becomes the real one. That is no preexec_fn, because Python code between fork and exec may deadlock
-in a process that has threads (and Python warns about it).
+PostgreSQL and PgBouncer refuse to run as root, and containers and CI machines often have no other
+user. subprocess can change the user, but can neither enter a user namespace nor ask the kernel for
+a signal at the parent's death, and its preexec_fn may deadlock in a process that has threads. So
+`start` runs this file as a program: it gives up root, and then replaces itself with the command.
 """
 
 import ctypes
@@ -23,21 +23,31 @@ NOBODY = 65534
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_KEEPCAPS = 8
+_PR_SET_SECUREBITS = 28
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
 _CAP_DAC_OVERRIDE = 1
+_SECBIT_NO_SETUID_FIXUP = 1 << 2
 _CAPABILITY_VERSION_3 = 0x20080522
 
 
 def choose_identity(*reachable: Path) -> str:
-    """Who a program that needs these files and folders should be: itself, or something below root.
+    """The identity for a program that needs to access these files and folders.
 
-    Root in a user namespace of its own comes first, because every file stays root's. Where that is
-    refused (most containers) or does not reach the paths, it is the user "nobody".
+    SELF for every user but root. For root NAMESPACE, a user namespace in which root is another
+    user, so that all files stay root's. Where namespaces are refused, as in most containers, or
+    give no access to the paths, the id of the user nobody.
     """
     if os.geteuid() != 0:
         return SELF
-    return NAMESPACE if _namespace_reaches(reachable) else str(NOBODY)
+    return NAMESPACE if can_access(NAMESPACE, *reachable) else str(NOBODY)
+
+
+@functools.cache
+def can_access(identity: str, *paths: Path) -> bool:
+    """Whether a program with this identity can read these files and write to these folders."""
+    command = _through_this_file(0, identity, "{}", "--can-access", *map(str, paths))
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def start(
@@ -49,18 +59,19 @@ def start(
     env: Mapping[str, str],
     pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start the command; when this process dies, whatever the way, the command gets `stop_signal`.
+    """Start a command that receives `stop_signal` when this process ends, however it ends.
 
-    The kernel means the *thread* that called this, not the process: call it from a thread that
-    lives as long as the program should (the main one), never from a pool's worker.
-    On macOS there is no such signal.
+    Linux sends the signal when the *thread* that called this function ends: call it in the main
+    thread, or in one that lives as long as the program should. macOS has no such signal.
 
-    identity: SELF, NAMESPACE or a user id in digits. pass_fds: open files that it inherits.
+    identity: SELF, NAMESPACE or a user id in digits. output: for standard output and errors.
+    env: all variables of the command. pass_fds: file descriptors that it inherits.
     """
     words = [str(word) for word in command]
     own_env = dict(env)
     if sys.platform == "linux":
-        # The program gets `env` and nothing else; Python may need the caller's (LD_LIBRARY_PATH).
+        # This file's Python may need the caller's variables (LD_LIBRARY_PATH); the command gets
+        # only `env`.
         words = _through_this_file(int(stop_signal), identity, json.dumps(own_env), *words)
         own_env = dict(os.environ)
     return subprocess.Popen(
@@ -69,21 +80,15 @@ def start(
         stdout=output,
         stderr=subprocess.STDOUT,
         env=own_env,
-        # Ctrl-C in the terminal is for us: we then stop the program in our own order.
+        # Ctrl-C must not reach the command: its parent stops it.
         start_new_session=True,
         pass_fds=pass_fds,
     )
 
 
-@functools.cache
-def _namespace_reaches(paths: tuple[Path, ...]) -> bool:
-    command = _through_this_file(0, NAMESPACE, "{}", "--reaches", *map(str, paths))
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
 def _through_this_file(stop_signal: int, identity: str, env: str, *command: str) -> list[str]:
-    me = [sys.executable, "-I", "-S", __file__]
-    return [*me, str(os.getpid()), str(stop_signal), identity, env, *command]
+    this_file = [sys.executable, "-I", "-S", __file__]
+    return [*this_file, str(os.getpid()), str(stop_signal), identity, env, *command]
 
 
 def _become(
@@ -95,19 +100,19 @@ def _become(
         _enter_namespace()
     elif identity != SELF:
         _lower_to(libc, int(identity))
-    if command[0] == "--reaches":
-        sys.exit(not all(map(_reaches, command[1:])))
-    # Last, because the kernel forgets it whenever the identity changes.
+    if command[0] == "--can-access":
+        sys.exit(not all(map(_is_accessible, command[1:])))
+    # Not earlier: a change of identity resets it.
     libc.prctl(_PR_SET_PDEATHSIG, stop_signal, 0, 0, 0)
     if os.getppid() != parent:
-        sys.exit("The process that wanted this program has ended.")
-    # Python ignores these two; an ignored signal stays ignored in the program that follows.
+        sys.exit("The process that started this program has ended.")
+    # Python ignores these two signals, and the command would inherit that.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     os.execve(command[0], command, env)
 
 
-def _reaches(path: str) -> bool:
+def _is_accessible(path: str) -> bool:
     return os.access(path, os.R_OK | os.X_OK | (os.W_OK if Path(path).is_dir() else 0))
 
 
@@ -118,12 +123,16 @@ def _enter_namespace() -> None:
 
 
 def _lower_to(libc: ctypes.CDLL, uid: int) -> None:
+    # Capabilities survive the change of user, and access(2), by which PostgreSQL examines its own
+    # programs, takes them into account. Where this bit is refused the next call keeps them at
+    # least over the change.
+    libc.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
-    # One capability stays, so that the binaries and the data may lie in folders only root enters
-    # (a home folder, pytest's temporary ones). Without it the program runs where it can reach.
+    # One capability stays, so that the programs and the data may lie in folders that only root can
+    # enter: a home folder, pytest's temporary folders.
     bit = 1 << _CAP_DAC_OVERRIDE
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     data = (ctypes.c_uint32 * 6)(bit, bit, bit, 0, 0, 0)
@@ -136,4 +145,4 @@ if __name__ == "__main__":
         _, parent, stop_signal, identity, env, *command = sys.argv
         _become(int(parent), int(stop_signal), identity, json.loads(env), command)
     except OSError as error:
-        sys.exit(f"Not started as {identity}: {error}")
+        sys.exit(f"Cannot start as {identity}: {error}")

@@ -1,4 +1,4 @@
-"""Runs a real PgBouncer (Neon's pooler) before dev.postgres; knows no table, is never deployed."""
+"""Runs PgBouncer, which is Neon's connection pooler, in front of a server of dev.postgres."""
 
 import contextlib
 import fcntl
@@ -24,15 +24,15 @@ from dev import unprivileged
 from dev.postgres import HOST, Server, free_port
 from tests.support.certificate import Certificate, write_certificate
 
-# What runs it: the program itself, or a loader and its arguments with the program behind them.
+# The program, or a dynamic loader with arguments that end in the program.
 type Command = tuple[str, ...]
 
-# Before it, PgBouncer knew no prepared statements in transaction mode, and Neon's does.
+# The first version with prepared statements in transaction mode, which Neon supports.
 OLDEST = (1, 21)
 
 _CACHE = Path(__file__).resolve().parents[2] / ".cache" / "pgbouncer"
 
-# Debian 13 has 1.24.1, which is Neon's. Its libraries come along, so that it runs on Debian 12 too.
+# Debian 13 has version 1.24.1, as Neon has. With its own libraries it also runs on Debian 12.
 _SUITE = "trixie"
 _PACKAGES = (
     *("pgbouncer", "libc6", "libcares2", "libevent-2.1-7t64", "libpam0g", "libssl3t64"),
@@ -52,18 +52,19 @@ _SETTINGS = {
     "unix_socket_dir": "",
 }
 
-_START_SECONDS = 30
+_START_TIMEOUT = 30
 
 
 class PgBouncerError(Exception):
-    """One sentence for the person at the terminal, then PgBouncer's last words if any."""
+    """PgBouncer cannot run. The text is for the terminal: a sentence, then the end of the log."""
 
 
 @dataclass(frozen=True)
 class Pooler:
-    """A PgBouncer on 127.0.0.1; with TLS, clients check it against the CA file `ca`.
+    """A PgBouncer that listens on 127.0.0.1.
 
-    admin_url: its console, for PAUSE, RESUME, KILL, SHOW; simple statements in autocommit only.
+    ca: the file with the CA of its certificate, or None without TLS.
+    admin_url: the URL of the console (PAUSE, RESUME, KILL, SHOW), which needs autocommit.
     """
 
     port: int
@@ -72,7 +73,7 @@ class Pooler:
     admin_url: str = field(repr=False)
 
     def url(self, database: str, *, user: str, password: str) -> str:
-        """The libpq URL of a database behind the pooler, TLS verified in full if it has TLS."""
+        """The libpq URL of a database behind the pooler. With TLS it is verified in full."""
         return _url(self.port, self.ca, database, user, password)
 
 
@@ -85,14 +86,14 @@ def running(
     tls: bool = True,
     settings: Mapping[str, str] | None = None,
 ) -> Generator[Pooler]:
-    """A pooler for every database of the server, for the length of the `with`.
+    """Run a pooler for every database of the server until the end of the `with`.
 
-    users: name to clear password of every role that may connect, as PostgreSQL knows them.
-    folder: for its configuration, keys and `log`; made when missing.
-    settings: lines of the [pgbouncer] section, over those that make it like Neon's.
+    users: the password of each role that may connect, by the role's name in PostgreSQL.
+    folder: for the configuration, keys and `log`; created if need be.
+    settings: of the section [pgbouncer]; they override those that imitate Neon's pooler.
 
-    Ends with this process, however that ends, like the server (see dev/unprivileged.py).
-    Raises PgBouncerError, whose text is meant to be shown.
+    It stops when this process ends, however that happens (see dev/unprivileged.py).
+    Raises PgBouncerError.
     """
     command = binary()
     folder = folder.resolve()
@@ -119,46 +120,46 @@ def running(
                 yield Pooler(port, process.pid, ca, admin_url)
                 return
         finally:
-            # It keeps nothing, so nothing is lost; every gentler signal waits for somebody.
+            # It has no state to save, and other signals wait for clients.
             process.kill()
             process.wait()
         if attempt == 4 or "Address already in use" not in _log(folder):
-            raise _with_log("PgBouncer ended at once.", folder)
+            raise _with_log("PgBouncer stopped while it started.", folder)
 
 
 def binary() -> Command:
-    """How to run a recent enough PgBouncer: the machine's, or else one fetched into .cache/.
+    """The command of a recent PgBouncer: the installed one, or else one downloaded into .cache/.
 
-    Raises PgBouncerError, which says what to install, where there is none to be had.
+    Raises PgBouncerError, which says what to install, if neither is possible.
     """
     path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"))
     installed = shutil.which("pgbouncer", path=path)
     if installed and _version((installed,)) >= OLDEST:
         return (installed,)
     if platform.system() != "Linux" or _release().get("ID") != "debian":
-        how = "brew" if platform.system() == "Darwin" else "sudo apt-get"
+        installer = "brew" if platform.system() == "Darwin" else "sudo apt-get"
         raise PgBouncerError(
-            f"PgBouncer {_dotted(OLDEST)} or newer is missing: type {how} install pgbouncer."
+            f"PgBouncer {_dotted(OLDEST)} or newer is missing: run {installer} install pgbouncer."
         )
-    place = _CACHE / f"{_SUITE}-{platform.machine()}"
+    folder = _CACHE / f"{_SUITE}-{platform.machine()}"
     try:
-        with _only_one_at_a_time():
-            command = _command_in(place)
+        with _locked_cache():
+            command = _command_in(folder)
             if command is None or _version(command) < OLDEST:
-                _fetch(place)
-                command = _command_in(place)
+                _download(folder)
+                command = _command_in(folder)
     except OSError as error:
-        raise PgBouncerError(f"PgBouncer cannot be kept in {_CACHE}: {error}.") from error
+        raise PgBouncerError(f"PgBouncer cannot be stored in {_CACHE}: {error}.") from error
     if command is None or _version(command) < OLDEST:
         raise PgBouncerError(
-            f"The PgBouncer fetched into {place} does not run here: "
+            f"The PgBouncer downloaded into {folder} does not run on this machine: "
             f"put PgBouncer {_dotted(OLDEST)} or newer on PATH."
         )
     return command
 
 
 @contextmanager
-def _only_one_at_a_time() -> Generator[None]:
+def _locked_cache() -> Generator[None]:
     _CACHE.mkdir(parents=True, exist_ok=True)
     lock = os.open(_CACHE, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -168,11 +169,11 @@ def _only_one_at_a_time() -> Generator[None]:
         os.close(lock)
 
 
-def _fetch(place: Path) -> None:
-    """Debian's packages by the machine's own apt, from the archive it uses, without installing."""
-    sys.stderr.write(f"Fetching PgBouncer from Debian {_SUITE} (about 17 MB, once) ...\n")
+def _download(target: Path) -> None:
+    """Unpack Debian's packages into `target`; the machine's apt downloads and verifies them."""
+    sys.stderr.write(f"Downloading PgBouncer from Debian {_SUITE} (about 17 MB, once) ...\n")
     sys.stderr.flush()
-    with tempfile.TemporaryDirectory(prefix="fetching-", dir=_CACHE) as name:
+    with tempfile.TemporaryDirectory(prefix="download-", dir=_CACHE) as name:
         work = Path(name)
         for folder in ("apt/lists/partial", "cache/archives/partial", "packages", "tree"):
             (work / folder).mkdir(parents=True)
@@ -185,26 +186,26 @@ def _fetch(place: Path) -> None:
         _run([*apt, "download", *_PACKAGES], work / "packages")
         for package in sorted((work / "packages").glob("*.deb")):
             _run(["dpkg-deb", "--extract", str(package), str(work / "tree")], work)
-        shutil.rmtree(place, ignore_errors=True)
-        (work / "tree").rename(place)
+        shutil.rmtree(target, ignore_errors=True)
+        (work / "tree").rename(target)
 
 
 def _archive() -> str:
-    """The address this machine has its own Debian packages from."""
+    """The URL from which this machine gets its Debian packages."""
     targets = ["apt-get", "indextargets", "--format", "$(RELEASE) $(REPO_URI)"]
-    own = _release().get("VERSION_CODENAME", "")
+    codename = _release().get("VERSION_CODENAME", "")
     for line in _run([*targets, "Created-By: Packages"], Path("/")).splitlines():
         release, _, uri = line.partition(" ")
-        if release == own:
+        if release == codename:
             return uri
     raise PgBouncerError(
-        f"apt knows no archive of Debian {own}, so PgBouncer cannot be fetched: "
+        f"apt has no archive of Debian {codename} to download PgBouncer from: "
         f"put PgBouncer {_dotted(OLDEST)} or newer on PATH."
     )
 
 
 def _apt_options(work: Path) -> list[str]:
-    """Everything apt would read of the machine or write to it lies in `work`, but the proxies."""
+    """Options that keep apt's files in `work`; of the machine's settings only proxies apply."""
     options = {
         "Dir::Etc::SourceList": work / "sources.list",
         "Dir::Etc::SourceParts": "/dev/null",
@@ -235,7 +236,7 @@ def _run(command: list[str], folder: Path) -> str:
         raise PgBouncerError(
             "\n".join(
                 (
-                    "PgBouncer could not be fetched: make apt-get update work on this machine, "
+                    "PgBouncer could not be downloaded: make apt-get update work on this machine, "
                     f"or put PgBouncer {_dotted(OLDEST)} or newer on PATH.",
                     *(f"  {line}" for line in last),
                 )
@@ -244,19 +245,21 @@ def _run(command: list[str], folder: Path) -> str:
     return result.stdout
 
 
-def _command_in(place: Path) -> Command | None:
-    program = place / "usr" / "sbin" / "pgbouncer"
-    loader = next(place.glob("usr/lib/*-linux-gnu/ld-linux-*.so.*"), None)
+def _command_in(folder: Path) -> Command | None:
+    program = folder / "usr" / "sbin" / "pgbouncer"
+    loader = next(folder.glob("usr/lib/*-linux-gnu/ld-linux-*.so.*"), None)
     if loader is None or not program.exists():
         return None
     return (str(loader), "--library-path", str(loader.parent), str(program))
 
 
 def _version(command: Command) -> tuple[int, ...]:
-    """(0,) when it does not even run."""
+    """The version that the command reports, or (0,) if it does not run."""
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        answer = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
-        if found := re.search(r"PgBouncer (\d+)\.(\d+)", answer.stdout):
+        printed = subprocess.run(
+            [*command, "--version"], capture_output=True, text=True, check=True
+        )
+        if found := re.search(r"PgBouncer (\d+)\.(\d+)", printed.stdout):
             return tuple(map(int, found.groups()))
     return (0,)
 
@@ -298,41 +301,41 @@ def _write_configuration(file: Path, server: Server, settings: Mapping[str, str]
 
 def _start(command: Command, folder: Path) -> subprocess.Popen[bytes]:
     configuration = folder / "pgbouncer.ini"
-    reachable = [Path(word) for word in command if word.startswith("/")]
+    files = [Path(word) for word in command if word.startswith("/")]
     with (folder / "log").open("wb") as log:
         return unprivileged.start(
             [*command, configuration],
-            identity=unprivileged.choose_identity(*reachable, configuration),
+            identity=unprivileged.choose_identity(*files, configuration),
             stop_signal=signal.SIGKILL,
             output=log,
-            # The machine's OpenSSL configuration may name things of another version.
+            # The machine's OpenSSL configuration may be for another version of OpenSSL.
             env={"LC_ALL": "C", "TZ": "UTC", "OPENSSL_CONF": os.devnull},
         )
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], admin_url: str, folder: Path) -> bool:
-    """True when its console answers, False when it ended instead."""
-    give_up = time.monotonic() + _START_SECONDS
+    """Return True once the console responds, False if PgBouncer stops before that."""
+    deadline = time.monotonic() + _START_TIMEOUT
     while process.poll() is None:
         with contextlib.suppress(psycopg.OperationalError):
             psycopg.connect(admin_url, connect_timeout=5).close()
             return True
-        if time.monotonic() > give_up:
-            raise _with_log(f"PgBouncer was not ready after {_START_SECONDS} seconds.", folder)
+        if time.monotonic() > deadline:
+            raise _with_log(f"PgBouncer was not ready after {_START_TIMEOUT} seconds.", folder)
         time.sleep(0.01)
     return False
 
 
 def _url(port: int, ca: Path | None, database: str, user: str, password: str) -> str:
-    who = f"{quote(user, safe='')}:{quote(password, safe='')}"
+    credentials = f"{quote(user, safe='')}:{quote(password, safe='')}"
     tls = f"sslmode=verify-full&sslrootcert={quote(str(ca), safe='')}" if ca else "sslmode=disable"
-    return f"postgresql://{who}@{HOST}:{port}/{quote(database, safe='')}?{tls}"
+    return f"postgresql://{credentials}@{HOST}:{port}/{quote(database, safe='')}?{tls}"
 
 
 def _log(folder: Path) -> str:
     return (folder / "log").read_text(errors="replace")
 
 
-def _with_log(sentence: str, folder: Path) -> PgBouncerError:
+def _with_log(message: str, folder: Path) -> PgBouncerError:
     last = _log(folder).rstrip().splitlines()[-12:]
-    return PgBouncerError("\n".join((sentence, *(f"  {line}" for line in last))))
+    return PgBouncerError("\n".join((message, *(f"  {line}" for line in last))))

@@ -1,4 +1,4 @@
-"""The commands that README.md and CONTRIBUTING.md tell people to type, and the tests that do."""
+"""The commands that README.md and CONTRIBUTING.md show, and those that the tests execute."""
 
 import ast
 import re
@@ -14,9 +14,9 @@ INLINE = re.compile(r"`(make(?: [^`]+)?)`")
 
 @cache
 def documented_commands() -> set[str]:
-    """Every sh block, by lines if all are make's, and every `make ...` in a sentence.
+    """Every sh block, as single lines if all are make commands, and every inline `make ...`.
 
-    `URL=...` is short for a value that the page shows elsewhere.
+    `URL=...` abbreviates a value that the page shows elsewhere.
     """
     found: set[str] = set()
     for page in PAGES:
@@ -27,28 +27,29 @@ def documented_commands() -> set[str]:
         prose = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
         found |= {" ".join(command.split()) for command in INLINE.findall(prose)}
     short = {command for command in found if command.endswith("=...")}
-    assert all(any(long.startswith(one[:-3]) for long in found - short) for one in short), short
-    return found - short
+    full = found - short
+    assert all(any(other.startswith(one[:-3]) for other in full) for one in short), short
+    return full
 
 
 def documented(command: str, **variables: str) -> list[str]:
     """The words of a command that a page shows; `variables` replace its make variables."""
-    assert command in documented_commands(), f"neither page shows {command}"
+    assert command in documented_commands(), f"No page shows {command}."
     words = shlex.split(command)
     for name, value in variables.items():
-        [place] = [number for number, word in enumerate(words) if word.startswith(f"{name}=")]
-        words[place] = f"{name}={value}"
+        [index] = [number for number, word in enumerate(words) if word.startswith(f"{name}=")]
+        words[index] = f"{name}={value}"
     return words
 
 
 def documented_script(beginning: str) -> str:
-    """The sh block that begins so."""
+    """The only sh block that starts with this text."""
     [script] = [one for one in documented_commands() if "\n" in one and one.startswith(beginning)]
     return script
 
 
 def executed_commands() -> set[str]:
-    """What the tests ask for here, and the blocks of the five steps, which one of them applies."""
+    """The commands that tests take from the pages, and the blocks that test_five_steps.py runs."""
     executed: set[str] = set()
     for file in sorted((ROOT / "tests/tooling/contributor").glob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):

@@ -1,4 +1,4 @@
-"""What the pooler of the tests promises: as Neon's, verified TLS, a console."""
+"""The pooler of the tests: it behaves as Neon's does, verifies TLS and has a console."""
 
 import subprocess
 import sys
@@ -42,7 +42,7 @@ def test_it_is_recent_enough_for_prepared_statements(pooler: Pooler) -> None:
     assert (int(major), int(minor)) >= pgbouncer.OLDEST
 
 
-def test_a_client_that_checks_everything_gets_through(url: str) -> None:
+def test_a_client_that_verifies_tls_in_full_can_connect(url: str) -> None:
     assert "sslmode=verify-full" in url
     with psycopg.connect(url) as connection:
         assert connection.pgconn.ssl_in_use
@@ -54,7 +54,7 @@ def test_localhost_is_in_the_certificate_too(url: str) -> None:
         assert connection.pgconn.ssl_in_use
 
 
-def test_another_name_another_ca_and_no_tls_are_refused(url: str, tmp_path: Path) -> None:
+def test_another_host_name_another_ca_and_no_tls_are_refused(url: str, tmp_path: Path) -> None:
     with pytest.raises(psycopg.OperationalError, match="does not match host name"):
         psycopg.connect(url, host="elsewhere.example", hostaddr="127.0.0.1")
     other = write_certificate(tmp_path)
@@ -71,12 +71,12 @@ def test_a_wrong_password_is_refused(url: str) -> None:
 
 @pytest.mark.parametrize("prepare_threshold", [None, 0])
 def test_thirty_clients_share_five_backends(url: str, prepare_threshold: int | None) -> None:
-    everybody_is_connected = threading.Barrier(30, timeout=60)
+    all_are_connected = threading.Barrier(30, timeout=60)
 
     def client(number: int) -> set[int]:
         backends = set()
         with psycopg.connect(url, prepare_threshold=prepare_threshold) as connection:
-            everybody_is_connected.wait()
+            all_are_connected.wait()
             for turn in range(20):
                 row = connection.execute(
                     "select %s::int * 1000 + %s::int, pg_backend_pid()", (number, turn)
@@ -100,15 +100,15 @@ def test_the_console_pauses_and_resumes(url: str, pooler: Pooler) -> None:
     ):
         console.execute("PAUSE")
         try:
-            answer = threads.submit(lambda: connection.execute("select 1").fetchone())
+            result = threads.submit(lambda: connection.execute("select 1").fetchone())
             time.sleep(0.3)
-            assert not answer.done()
+            assert not result.done()
         finally:
             console.execute("RESUME")
-        assert answer.result(timeout=10) == (1,)
+        assert result.result(timeout=10) == (1,)
 
 
-def test_a_transaction_waits_for_a_free_backend_only_so_long(
+def test_waiting_for_a_free_backend_has_a_time_limit(
     server: postgres.Server, tmp_path: Path
 ) -> None:
     with (
@@ -127,9 +127,9 @@ def test_a_transaction_waits_for_a_free_backend_only_so_long(
             second.execute("select 1")
 
 
-def test_what_it_says_at_its_end_is_shown(server: postgres.Server, tmp_path: Path) -> None:
+def test_its_log_is_shown_if_it_cannot_start(server: postgres.Server, tmp_path: Path) -> None:
     started = time.monotonic()
-    with pytest.raises(PgBouncerError, match="PgBouncer ended at once") as refusal:
+    with pytest.raises(PgBouncerError, match="PgBouncer stopped while it started") as refusal:
         pgbouncer.running(
             server, users={}, folder=tmp_path, settings={"pool_mode": "nonsense"}
         ).__enter__()
@@ -137,7 +137,7 @@ def test_what_it_says_at_its_end_is_shown(server: postgres.Server, tmp_path: Pat
     assert time.monotonic() - started < 10
 
 
-def test_it_ends_with_its_parent(server: postgres.Server, tmp_path: Path) -> None:
+def test_it_stops_when_its_parent_is_killed(server: postgres.Server, tmp_path: Path) -> None:
     program = f"""
 import time
 from pathlib import Path
@@ -155,7 +155,7 @@ with pgbouncer.running(server, users={{}}, folder=Path({str(tmp_path)!r})) as po
     assert "pgbouncer" in (process / "cmdline").read_text()
     parent.kill()
     parent.wait()
-    give_up = time.monotonic() + 10
+    deadline = time.monotonic() + 10
     while process.exists() and (process / "stat").read_text().split(") ")[1][0] != "Z":
-        assert time.monotonic() < give_up
+        assert time.monotonic() < deadline
         time.sleep(0.01)

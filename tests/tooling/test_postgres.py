@@ -1,4 +1,4 @@
-"""What dev/postgres.py promises: rows survive, no server is left, refusals are sentences."""
+"""dev/postgres.py: rows survive, no server is left running, and each error is one sentence."""
 
 import os
 import signal
@@ -26,14 +26,14 @@ with running(Path(sys.argv[1]), durable=sys.argv[2] == "durable") as server:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One data folder for the module: each test finds it made and stopped, and leaves it so."""
+    """The data folder of all tests here: created, and without a running server."""
     data = tmp_path_factory.mktemp("postgres") / "data"
     with running(data, durable=False):
         return data
 
 
-def start_elsewhere(data: Path, how: str) -> tuple[subprocess.Popen[str], int, str]:
-    """A server of another process: that process, the server's pid and its URL."""
+def start_in_other_process(data: Path, how: str) -> tuple[subprocess.Popen[str], int, str]:
+    """Start a server in another process: gives that process, the server's pid and its URL."""
     parent = subprocess.Popen(
         [sys.executable, "-c", OTHER_PROCESS, data, how],
         stdout=subprocess.PIPE,
@@ -46,8 +46,8 @@ def start_elsewhere(data: Path, how: str) -> tuple[subprocess.Popen[str], int, s
     return parent, int(pid), url
 
 
-def await_end(pid: int, seconds: float) -> None:
-    give_up = time.monotonic() + seconds
+def wait_for_end(pid: int, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
     while True:
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -55,7 +55,7 @@ def await_end(pid: int, seconds: float) -> None:
             return
         if state == "Z":
             return
-        assert time.monotonic() < give_up, f"process {pid} still runs"
+        assert time.monotonic() < deadline, f"process {pid} still runs"
         time.sleep(0.01)
 
 
@@ -63,7 +63,7 @@ def test_rows_survive_a_restart(data: Path) -> None:
     with running(data, durable=True) as server, psycopg.connect(server.url()) as connection:
         connection.execute("create table kept (n int)")
         connection.execute("insert into kept select generate_series(1, 1000)")
-    await_end(server.pid, 0)
+    wait_for_end(server.pid, 0)
     with running(data, durable=True) as server, psycopg.connect(server.url()) as connection:
         assert connection.execute("select count(*) from kept").fetchone() == (1000,)
         connection.execute("drop table kept")
@@ -72,18 +72,18 @@ def test_rows_survive_a_restart(data: Path) -> None:
 def test_the_server_runs_as_the_owner_of_its_data(data: Path) -> None:
     owner = os.geteuid()
     if owner == 0:
-        # What root made in a container and serves outside, or the other way round.
+        # As when root creates the data in a container, and another user serves it outside.
         owner = unprivileged.NOBODY
         for path in ((data / "cluster"), *(data / "cluster").rglob("*")):
             os.chown(path, owner, owner)
     with running(data, durable=True) as server, psycopg.connect(server.url()) as connection:
         assert connection.execute("select 1").fetchone() == (1,)
         process = ["ps", "-o", "uid=", "-p", str(server.pid)]
-        answer = subprocess.run(process, capture_output=True, text=True, check=True)
-        assert int(answer.stdout) == owner
+        printed = subprocess.run(process, capture_output=True, text=True, check=True)
+        assert int(printed.stdout) == owner
 
 
-def test_the_password_is_for_the_owner_only_and_is_asked_for(data: Path) -> None:
+def test_the_password_is_required_and_only_its_owner_can_read_it(data: Path) -> None:
     with running(data, durable=False) as server:
         file = data / "password"
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -93,7 +93,7 @@ def test_the_password_is_for_the_owner_only_and_is_asked_for(data: Path) -> None
             psycopg.connect(server.url(password="wrong"))
 
 
-def test_letters_beyond_ascii_fold_and_sort_as_on_neon(data: Path) -> None:
+def test_case_and_order_of_non_ascii_letters_are_as_on_neon(data: Path) -> None:
     with running(data, durable=False) as server, psycopg.connect(server.url()) as connection:
         row = connection.execute("select 'été' ilike 'ÉT%', lower('ÀÉЖ'), upper('zoë')").fetchone()
         assert row == (True, "àéж", "ZOË")
@@ -101,7 +101,7 @@ def test_letters_beyond_ascii_fold_and_sort_as_on_neon(data: Path) -> None:
         assert [word for (word,) in words] == ["B", "a", "b", "é"]
 
 
-def test_durable_and_throw_away_servers_differ_only_in_what_they_promise(data: Path) -> None:
+def test_only_a_durable_server_writes_commits_to_the_disk(data: Path) -> None:
     def settings(durable: bool) -> list[str]:
         with running(data, durable=durable) as server, psycopg.connect(server.url()) as connection:
             rows = connection.execute(
@@ -115,35 +115,35 @@ def test_durable_and_throw_away_servers_differ_only_in_what_they_promise(data: P
 
 
 def test_a_second_start_on_the_same_folder_is_refused_with_one_sentence(data: Path) -> None:
-    parent, pid, url = start_elsewhere(data, "durable")
+    parent, pid, url = start_in_other_process(data, "durable")
     try:
         started = time.monotonic()
         with pytest.raises(PostgresError) as refusal, running(data, durable=True):
             pass
         assert str(refusal.value) == (
-            f"PostgreSQL already runs on {data} (pid {pid}): end what started it, "
-            "make dev or make offline."
+            f"PostgreSQL already runs on {data} (pid {pid}): stop the make dev or make offline "
+            "that started it."
         )
         assert time.monotonic() - started < 2
         psycopg.connect(url).close()
     finally:
         parent.kill()
         parent.wait()
-    await_end(pid, 10)
+    wait_for_end(pid, 10)
 
 
 def test_killing_the_parent_stops_the_server_and_keeps_the_rows(data: Path) -> None:
-    parent, pid, url = start_elsewhere(data, "durable")
+    parent, pid, url = start_in_other_process(data, "durable")
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("create table kept (n int)")
         connection.execute("insert into kept values (7)")
         parent.kill()
         parent.wait()
-        # No waiting here: the next start must cope with a server that is still shutting down.
+        # At once: the start must wait for the other server, which is still shutting down.
         with running(data, durable=True) as server, psycopg.connect(server.url()) as again:
             assert again.execute("select n from kept").fetchall() == [(7,)]
             again.execute("drop table kept")
-    await_end(pid, 0)
+    wait_for_end(pid, 0)
 
 
 def test_a_killed_server_recovers_at_the_next_start(data: Path) -> None:
@@ -152,14 +152,14 @@ def test_a_killed_server_recovers_at_the_next_start(data: Path) -> None:
         connection.execute("insert into kept select generate_series(1, 1000)")
         connection.commit()
         os.kill(server.pid, signal.SIGKILL)
-    # The dead server's postmaster.pid is still there, and its children may be.
+    # Its postmaster.pid still exists, and some of its processes may still run.
     assert (data / "cluster" / "postmaster.pid").exists()
     with running(data, durable=True) as server, psycopg.connect(server.url()) as connection:
         assert connection.execute("select count(*) from kept").fetchone() == (1000,)
         connection.execute("drop table kept")
 
 
-def test_a_pid_that_now_belongs_to_another_program_is_no_obstacle(data: Path) -> None:
+def test_it_starts_although_another_program_has_the_recorded_pid(data: Path) -> None:
     other = subprocess.Popen(["sleep", "600"])
     try:
         pid_file = data / "cluster" / "postmaster.pid"
@@ -179,7 +179,7 @@ def test_a_server_that_cannot_start_shows_its_log_at_once(data: Path) -> None:
     settings.write_text("shared_buffers = 'a lot'\n")
     started = time.monotonic()
     try:
-        with pytest.raises(PostgresError, match="PostgreSQL ended at once") as refusal:
+        with pytest.raises(PostgresError, match="PostgreSQL stopped while it started") as refusal:
             running(data, durable=True).__enter__()
     finally:
         settings.write_text(before)
@@ -187,18 +187,18 @@ def test_a_server_that_cannot_start_shows_its_log_at_once(data: Path) -> None:
     assert time.monotonic() - started < 10
 
 
-def test_a_taken_port_is_named(data: Path) -> None:
+def test_a_port_in_use_is_named(data: Path) -> None:
     with running(data, durable=True) as server:
         taken = server.port
         other = data.with_name("other")
-        with pytest.raises(PostgresError, match=f"Port {taken} is taken"):
+        with pytest.raises(PostgresError, match=f"Port {taken} is in use"):
             running(other, durable=False, port=taken).__enter__()
-        # The folder that was made on the way is whole: it starts on another port.
+        # The new folder is complete: a server on another port can use it.
         with running(other, durable=False) as second:
             assert second.port != taken
 
 
-def test_an_interrupted_initdb_leaves_nothing_half_made(tmp_path: Path) -> None:
+def test_an_interrupted_initdb_leaves_no_incomplete_data(tmp_path: Path) -> None:
     data = tmp_path / "data"
     parent = subprocess.Popen([sys.executable, "-c", OTHER_PROCESS, data, "throw-away"])
     while not list(data.glob("unfinished-*/global")):
@@ -209,7 +209,7 @@ def test_an_interrupted_initdb_leaves_nothing_half_made(tmp_path: Path) -> None:
     assert not (data / "cluster").exists()
     with running(data, durable=False) as server, psycopg.connect(server.url()) as connection:
         assert connection.execute("select 1").fetchone() == (1,)
-    # Whatever the interrupted one still did meanwhile goes at the next start.
+    # What the interrupted initdb wrote after that is removed by the next start.
     with running(data, durable=False):
         assert not list(data.glob("unfinished-*"))
 
@@ -229,7 +229,7 @@ def test_a_lost_or_wrong_password_file_is_explained(data: Path) -> None:
         file.chmod(0o600)
 
 
-def test_names_and_passwords_with_special_characters_survive_the_url(data: Path) -> None:
+def test_a_url_quotes_special_characters_of_names_and_passwords(data: Path) -> None:
     with running(data, durable=False) as server:
         with psycopg.connect(server.url(), autocommit=True) as connection:
             connection.execute("""create role "a/b@c" login password 'p:w/%#?'""")

@@ -1,7 +1,9 @@
-"""`make dev` as a newcomer meets it: what it prints works, and nothing of it stays behind."""
+"""`make dev`: what it prints works, it serves without delay, and it leaves no process behind."""
 
+import http.client
 import json
 import os
+import pty
 import re
 import signal
 import socket
@@ -12,12 +14,14 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
-from dev import serve
+from dev import running_server, serve, smoke, token
 from dev.postgres import free_port
 
+# What `python -m dev.serve` does, with its data in another folder.
 COMMAND = """
 import sys
 from pathlib import Path
@@ -29,7 +33,7 @@ serve.main()
 
 @contextmanager
 def serving(folder: Path, **variables: str) -> Generator[tuple[subprocess.Popen[str], list[str]]]:
-    """Run what `make dev` runs, with data in `folder`; gives it and the lines it printed."""
+    """Run `make dev`'s program with data in `folder`. Gives the process and its lines so far."""
     variables = {"PORT": str(free_port())} | variables
     process = subprocess.Popen(
         [sys.executable, "-c", COMMAND, str(folder)],
@@ -52,7 +56,17 @@ def serving(folder: Path, **variables: str) -> Generator[tuple[subprocess.Popen[
         process.stdout.close()
 
 
-def curls(lines: list[str]) -> list[subprocess.CompletedProcess[str]]:
+def printed(lines: list[str], label: str) -> str:
+    """The value that the banner shows behind `label`."""
+    [value] = [line.split()[1] for line in lines if line.startswith(f"{label}:")]
+    return value
+
+
+def address(lines: list[str]) -> str:
+    return printed(lines, "API").removesuffix("/api")
+
+
+def run_curls(lines: list[str]) -> list[subprocess.CompletedProcess[str]]:
     commands = [line for line in lines if line.startswith("curl ")]
     return [
         subprocess.run(["sh", "-c", f"{command} -sS"], capture_output=True, text=True, check=True)
@@ -61,48 +75,198 @@ def curls(lines: list[str]) -> list[subprocess.CompletedProcess[str]]:
 
 
 def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_the_printed_lines_work_and_the_data_survives_a_restart(tmp_path: Path) -> None:
+def test_the_printed_commands_work_and_the_data_survives_a_restart(tmp_path: Path) -> None:
     with serving(tmp_path) as (_, lines):
-        ready, created, listed = (json.loads(done.stdout) for done in curls(lines))
+        ready, created, listed = (json.loads(done.stdout) for done in run_curls(lines))
     assert ready == {"status": "ok"}
     assert listed == [created]
-    assert any(line.startswith("The API runs at http://127.0.0.1:") for line in lines)
-    assert any(line.endswith("/api/docs") for line in lines)
     with serving(tmp_path) as (_, lines):
-        _, _, after = (json.loads(done.stdout) for done in curls(lines))
+        _, _, after = (json.loads(done.stdout) for done in run_curls(lines))
     assert created in after
     assert len(after) == 2
 
 
-def test_a_second_start_says_that_one_runs(tmp_path: Path) -> None:
-    with serving(tmp_path) as (_, lines), serving(tmp_path) as (second, said):
+def test_every_printed_page_exists(tmp_path: Path) -> None:
+    with serving(tmp_path) as (_, lines):
+        url = address(lines)
+        assert printed(lines, "Docs") == f"{url}/api/docs"
+        printed_urls = set(re.findall(r"http://[^\s']+", "\n".join(lines))) - {f"{url}/api"}
+        assert len(printed_urls) == 3
+        statuses = {}
+        for each in printed_urls:
+            connection = http.client.HTTPConnection(urlsplit(each).netloc, timeout=60)
+            connection.request("GET", urlsplit(each).path)
+            statuses[urlsplit(each).path] = connection.getresponse().status
+            connection.close()
+    assert statuses == {"/api/docs": 200, "/api/health/ready": 200, "/api/demo/tasks": 401}
+
+
+def test_the_printed_psql_command_shows_rows_in_spite_of_row_level_security(tmp_path: Path) -> None:
+    with serving(tmp_path) as (_, lines):
+        run_curls(lines)
+        [command] = [line for line in lines if "SET app.user_id" in line]
+        assert printed(lines, "Database") in command
+        done = subprocess.run(
+            ["sh", "-c", command], capture_output=True, text=True, check=True, timeout=60
+        )
+    assert "Buy milk" in done.stdout
+
+
+def test_responses_on_a_kept_alive_connection_are_not_delayed(tmp_path: Path) -> None:
+    """Without TCP_NODELAY a response with a body waits 40 ms for the client's acknowledgement."""
+    with serving(tmp_path) as (_, lines):
+        connection = http.client.HTTPConnection(urlsplit(address(lines)).netloc, timeout=60)
+        seconds = []
+        for _ in range(60):
+            started = time.perf_counter()
+            connection.request("GET", "/api/health")
+            assert connection.getresponse().read()
+            seconds.append(time.perf_counter() - started)
+        connection.close()
+    # The kernel acknowledges a connection's first segments at once: only later ones show the delay.
+    assert sorted(seconds[20:])[10] < 0.03
+
+
+def test_the_server_comes_back_with_an_error_after_its_process_was_killed(tmp_path: Path) -> None:
+    with serving(tmp_path) as (process, lines):
+        [worker] = [pid for pid in children(process.pid) if "dev.worker" in command_of(pid)]
+        os.kill(worker, signal.SIGKILL)
+        connection = http.client.HTTPConnection(urlsplit(address(lines)).netloc, timeout=30)
+        status, detail = 200, ""
+        until = time.monotonic() + 30
+        while status != 500 and time.monotonic() < until:
+            try:
+                connection.request("GET", "/api/health")
+                response = connection.getresponse()
+                status, detail = response.status, json.load(response)
+            except OSError:
+                connection.close()
+        connection.close()
+    assert status == 500
+    assert detail == {
+        "detail": "The server process ended (SIGKILL): see the terminal. "
+        "It starts again when you save a change."
+    }
+
+
+def children(pid: int) -> list[int]:
+    return [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
+
+
+def command_of(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+
+
+def test_a_second_start_names_the_server_that_runs(tmp_path: Path) -> None:
+    with serving(tmp_path) as (first, lines), serving(tmp_path) as (second, output):
         assert second.wait(30) == 1
-    url = next(line for line in lines if line.startswith("The API runs")).split()[-1]
-    assert len(said) == 1
-    assert re.fullmatch(
-        rf"It runs already, at {url} \(pid \d+\): use that, or end .* its pid\.", said[0]
-    )
+    assert output == [
+        f"make dev already runs at {address(lines)} (pid {first.pid}): use that server, or stop "
+        "it with Ctrl-C in its terminal or with kill and its pid."
+    ]
 
 
-def test_a_port_in_use_is_said_in_one_sentence(tmp_path: Path) -> None:
+def test_other_commands_find_the_server_that_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert running_server.find_server(tmp_path) is None
+    with serving(tmp_path) as (process, lines):
+        found = running_server.find_server(tmp_path)
+        assert found == running_server.RunningServer(address(lines), process.pid)
+        monkeypatch.setattr(smoke, "find_server", lambda: found)
+        monkeypatch.setattr(smoke, "ENV_FILE", tmp_path / "no.env")
+        monkeypatch.setattr(os, "environ", {})
+        smoke._complete_environment(None, None)
+        assert os.environ["SMOKE_BASE_URL"] == address(lines)
+        smoke._complete_environment("https://api.example", None)
+        assert os.environ["SMOKE_BASE_URL"] == "https://api.example"
+
+
+def test_make_smoke_without_a_server_says_how_to_start_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(smoke, "find_server", lambda: None)
+    monkeypatch.setattr(smoke, "ENV_FILE", tmp_path / "no.env")
+    monkeypatch.setattr(smoke, "DEFAULT_URL", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setattr(os, "environ", {})
+    assert smoke.main([]) == 1
+    assert "Start the server with make dev" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_server_that_has_ended_is_not_found(tmp_path: Path, how: signal.Signals) -> None:
+    with serving(tmp_path) as (process, _):
+        process.send_signal(how)
+        process.wait(30)
+        assert (tmp_path / "server-dev.json").exists()
+        assert running_server.find_server(tmp_path) is None
+
+
+def test_make_token_shows_a_person_how_to_use_it_on_the_server_that_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a pipe it prints the token alone: scripts put it into a header."""
+    server = running_server.RunningServer("http://127.0.0.1:8123", 1)
+    monkeypatch.setattr(token, "find_server", lambda: server)
+    monkeypatch.setattr(sys, "argv", ["token", "alice"])
+    shown = {}
+    for kind, (reading, writing) in {"terminal": pty.openpty(), "pipe": os.pipe()}.items():
+        with os.fdopen(writing, "w") as output, monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", output)
+            token.main()
+            output.flush()
+            shown[kind] = os.read(reading, 65536).decode().split()
+        os.close(reading)
+    [alone] = shown["pipe"]
+    assert alone.startswith("eyJ")
+    assert "http://127.0.0.1:8123/api/alice/tasks" in shown["terminal"]
+
+
+def test_a_port_in_use_is_named_in_one_sentence(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with serving(tmp_path, PORT=str(port)) as (process, said):
+        with serving(tmp_path, PORT=str(port)) as (process, output):
             assert process.wait(30) == 1
-    assert len(said) == 1
-    assert said[0].startswith(f"Port {port} of 127.0.0.1 cannot be used")
+    assert len(output) == 1
+    assert output[0].startswith(f"Port {port} of 127.0.0.1 cannot be used")
+
+
+@pytest.mark.parametrize("name", ["x86_64-conda-linux-gnu", "my-computer.local", ""])
+def test_a_machine_name_in_host_is_no_listen_address(tmp_path: Path, name: str) -> None:
+    """conda and some shells set HOST for purposes of their own."""
+    with serving(tmp_path, HOST=name, DATABASE_URL="mysql://nowhere") as (_, output):
+        # The address is taken before the settings are read.
+        assert output == ["DATABASE_URL: must be a postgresql:// URL."]
+    assert serve._listen_address(name) == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("0.0.0.0", "http://127.0.0.1:8000"),  # noqa: S104
+        ("127.0.0.2", "http://127.0.0.2:8000"),
+        ("::1", "http://[::1]:8000"),
+    ],
+)
+def test_an_ip_address_in_host_is_used(host: str, url: str) -> None:
+    assert serve._listen_address(host) == host
+    assert serve._url(host, 8000) == url
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_stays_behind(tmp_path: Path, how: signal.Signals) -> None:
+def test_no_process_is_left_behind(tmp_path: Path, how: signal.Signals) -> None:
     with serving(tmp_path) as (process, lines):
-        port = int(lines[1].rsplit(":", 1)[1])
+        port = int(address(lines).rsplit(":", 1)[1])
         postgres_pid = int((tmp_path / "postgres/cluster/postmaster.pid").read_text().split()[0])
         assert listens(port)
         process.send_signal(how)
@@ -116,16 +280,16 @@ def test_nothing_stays_behind(tmp_path: Path, how: signal.Signals) -> None:
         assert not Path(f"/proc/{postgres_pid}").exists()
 
 
-def test_given_variables_are_used_instead_of_local_defaults(tmp_path: Path) -> None:
+def test_variables_replace_the_local_defaults(tmp_path: Path) -> None:
     bad = {"DATABASE_URL": "mysql://nowhere", "BETTER_AUTH_SECRET": "x" * 40}
-    with serving(tmp_path, **bad) as (process, said):
+    with serving(tmp_path, **bad) as (process, output):
         assert process.wait(30) == 1
-    assert said == ["DATABASE_URL: must be a postgresql:// URL."]
+    assert output == ["DATABASE_URL: must be a postgresql:// URL."]
     assert not (tmp_path / "postgres").exists()
 
 
-def test_of_two_that_want_one_port_one_has_it_and_the_other_says_so(tmp_path: Path) -> None:
-    # At once: neither may say that it runs because the other one answers.
+def test_one_of_two_servers_on_the_same_port_is_refused(tmp_path: Path) -> None:
+    # Started together: neither may take the other's response for its own.
     environment = os.environ | {"PYTHONPATH": str(serve.ROOT), "PORT": str(free_port())}
     for name in "ab":
         (tmp_path / name).mkdir()
@@ -139,18 +303,18 @@ def test_of_two_that_want_one_port_one_has_it_and_the_other_says_so(tmp_path: Pa
         )
         for name in "ab"
     ]
-    said: dict[int, list[str]] = {process.pid: [] for process in both}
+    output: dict[int, list[str]] = {process.pid: [] for process in both}
 
-    def listen_to(process: subprocess.Popen[str]) -> None:
+    def read_lines(process: subprocess.Popen[str]) -> None:
         assert process.stdout
-        said[process.pid] += process.stdout
+        output[process.pid] += process.stdout
 
-    threads = [threading.Thread(target=listen_to, args=[process]) for process in both]
+    threads = [threading.Thread(target=read_lines, args=[process]) for process in both]
     for thread in threads:
         thread.start()
     try:
         until = time.monotonic() + 60
-        while not any("Ctrl-C" in line for lines in said.values() for line in lines):
+        while not any("Ctrl-C" in line for lines in output.values() for line in lines):
             assert time.monotonic() < until
             time.sleep(0.1)
     finally:
@@ -161,7 +325,7 @@ def test_of_two_that_want_one_port_one_has_it_and_the_other_says_so(tmp_path: Pa
             thread.join()
             assert process.stdout
             process.stdout.close()
-    refused, served = sorted(said.values(), key=len)
+    refused, served = sorted(output.values(), key=len)
     assert re.fullmatch(r"Port \d+ of 127\.0\.0\.1 cannot be used .*\n", refused[0])
     assert len(refused) == 1
-    assert any(line.startswith("The API runs at") for line in served)
+    assert any(line.startswith("API:") for line in served)

@@ -1,3 +1,1 @@
-"""Ways to run the whole API that the contract suite can be pointed at, one module each with
-`serve`.
-"""
+"""The targets of the contract suite: each module runs the whole API in one way, by `serve`."""

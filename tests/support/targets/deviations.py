@@ -1,10 +1,10 @@
-"""Marks the contract tests that a target fails by its nature.
+"""A pytest plugin that marks the contract tests which a target is known to fail.
 
 Use it with pytest -p tests.support.targets.deviations.
 
-A target lists them in DEVIATIONS, as patterns of test names with the reason. Such a test must fail:
-one that passes is no deviation any more, and fails the run until the entry is gone. Only those in
-NOT_RUN are left out, because they would take minutes to fail, or fail only sometimes.
+DEVIATIONS of a target maps patterns of test names to reasons. These tests are expected to fail: if
+one passes, the run fails until its entry is removed. Tests in NOT_RUN are skipped, because they
+take minutes to fail, or fail only sometimes.
 """
 
 import importlib
@@ -15,7 +15,7 @@ import pytest
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark each item that the target of this run is known to fail."""
+    """Mark each test that the target of this run is known to fail."""
     target = importlib.import_module(f"tests.support.targets.{config.getoption('--target')}")
     for item in items:
         for name, run in (("DEVIATIONS", True), ("NOT_RUN", False)):

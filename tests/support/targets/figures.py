@@ -1,7 +1,7 @@
-"""`make figures`: sizes, starts and warm answers of the functions on both platforms, in one run.
+"""`make figures`: measures size, cold start and warm response of each function on both platforms.
 
-Times are of processes on this machine, in AWS's and Vercel's own runtimes: compare them with one
-another, not with those platforms. CPU time is steadier than the clock where others use the machine.
+The functions run on this machine, in the runtimes of AWS and Vercel: compare the times with one
+another, not with times of those platforms. On a busy machine CPU time varies less than wall time.
 """
 
 import http.client
@@ -29,7 +29,7 @@ PATHS = {
     "docs": "/api/openapi.json",
     "smoke": "/api/smoke",
 }
-# Nobody listens there: the answers are 401 and the like, which need no database.
+# No database listens there: the responses, such as 401, need none.
 ENVIRONMENT = {
     "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
     "BETTER_AUTH_SECRET": "figures-need-no-secret-0123456789abcdef",
@@ -39,14 +39,17 @@ LINE = "{:<34}{:>8}{:>16}{:>18}{:>16}"
 
 
 def main() -> None:
-    """Print the table."""
+    """Measure, and print the table."""
     built = vercel_build.build()
     compiled = unpacked_artifact()
     sources = CACHE / "without-bytecode"
     shutil.rmtree(sources, ignore_errors=True)
     shutil.copytree(compiled, sources, ignore=shutil.ignore_patterns("__pycache__"))
-    print(f"Lowest of {STARTS} starts with their first answer, median of {REQUESTS} warm answers.")
-    print(LINE.format("", "MB", "start, CPU ms", "start, clock ms", "warm, clock ms"))
+    print(
+        f"A start includes the first response. Minimum of {STARTS} starts, "
+        f"median of {REQUESTS} warm responses."
+    )
+    print(LINE.format("", "MB", "start, CPU ms", "start, wall ms", "warm, wall ms"))
     zipped = arm64_artifact().stat().st_size / 1e6
     for name in read_functions():
         report(f"Lambda {name} (zip for arm64)", zipped, on_lambda(name, compiled))
@@ -58,13 +61,13 @@ def main() -> None:
 
 
 def report(name: str, megabytes: float, figures: tuple[float, float, float]) -> None:
-    cpu, clock, warm = figures
-    cells = f"{megabytes:.1f}", f"{cpu:.0f}", f"{clock:.0f}", f"{warm:.2f}"
+    cpu, wall, warm = figures
+    cells = f"{megabytes:.1f}", f"{cpu:.0f}", f"{wall:.0f}", f"{warm:.2f}"
     print(LINE.format(name, *cells), flush=True)
 
 
 def on_lambda(name: str, content: Path) -> tuple[float, float, float]:
-    """CPU and clock of a start with its first answer, and the clock of a later answer."""
+    """Milliseconds: CPU and wall time of a cold start, and wall time of a warm response."""
     text = (
         Path(__file__).parents[2] / "platforms" / "aws" / "events" / f"{EVENTS[name]}.json"
     ).read_text()
@@ -74,17 +77,17 @@ def on_lambda(name: str, content: Path) -> tuple[float, float, float]:
         sandbox = Sandbox(read_functions()[name], ENVIRONMENT, content)
         try:
             sandbox.connect().close()
-            clock = timed(lambda sandbox=sandbox: sandbox.invoke(event))
-            starts.append((cpu_of(child_of(sandbox.process.pid)), clock))
+            wall = timed(lambda sandbox=sandbox: sandbox.invoke(event))
+            starts.append((cpu_of(child_of(sandbox.process.pid)), wall))
             if len(starts) == STARTS:
                 warm = median(timed(lambda: sandbox.invoke(event)) for _ in range(REQUESTS))
         finally:
             sandbox.close()
-    return min(cpu for cpu, _ in starts), min(clock for _, clock in starts), warm
+    return min(cpu for cpu, _ in starts), min(wall for _, wall in starts), warm
 
 
 def on_vercel(built: vercel_build.Built, name: str) -> tuple[float, float, float]:
-    """The same of a function of Vercel's build, asked without an edge before it."""
+    """The same for a function of Vercel's build, called without the edge."""
     starts, warm = [], 0.0
     path = PATHS[name.removeprefix("api/")]
     for _ in range(STARTS):
@@ -92,30 +95,32 @@ def on_vercel(built: vercel_build.Built, name: str) -> tuple[float, float, float
         try:
             instance = deployment.instance(name)
             connection = http.client.HTTPConnection("127.0.0.1", instance.port)
-            clock = instance.start_ms + timed(lambda: ask(connection, path))
-            starts.append((cpu_of(instance.process.pid), clock))
+            wall = instance.start_ms + timed(lambda: request(connection, path))
+            starts.append((cpu_of(instance.process.pid), wall))
             if len(starts) == STARTS:
-                warm = median(timed(lambda: ask(connection, path)) for _ in range(REQUESTS))
+                warm = median(timed(lambda: request(connection, path)) for _ in range(REQUESTS))
         finally:
             deployment.stop()
-    return min(cpu for cpu, _ in starts), min(clock for _, clock in starts), warm
+    return min(cpu for cpu, _ in starts), min(wall for _, wall in starts), warm
 
 
-def ask(connection: http.client.HTTPConnection, path: str) -> None:
+def request(connection: http.client.HTTPConnection, path: str) -> None:
     connection.request("GET", path)
-    # Vercel's server sends head and body apart, and the second would wait 40 ms until the kernel
-    # here acknowledges the first.
+    # Vercel's server sends head and body in two segments, and delays the second by 40 ms unless
+    # the first is acknowledged at once.
     connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
     connection.getresponse().read()
 
 
-def timed(act: Callable[[], object]) -> float:
+def timed(action: Callable[[], object]) -> float:
+    """Milliseconds that a call takes."""
     began = time.perf_counter()
-    act()
+    action()
     return 1000 * (time.perf_counter() - began)
 
 
 def child_of(pid: int) -> int:
+    """The pid of the only child of a process."""
     [child] = [
         int(child)
         for task in Path(f"/proc/{pid}/task").iterdir()
@@ -125,7 +130,8 @@ def child_of(pid: int) -> int:
 
 
 def cpu_of(pid: int) -> float:
-    # Of all threads, in nanoseconds; the usual counters of ticks are too coarse.
+    """Milliseconds of CPU time that a process has used."""
+    # Nanoseconds of every thread; /proc/<pid>/stat counts ticks of 10 ms.
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e6
 

@@ -1,4 +1,4 @@
-"""What is deployed, on this machine: a gateway, and sandboxes of each function running the zip."""
+"""The Lambda target: the deployed zip in sandboxes with Lambda's runtime, behind a gateway."""
 
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -7,12 +7,12 @@ from tests.platforms.aws.gateway import FunctionFailed, Invoke, serving
 from tests.platforms.aws.sandbox import Fleet, FunctionError
 from tests.platforms.aws.stack import read_functions, read_routes
 
-# Lambda would start as many as there are requests; three keep races real on a small machine.
+# Lambda runs one for each concurrent request; three are enough to show races.
 SANDBOXES_PER_FUNCTION = 3
 
 DEVIATIONS = {
     r"test_an_odd_idempotency_key_creates_nothing\[.*nIdempotency-Key.*": (
-        "the gateway joins headers of one name by a comma, and `a,` is a fine key"
+        "the gateway joins headers of the same name by a comma, and `a,` is a valid key"
     )
 }
 NOT_RUN: dict[str, str] = {}
@@ -20,7 +20,7 @@ NOT_RUN: dict[str, str] = {}
 
 @contextmanager
 def serve(environment: Mapping[str, str]) -> Generator[str]:
-    """Starts every function of serverless.yml with this environment; yields the base URL."""
+    """Run every function of serverless.yml with this environment; gives the base URL."""
     with ExitStack() as stack:
         functions: dict[str, Invoke] = {}
         for name, function in read_functions().items():

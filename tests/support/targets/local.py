@@ -1,4 +1,7 @@
-"""The local server: uvicorn with every endpoint group, as `make dev` runs it."""
+"""The local target: every endpoint group in one uvicorn process.
+
+`make dev` has the same application and server, and adds what tests/tooling/test_serve.py tests.
+"""
 
 import os
 import socket
@@ -13,7 +16,7 @@ from dev.postgres import free_port
 
 @contextmanager
 def serve(environment: Mapping[str, str], application: str = "dev.app:app") -> Generator[str]:
-    """Run `module:name` under uvicorn with these variables. Gives its base URL."""
+    """Run the application `module:name` with these variables; gives its base URL."""
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", application, "--port", str(port)]
     process = subprocess.Popen(
@@ -30,13 +33,16 @@ def serve(environment: Mapping[str, str], application: str = "dev.app:app") -> G
 
 
 def wait_until_listening(port: int, process: subprocess.Popen, seconds: float = 60) -> None:
-    """Return when somebody listens on the port. Raises RuntimeError if the process ends first."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    """Return once a program listens on the port.
+
+    Raises RuntimeError if the process ends before that, or after `seconds`.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
         if process.poll() is not None:
             raise RuntimeError(f"{process.args} ended with {process.returncode} before it listened")
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
+        with socket.socket() as client:
+            if client.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.05)
     raise RuntimeError(f"{process.args} did not listen within {seconds} s")

@@ -1,4 +1,4 @@
-"""The serverless-offline emulator, as `make offline` runs it."""
+"""The emulator target: serverless-offline, as `make offline` runs it."""
 
 import tempfile
 from collections.abc import Generator, Mapping
@@ -8,14 +8,14 @@ from pathlib import Path
 from dev.offline import CannotEmulate, emulator
 from tests.support.targets.local import free_port
 
-_CORS = "the emulator adds CORS headers of its own to every answer that has none"
+_CORS = "the emulator adds its own CORS headers to every response that has none"
 _ID = "the emulator gives every request the same id"
-_HEAD = "the emulator adds accept-ranges to an answer with a body"
-_TWICE = "the emulator passes on one of several headers of the same name"
-_UTF8 = "the emulator repairs a body that is no UTF-8"
-_OWN = "the emulator itself refuses it, in its own words"
-_FORWARDED = "the emulator passes on what API Gateway replaces"
-_CROWD = "the emulator starts a process for each of several requests at once"
+_HEAD = "the emulator adds accept-ranges to a response with a body"
+_TWICE = "the emulator forwards only one of several headers with the same name"
+_UTF8 = "the emulator replaces bytes that are not valid UTF-8 in a body"
+_OWN = "the emulator rejects the request itself, with its own message"
+_FORWARDED = "the emulator forwards a header that API Gateway replaces"
+_CONCURRENT = "the emulator starts a process for each concurrent request"
 
 DEVIATIONS = {
     r"test_another_origin_may_read_no_response\[.*": _CORS,
@@ -27,7 +27,7 @@ DEVIATIONS = {
     r"test_head_of_a_task_is_get_without_the_body\[.*": _HEAD,
     r"test_head_of_a_public_page_is_get_without_the_body\[.*": _HEAD,
     r"test_two_authorization_headers_are_refused": _TWICE,
-    # Of those where the last one is refused, nothing is seen.
+    # Not where the forwarded header is the invalid one: then the request is refused here too.
     r"test_several_authorization_headers_are_refused\[\w+-(?!mine, [Beb]|joined).*": _TWICE,
     r"test_tags_in_several_headers_are_one_list": _TWICE,
     r"test_an_odd_idempotency_key_creates_nothing\[.*nIdempotency-Key.*": _TWICE,
@@ -39,18 +39,18 @@ DEVIATIONS = {
     r"test_an_odd_host_harms_nobody\[Host no name\]": _FORWARDED,
 }
 NOT_RUN = {
-    r"test_.*(parallel|counter_under_if_match|among_changes).*": _CROWD,
-    r"test_.*(?<!is_read_)(?<!sees_a_change_)at_once.*": _CROWD,
+    r"test_.*(parallel|counter_under_if_match|among_changes).*": _CONCURRENT,
+    r"test_.*(?<!is_read_)(?<!sees_a_change_)at_once.*": _CONCURRENT,
 }
 
 
 @contextmanager
 def serve(environment: Mapping[str, str]) -> Generator[str]:
-    """Run the emulator with these variables. Gives its base URL."""
+    """Run the emulator with these variables; gives its base URL."""
     with tempfile.NamedTemporaryFile(prefix="offline-", suffix=".log") as log:
         try:
             with emulator(environment, free_port(), free_port(), log) as url:
                 yield url
         except CannotEmulate as error:
-            words = Path(log.name).read_text(errors="replace")
-            raise RuntimeError(f"{error}\n{words}") from error
+            printed = Path(log.name).read_text(errors="replace")
+            raise RuntimeError(f"{error}\n{printed}") from error

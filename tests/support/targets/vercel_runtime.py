@@ -1,6 +1,4 @@
-"""The built functions under Vercel's own Python runtime, behind a local stand-in for its edge;
-knows the build, never the code that was built.
-"""
+"""The Vercel target: the built functions in Vercel's Python runtime, behind a model of its edge."""
 
 import base64
 import http.client
@@ -28,20 +26,20 @@ from urllib.parse import quote
 
 from dev.deploy import vercel_build
 
-START_LIMIT_SECONDS = 60
-ANSWER_LIMIT_SECONDS = 60
-STOP_LIMIT_SECONDS = 10
+START_TIMEOUT = 60
+RESPONSE_TIMEOUT = 60
+STOP_TIMEOUT = 10
 REGION = "iad1"
-# Only the edge may say these; what a client sends of them does not go on.
+# Only the edge sets these headers; it does not forward a client's.
 EDGE_HEADERS = ("x-vercel-", "x-forwarded-", "x-real-ip")
 HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "transfer-encoding", "te", "upgrade", "proxy-connection"}
 )
 REPLACED_HEADERS = HOP_BY_HOP | {"content-length"}
-# Vercel's runtime puts its cold start figures here; the edge takes them out again.
+# The runtime reports its cold start in this header, which the edge removes.
 TIMING_HEADER = "x-vercel-internal-timing"
-# The instances are AWS machines: code that takes AWS_LAMBDA_FUNCTION_NAME for "this is my Lambda"
-# is wrong here, and shall fail here.
+# Vercel runs on AWS and sets AWS_LAMBDA_FUNCTION_NAME: code that concludes from this variable that
+# it runs on Lambda must fail here.
 PLATFORM_ENVIRONMENT = {
     "VERCEL": "1",
     "VERCEL_ENV": "preview",
@@ -59,7 +57,7 @@ PLATFORM_ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class LogLine:
-    """What one write of a function became: `request_id` 0 is outside any request."""
+    """A log message of a function. `request_id` is 0 outside of requests."""
 
     request_id: int
     channel: str
@@ -68,7 +66,7 @@ class LogLine:
 
 @dataclass
 class Instance:
-    """One running function: a process of Vercel's runtime and what it has told over its socket."""
+    """A running function: a process of Vercel's runtime, and the messages from its socket."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -79,12 +77,12 @@ class Instance:
     ready: threading.Event = field(default_factory=threading.Event)
 
     def stop(self) -> float:
-        """Send SIGTERM, and SIGKILL if that does not end it. Gives the seconds it took."""
+        """Stop the process, by SIGKILL if need be; gives the seconds it took."""
         started = time.monotonic()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(STOP_LIMIT_SECONDS)
+                self.process.wait(STOP_TIMEOUT)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -92,10 +90,10 @@ class Instance:
 
 
 class Deployment:
-    """The functions of one build with one environment; an instance starts at its first request."""
+    """The functions of a build. An instance of each starts at its first request."""
 
     def __init__(self, built: vercel_build.Built, environment: Mapping[str, str]) -> None:
-        """Start nothing yet; `environment` is what an operator would set in the project."""
+        """Start nothing. `environment` holds the variables of the Vercel project."""
         self.built = built
         self.environment = dict(environment)
         self.instances: dict[str, Instance] = {}
@@ -109,23 +107,23 @@ class Deployment:
         self._request_count = 0
 
     def instance(self, name: str) -> Instance:
-        """The running instance of a function ("api/tasks"); started if there is none."""
+        """The running instance of a function such as "api/tasks", started if need be."""
         with self._starting[name]:
             if self._stopping:
-                raise RuntimeError("the deployment has ended")
+                raise RuntimeError("The deployment has stopped.")
             known = self.instances.get(name)
             if known is None or known.process.poll() is not None:
                 self.instances[name] = self._start(name)
             return self.instances[name]
 
     def next_request_id(self) -> int:
-        """Return 1, 2, 3, ...: the platform's number of a request, as the logs carry it."""
+        """The number of the next request, 1 for the first, as it appears in log messages."""
         with self._counter_lock:
             self._request_count += 1
             return self._request_count
 
     def stop(self) -> None:
-        """End every instance, those that are just starting too."""
+        """Stop every instance, including those that are starting."""
         self._stopping = True
         for starting in self._starting.values():
             starting.acquire()
@@ -141,7 +139,7 @@ class Deployment:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
             listener.bind(str(path))
             listener.listen(1)
-            listener.settimeout(START_LIMIT_SECONDS)
+            listener.settimeout(START_TIMEOUT)
             started = time.monotonic()
             process = subprocess.Popen(
                 [
@@ -158,9 +156,9 @@ class Deployment:
                 connection, _ = listener.accept()
             except TimeoutError:
                 instance.stop()
-                raise RuntimeError(f"{name} did not connect to the platform's socket.") from None
+                raise RuntimeError(f"{name} did not connect to Vercel's socket.") from None
         threading.Thread(target=_read_messages, args=(connection, instance), daemon=True).start()
-        if not instance.ready.wait(START_LIMIT_SECONDS) or not instance.port:
+        if not instance.ready.wait(START_TIMEOUT) or not instance.port:
             instance.stop()
             raise RuntimeError(f"{name} did not start.\n{instance.failure}")
         instance.start_ms = (time.monotonic() - started) * 1000
@@ -180,7 +178,7 @@ class Deployment:
 
 @contextmanager
 def serve(environment: Mapping[str, str]) -> Generator[str]:
-    """Build if need be, and serve with these variables. Gives the base URL."""
+    """Build if need be, and serve with these variables; gives the base URL."""
     with deploy(environment) as deployment:
         yield deployment.url
 
@@ -189,7 +187,7 @@ def serve(environment: Mapping[str, str]) -> Generator[str]:
 def deploy(
     environment: Mapping[str, str], built: vercel_build.Built | None = None
 ) -> Generator[Deployment]:
-    """Serve this tree, or what was `built`. Gives more than the URL: instances, log lines."""
+    """Serve `built`, or else a build of this tree; gives the deployment with its instances."""
     deployment = Deployment(built or vercel_build.build(), environment)
 
     handler = type("Handler", (EdgeHandler,), {"deployment": deployment})
@@ -206,7 +204,7 @@ def deploy(
 
 
 class EdgeServer(ThreadingHTTPServer):
-    """The edge's listener: a thread per client connection, and room for many that come at once."""
+    """The edge's listener, with a thread for each client connection."""
 
     request_queue_size = 1024
     daemon_threads = True
@@ -214,7 +212,7 @@ class EdgeServer(ThreadingHTTPServer):
 
 
 class EdgeHandler(BaseHTTPRequestHandler):
-    """One client connection at the edge: routed by the build's config.json, forwarded unchanged."""
+    """A client connection at the edge, which forwards each request by the build's config.json."""
 
     deployment: Deployment
     protocol_version = "HTTP/1.1"
@@ -222,14 +220,14 @@ class EdgeHandler(BaseHTTPRequestHandler):
     wbufsize = -1
 
     def handle_one_request(self) -> None:
-        """Read one request, answer it."""
+        """Read a request and send the response."""
         self.raw_requestline = self.rfile.readline(65537)
         if not self.raw_requestline:
             self.close_connection = True
             return
         if not self.parse_request():
             return
-        # parse_request() shortens a leading "//"; what the client sent goes on.
+        # parse_request() shortens a leading "//", but the function must receive the original path.
         self.path = self.raw_requestline.split()[1].decode("latin-1")
         with suppress(BrokenPipeError, ConnectionResetError):
             try:
@@ -238,10 +236,10 @@ class EdgeHandler(BaseHTTPRequestHandler):
                 self.close_connection = True
                 self._send(400, [("content-type", "text/plain")], b"Bad Request\n")
             else:
-                self._answer(body)
+                self._respond(body)
             self.wfile.flush()
 
-    def _answer(self, body: bytes | None) -> None:
+    def _respond(self, body: bytes | None) -> None:
         path, _, _ = self.path.partition("?")
         destination = find_destination(self.deployment, path)
         if destination.function:
@@ -258,26 +256,23 @@ class EdgeHandler(BaseHTTPRequestHandler):
     def _forward(self, name: str, body: bytes | None, route_headers: list[tuple[str, str]]) -> None:
         try:
             instance = self.deployment.instance(name)
-            status, headers, answer = self._call(instance, body)
+            status, headers, content = self._call(instance, body)
         except (OSError, http.client.HTTPException, RuntimeError) as error:
             sys.stderr.write(f"{name}: {error!r}\n")
             headers = [("content-type", "text/plain; charset=utf-8")]
             failure = b"A server error has occurred\n\nFUNCTION_INVOCATION_FAILED\n"
             self._send(500, [*headers, ("x-vercel-error", "FUNCTION_INVOCATION_FAILED")], failure)
             return
-        given = {key.lower() for key, _ in headers}
-        self._send(
-            status, headers + [one for one in route_headers if one[0].lower() not in given], answer
-        )
+        names = {key.lower() for key, _ in headers}
+        added = [header for header in route_headers if header[0].lower() not in names]
+        self._send(status, headers + added, content)
 
     def _call(
         self, instance: Instance, body: bytes | None
     ) -> tuple[int, list[tuple[str, str]], bytes]:
-        # A new connection each time: kept alive, vercel-runtime 0.23.2 answers 44 ms late (Nagle
-        # and delayed acknowledgement), which says nothing about the functions.
-        upstream = http.client.HTTPConnection(
-            "127.0.0.1", instance.port, timeout=ANSWER_LIMIT_SECONDS
-        )
+        # A new connection each time: on a kept-alive one vercel-runtime 0.23.2 takes 44 ms longer,
+        # since it does not set TCP_NODELAY. That is no property of the functions.
+        upstream = http.client.HTTPConnection("127.0.0.1", instance.port, timeout=RESPONSE_TIMEOUT)
         try:
             target = quote(self.path, safe="".join(map(chr, range(0x21, 0x7F))), encoding="latin-1")
             upstream.putrequest(self.command, target, skip_host=True, skip_accept_encoding=True)
@@ -286,7 +281,7 @@ class EdgeHandler(BaseHTTPRequestHandler):
             if body is not None:
                 upstream.putheader("content-length", str(len(body)))
             upstream.endheaders()
-            # An application may answer before it has read all: the answer counts, not the pipe.
+            # An application may respond, and close its end, before it has read the whole body.
             with suppress(BrokenPipeError, ConnectionResetError):
                 upstream.send(body or b"")
             response = upstream.getresponse()
@@ -332,13 +327,13 @@ class EdgeHandler(BaseHTTPRequestHandler):
         if self.command != "HEAD" and not bodyless:
             self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
-        """Say nothing: the functions log their requests."""
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - overridden
+        """Print nothing: the functions log their requests."""
 
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a path leads: to a function, a static file or nothing; its routes' headers."""
+    """The function or static file of a path, if there is one, and the headers of its routes."""
 
     headers: list[tuple[str, str]]
     function: str = ""
@@ -346,13 +341,13 @@ class Destination:
 
 
 def find_destination(deployment: Deployment, path: str) -> Destination:
-    """Walk the routes of the build in order, as the platform does, for a raw path without query."""
+    """Apply the routes of the build in order, as Vercel does, to a raw path without query."""
     headers: list[tuple[str, str]] = []
     for route in deployment.routes:
         phase = route.get("handle")
         if phase == "error":
             break
-        if phase == "filesystem" and (found := _look_up(deployment, path, headers)):
+        if phase == "filesystem" and (found := _find_file(deployment, path, headers)):
             return found
         if phase or not (match := re.match(route["src"], path)):
             continue
@@ -362,14 +357,14 @@ def find_destination(deployment: Deployment, path: str) -> Destination:
         if "status" in route:
             break
         destination = re.sub(r"\$(\d+)", lambda group: match[int(group[1])] or "", route["dest"])
-        if found := _look_up(deployment, destination, headers):
+        if found := _find_file(deployment, destination, headers):
             return found
         if not route.get("check"):
             break
     return Destination(headers)
 
 
-def _look_up(
+def _find_file(
     deployment: Deployment, path: str, headers: list[tuple[str, str]]
 ) -> Destination | None:
     name = path.removeprefix("/")
@@ -396,17 +391,17 @@ def _read_body(request: BaseHTTPRequestHandler) -> bytes | None:
 
 
 def _read_messages(connection: socket.socket, instance: Instance) -> None:
-    # The protocol: JSON texts, each ended by a NUL byte.
+    # The runtime sends JSON messages, each followed by a NUL byte.
     rest = b""
     with connection:
         while data := connection.recv(65536):
             *messages, rest = (rest + data).split(b"\0")
             for message in messages:
-                _note_message(json.loads(message), instance)
+                _record_message(json.loads(message), instance)
     instance.ready.set()
 
 
-def _note_message(message: dict, instance: Instance) -> None:
+def _record_message(message: dict, instance: Instance) -> None:
     payload = message["payload"]
     request_id = int(payload.get("context", {}).get("requestId", 0))
     match message["type"]:

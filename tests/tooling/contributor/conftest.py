@@ -1,4 +1,4 @@
-"""What these tests share: copies of the working tree."""
+"""Fixtures of the tests that change a copy of the working tree."""
 
 from pathlib import Path
 
@@ -9,5 +9,5 @@ from tests.tooling.contributor.working_copy import WorkingCopy, copy_tree
 
 @pytest.fixture
 def copy(tmp_path: Path) -> WorkingCopy:
-    """A copy of the working tree, to change and break."""
+    """A copy of the working tree with the installed packages."""
     return copy_tree(tmp_path / "copy")

@@ -1,4 +1,4 @@
-"""A command as somebody at a terminal meets it: its lines as they come, Ctrl-C to end it."""
+"""Runs a command as a person at a terminal does: reads its lines, ends it by Ctrl-C."""
 
 import os
 import signal
@@ -9,14 +9,14 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-PATIENCE = 240  # seconds: bounds a hang, on a crowded machine too
+TIMEOUT = 240  # seconds; long enough for a crowded machine
 
 
 class Terminal:
-    """A running command and what it has said so far."""
+    """A running command and the lines it has printed so far."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
-        """Begin to read."""
+        """Start to read."""
         self.process = process
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -28,8 +28,11 @@ class Terminal:
             self.lines.append(line.rstrip("\n"))
 
     def wait_for(self, text: str, *, after: int = 0) -> int:
-        """Wait for a line with this text, not before line `after`; gives the number behind it."""
-        until = time.monotonic() + PATIENCE
+        """Wait for a line that contains `text`, from line `after` on; gives the number of the next.
+
+        Raises AssertionError with all lines if none comes.
+        """
+        until = time.monotonic() + TIMEOUT
         while time.monotonic() < until:
             for number, line in enumerate(list(self.lines[after:]), after):
                 if text in line:
@@ -37,12 +40,12 @@ class Terminal:
             if not self._reader.is_alive():
                 break
             time.sleep(0.05)
-        raise AssertionError(f"{text!r} was not said:\n" + "\n".join(self.lines))
+        raise AssertionError(f"{text!r} was not printed:\n" + "\n".join(self.lines))
 
     def wait(self) -> int:
-        """Wait for the end; gives the exit code, with every line read."""
-        code = self.process.wait(PATIENCE)
-        self._reader.join(PATIENCE)
+        """Wait until the command has ended and every line is read; gives the exit code."""
+        code = self.process.wait(TIMEOUT)
+        self._reader.join(TIMEOUT)
         return code
 
 
@@ -50,7 +53,7 @@ class Terminal:
 def typed(
     *command: str, folder: Path, environment: Mapping[str, str] | None = None
 ) -> Generator[Terminal]:
-    """Run a command in a folder; Ctrl-C ends it with the block, if it has not ended before."""
+    """Run a command in a folder for the length of the `with`, then end it by Ctrl-C."""
     process = subprocess.Popen(
         command,
         cwd=folder,

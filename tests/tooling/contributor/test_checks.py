@@ -1,4 +1,4 @@
-"""`make check` and `make`: what they say leads to the place."""
+"""`make check` names the file and line of each failure; `make` lists every target."""
 
 import re
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.tooling.contributor.working_copy import LONG_AGO, ROOT, WorkingCopy
 from tests.tooling.documented import documented
 
-# Helpers of other targets, which nobody types.
+# Prerequisites of other targets.
 INTERNAL = {"stage-named", "verify-rest"}
 
 
@@ -15,7 +15,7 @@ def line_of(copy: WorkingCopy, name: str, text: str) -> int:
     return (copy.root / name).read_text().splitlines().index(text) + 1
 
 
-def test_every_failure_names_its_place_or_the_command_that_mends_it(copy: WorkingCopy) -> None:
+def test_every_failure_names_its_line_or_the_command_that_corrects_it(copy: WorkingCopy) -> None:
     (copy.root / "dev/unformatted.py").write_text("numbers = [1,2]\n")
     (copy.root / "dev/unused.py").write_text("import os\n")
     (copy.root / "dev/untyped.py").write_text('number: int = "one"\n')
@@ -24,39 +24,39 @@ def test_every_failure_names_its_place_or_the_command_that_mends_it(copy: Workin
     copy.replace("lib/db/queries.py", "READY = select(", "MORE = select(ONE)\nREADY = select(")
     with (copy.root / "requirements.txt").open("a") as requirements:
         requirements.write("# edited by hand\n")
-    code, said = copy.attempt(*documented("make check"))
+    code, output = copy.attempt(*documented("make check"))
     assert code
-    results = dict(re.findall(r"^(\w+) +(\w+) +\d+\.\d s$", said, re.M))
+    results = dict(re.findall(r"^(\w+) +(\w+) +\d+\.\d s$", output, re.M))
     assert results == dict.fromkeys(
         ("format", "lint", "types", "imports", "sql", "openapi", "pins"), "FAILED"
     )
-    lines = said.splitlines()
-    assert any(line.startswith("dev/unformatted.py:1:") for line in lines), said
-    assert any(line.startswith("dev/unused.py:1:8: F401") for line in lines), said
-    assert any(line.startswith("dev/untyped.py:1:") for line in lines), said
+    lines = output.splitlines()
+    assert any(line.startswith("dev/unformatted.py:1:") for line in lines), output
+    assert any(line.startswith("dev/unused.py:1:8: F401") for line in lines), output
+    assert any(line.startswith("dev/untyped.py:1:") for line in lines), output
     line = line_of(copy, "lib/auth/tokens.py", "from lib.db import tasks")
-    place = f"lib/auth/tokens.py:{line}: lib.db.tasks"
-    assert any(place in line for line in lines), said
+    position = f"lib/auth/tokens.py:{line}: lib.db.tasks"
+    assert any(position in line for line in lines), output
     assert "lib/db/compiled.py is out of date: run make sql and commit it." in lines
     assert "The OpenAPI document is out of date: run make openapi and commit it." in lines
     assert "requirements.txt is out of date: run make lock and commit it." in lines
     assert "Not in order: format, lint, types, imports, sql, openapi, pins." in lines
 
 
-def test_a_check_of_the_pins_writes_nothing(copy: WorkingCopy) -> None:
-    # Or make would take requirements-dev.txt for new, and install everything again.
+def test_checking_the_pins_writes_no_file(copy: WorkingCopy) -> None:
+    # A newer requirements-dev.txt would make `make` install every package again.
     copy.run(".venv/bin/python", "-m", "dev.lock", "--check")
     files = [copy.root / name for name in ("requirements.txt", "requirements-dev.txt")]
     assert {file.stat().st_mtime for file in files} == {LONG_AGO}
 
 
-def test_make_alone_lists_every_target_in_a_line_each() -> None:
-    alone = documented("make")
-    said = subprocess.run(alone, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    # The others are headings and the blank lines before them.
-    listed = [line.split(maxsplit=2) for line in said.splitlines() if line.startswith("  ")]
-    assert all(line[0] == "make" and len(line) == 3 for line in listed), said
-    assert all(len(line) <= 120 for line in said.splitlines()), said
+def test_make_without_a_target_lists_every_target_on_one_line() -> None:
+    command = documented("make")
+    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    # The other lines are headings and blank.
+    listed = [line.split(maxsplit=2) for line in output.splitlines() if line.startswith("  ")]
+    assert all(line[0] == "make" and len(line) == 3 for line in listed), output
+    assert all(len(line) <= 120 for line in output.splitlines()), output
     phony = [
         name
         for file in (ROOT / "Makefile", *sorted((ROOT / "dev").glob("*.mk")))

@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md's endpoint group, made literally: it passes the checks and works everywhere."""
+"""CONTRIBUTING.md's new endpoint group passes every check and works on each platform."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from tests.tooling.contributor.terminal import Terminal, typed
 from tests.tooling.contributor.working_copy import ROOT, WorkingCopy, apply_blocks
 from tests.tooling.documented import documented
 
-# The whole suite takes minutes: of `make test`, what a new group may break.
+# The part of `make test` that a new group can break; the whole takes minutes.
 ITS_TESTS = (
     "tests/unit/test_notes.py tests/tooling/bench/test_import_budget.py "
     "tests/unit/test_arguments.py "
@@ -21,13 +21,13 @@ BUILT = """
 import os, sys, threading
 from tests.support.targets.vercel_runtime import serve
 with serve(dict(os.environ)) as url:
-    print("Serves", url, flush=True)
+    print("Serving", url, flush=True)
     threading.Event().wait()
 """
 
 
-def grow(copy: WorkingCopy) -> None:
-    """Do the five steps in a copy of the working tree."""
+def follow_steps(copy: WorkingCopy) -> None:
+    """Apply the five steps of CONTRIBUTING.md to a copy of the working tree."""
     page = (ROOT / "CONTRIBUTING.md").read_text()
     steps = page.partition("## Add an endpoint group\n")[2].partition("\n## ")[0]
     headings = [line for line in steps.splitlines() if line.startswith("### ")]
@@ -36,11 +36,13 @@ def grow(copy: WorkingCopy) -> None:
 
 
 def check_notes(url: str, headers: Mapping[str, str]) -> None:
-    """The routes of the new group, asked by demo."""
+    """Call the routes of the new group as the user demo."""
     path = f"{url}/api/demo/notes"
-    made = httpx2.post(path, json={"text": "The key is under the mat"}, headers=headers, timeout=60)
-    assert (made.status_code, made.json()["text"]) == (201, "The key is under the mat")
-    assert made.json() in httpx2.get(path, headers=headers, timeout=60).json()
+    created = httpx2.post(
+        path, json={"text": "The key is under the mat"}, headers=headers, timeout=60
+    )
+    assert (created.status_code, created.json()["text"]) == (201, "The key is under the mat")
+    assert created.json() in httpx2.get(path, headers=headers, timeout=60).json()
     assert httpx2.get(f"{path}/", headers=headers, timeout=60).status_code == 200
     assert httpx2.get(path, timeout=60).status_code == 401
     assert httpx2.get(f"{url}/api/eve/notes", headers=headers, timeout=60).status_code == 403
@@ -63,19 +65,19 @@ def check_served_on_this_machine(copy: WorkingCopy, command: list[str]) -> None:
 
 def check_built_for_vercel(copy: WorkingCopy, cluster: Cluster) -> None:
     assert "api/notes " in copy.run(*documented("make vercel-build"))
-    # As a deployment finds it: everything is there but the new table.
+    # The state before a deployment: every table exists except the new one.
     with cluster.clone() as clone:
-        said = copy.run(*documented("make migrate"), DATABASE_URL_UNPOOLED=clone.admin_url)
-        assert "0004" in said
+        output = copy.run(*documented("make migrate"), DATABASE_URL_UNPOOLED=clone.admin_url)
+        assert "0004" in output
         environment = copy.environment(DATABASE_URL=clone.app_url, BETTER_AUTH_SECRET=SECRET)
         command = (".venv/bin/python", "-c", BUILT)
         with typed(*command, folder=copy.root, environment=environment) as runtime:
-            runtime.wait_for("Serves")
+            runtime.wait_for("Serving")
             check_notes(runtime.lines[0].split()[1], bearer("demo"))
 
 
 def check_stack_for_aws(copy: WorkingCopy) -> None:
-    # The project's own test of the stack, which has one function more.
+    # The tests of the stack, which now has one more function.
     tests = [
         "tests/platforms/aws/test_template.py",
         "-k",
@@ -84,11 +86,11 @@ def check_stack_for_aws(copy: WorkingCopy) -> None:
     copy.run(".venv/bin/python", "-m", "pytest", "-q", "-m", "verify", *tests)
 
 
-# One test and not four: what the steps make takes longer than what is asked of it.
-def test_the_five_steps_make_a_group_that_works_everywhere(
+# One test, because following the steps takes longer than checking the result.
+def test_the_five_steps_result_in_a_group_that_works_on_each_platform(
     copy: WorkingCopy, cluster: Cluster
 ) -> None:
-    grow(copy)
+    follow_steps(copy)
     check_served_on_this_machine(copy, documented("make dev"))
     check_served_on_this_machine(copy, documented("make offline"))
     check_built_for_vercel(copy, cluster)

@@ -1,6 +1,4 @@
-"""A copy of the working tree to change and break, with the packages that are installed already;
-knows how CONTRIBUTING.md shows a change.
-"""
+"""Copies of the working tree for tests, and the code blocks of CONTRIBUTING.md to apply to them."""
 
 import os
 import re
@@ -13,24 +11,24 @@ from dev.deploy.vercel_build import tracked_files
 
 ROOT = Path(__file__).parents[3]
 INSTALLED = (".venv", "node_modules")
-# The newest that make compares with: what is installed is never made again through a copy.
+# The modification time of copied files: make never takes them for newer than what is installed.
 LONG_AGO = 0.0
 
 
 @dataclass(frozen=True)
 class WorkingCopy:
-    """A folder with every file that git knows, or would after `git add`."""
+    """A folder with every file that git tracks, or would track after `git add`."""
 
     root: Path
 
     def run(self, *command: str, **variables: str) -> str:
-        """Run a command in the copy, which must go well. Gives what it said."""
-        code, said = self.attempt(*command, **variables)
-        assert code == 0, f"{command} ended with {code}:\n{said}"
-        return said
+        """Run a command in the copy; gives its output. Raises AssertionError if it fails."""
+        code, output = self.attempt(*command, **variables)
+        assert code == 0, f"{command} ended with {code}:\n{output}"
+        return output
 
     def attempt(self, *command: str, **variables: str) -> tuple[int, str]:
-        """Run a command in the copy. Gives its exit code and what it said, errors included."""
+        """Run a command in the copy; gives its exit code, and its output with errors."""
         done = subprocess.run(
             command,
             cwd=self.root,
@@ -43,7 +41,7 @@ class WorkingCopy:
         return done.returncode, done.stdout
 
     def environment(self, **variables: str) -> dict[str, str]:
-        """The variables of a new terminal in the copy: nothing that leads back into this tree."""
+        """The variables of a new terminal in the copy, without those that name this tree."""
         inherited = {
             name: value
             for name, value in os.environ.items()
@@ -53,15 +51,15 @@ class WorkingCopy:
         return inherited | variables
 
     def replace(self, name: str, old: str, new: str) -> None:
-        """Put `new` where `old` stands once."""
+        """Replace `old`, which must occur once, by `new`."""
         file = self.root / name
         text = file.read_text()
-        assert text.count(old) == 1, f"{name} has {text.count(old)} times:\n{old}"
+        assert text.count(old) == 1, f"{name} contains {text.count(old)} times:\n{old}"
         file.write_text(text.replace(old, new))
 
 
 def copy_tree(root: Path, *, installed: tuple[str, ...] = INSTALLED) -> WorkingCopy:
-    """Copy the working tree to `root`, a git repository of its own, with what is `installed`."""
+    """Copy the working tree to `root`, a new git repository, with links to `installed` folders."""
     for name in tracked_files(ROOT):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, root / name)
@@ -75,24 +73,24 @@ def copy_tree(root: Path, *, installed: tuple[str, ...] = INSTALLED) -> WorkingC
 
 
 def apply_blocks(copy: WorkingCopy, page: str, **variables: str) -> list[str]:
-    """Do what the blocks of `page` say, in their order. Gives the names of the files it changed.
+    """Apply the code blocks of `page` in order; gives the names of the changed files.
 
-    What a block is for stands in the paragraph before it: a new file, the end of a file, or, for a
-    diff, the file that the last such paragraph named. Blocks of sh are run, with these variables.
+    The paragraph before a block says where it belongs: in a new file or at the end of a file. A
+    diff belongs to the file that was named last. Commands of sh blocks run with `variables`.
     """
-    changed, file = [], ""
+    changed, file, position = [], "", ""
     for kind, before, text in blocks(page):
         if kind == "sh":
             for command in text.splitlines():
                 copy.run("sh", "-c", command, **variables)
             continue
         if named := re.search(r"(New file|At the end of|In) `([^`]+)`", before):
-            how, file = named[1], named[2]
+            position, file = named[1], named[2]
         target = copy.root / file
         if kind == "diff":
             copy.replace(file, _side(text, "-"), _side(text, "+"))
-        elif how == "New file":
-            assert not target.exists(), f"{file} is no new file"
+        elif position == "New file":
+            assert not target.exists(), f"{file} already exists"
             target.write_text(text)
         else:
             blank = "\n\n" if file.endswith(".py") else ""
@@ -102,7 +100,7 @@ def apply_blocks(copy: WorkingCopy, page: str, **variables: str) -> list[str]:
 
 
 def blocks(page: str) -> list[tuple[str, str, str]]:
-    """The fenced blocks of a page: kind, the paragraph before it, text."""
+    """The fenced blocks of a page, each as kind, paragraph before it, text."""
     found = []
     before = ""
     for part in re.split(r"(^```\w*\n.*?^```$)", page, flags=re.M | re.S):
