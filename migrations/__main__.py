@@ -3,7 +3,6 @@
 import sys
 import time
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from alembic import command
 from alembic.config import Config
@@ -15,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from lib.db.url import connection_parameters
 from lib.settings import SettingsError, load_settings
+from lib.settings.database_url import parse_database_url
 
 # Seconds: how long tables may stay locked by others, and how long requests go first.
 PATIENCE, PAUSE = 60.0, 1.0
@@ -71,7 +71,7 @@ def main() -> None:
     url = settings.DATABASE_URL_UNPOOLED or settings.DATABASE_URL
     if url is None:
         sys.exit("Set DATABASE_URL_UNPOOLED to the direct URL of the database.")
-    host = urlsplit(url).hostname or ""
+    host = parse_database_url(url).host
     if "-pooler." in host:
         sys.exit(
             "Migrations need the direct URL: set DATABASE_URL_UNPOOLED (the host without -pooler)."

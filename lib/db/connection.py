@@ -14,7 +14,7 @@ import psycopg
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
-from lib.db.url import is_this_machine
+from lib.settings.database_url import is_this_machine
 
 # Seconds for reaching one of several addresses: one that swallows packets leaves time for the rest.
 ADDRESS_TIMEOUT = 2.0

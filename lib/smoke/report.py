@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from lib.http_client import Answer, Connection, TransportError
+from lib.http_client import Connection, Response, TransportError
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class CheckFailed(Exception):
 # Told of each step twice: with None when it begins, with the step when it is over.
 type Progress = Callable[[str, SmokeStep | None], None]
 # Raises CheckFailed; LookupError, TypeError and ValueError mean an answer of another form.
-type Check = Callable[[Answer], None]
+type Check = Callable[[Response], None]
 
 
 class Probe:
@@ -77,7 +77,7 @@ class Probe:
     ) -> None:
         self.id = secrets.token_hex(6)
         self.reached = False  # whether anything has answered
-        self.created: list[Answer] = []
+        self.created: list[Response] = []
         self._connection, self._headers, self._limits = connection, headers, limits
         self._progress = progress or (lambda *_: None)
         self._began, self._date = time.monotonic(), datetime.now(UTC)
@@ -96,7 +96,7 @@ class Probe:
         token: str | None,
         body: Mapping[str, Any] | None = None,
         check: Check = lambda _: None,
-    ) -> Answer | None:
+    ) -> Response | None:
         """A step of one request; `expected` is a status, or "2xx".
 
         Gives the answer if all is right with it, but for the time that it took.
@@ -104,7 +104,7 @@ class Probe:
         failed = any(step.result == "failed" for step in self._steps.values())
         if failed and time.monotonic() >= self._until:
             return None  # what took the time is the failure, and not what came too late
-        right: list[Answer] = []
+        right: list[Response] = []
 
         def try_it() -> tuple[str, str]:
             if headers and None in headers.values():
@@ -159,7 +159,7 @@ class Probe:
         *,
         token: str | None,
         body: Mapping[str, Any] | None = None,
-    ) -> Answer:
+    ) -> Response:
         """One request of the step that is on its way. Raises TransportError."""
         step = self._now.replace(" ", "-").replace("'", "")
         sent = {**self._headers, "X-Request-ID": f"smoke-{self.id}-{step}"}
@@ -170,7 +170,7 @@ class Probe:
         if body is not None:
             sent["Content-Type"], content = "application/json", json.dumps(body).encode()
         seconds = min(self._limits.step, self._until - time.monotonic())
-        answer = self._connection.exchange(method, path, sent, content, seconds)
+        answer = self._connection.request(method, path, timeout=seconds, headers=sent, body=content)
         self.reached = True
         if answer.status == 201:
             self.created.append(answer)
@@ -207,7 +207,7 @@ def _sentence(step: SmokeStep) -> str:
     return f"The step {step.name!r} failed: expected {step.expected}, seen {step.seen}: {note}"
 
 
-def _detail(answer: Answer) -> str:
+def _detail(answer: Response) -> str:
     with suppress(LookupError, TypeError, ValueError):
         return str(answer.json()["detail"])[:200].removesuffix(".")
     return "this is no answer of the API: does something stand before it?"

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from lib.http_client import Answer, Connection
+from lib.http_client import Connection, Response
 from lib.settings import Settings
 from lib.smoke.report import CheckFailed, Limits, Probe, Progress, SmokeReport
 from lib.smoke.users import Users, find_users
@@ -147,7 +147,7 @@ def _clean_up(probe: Probe, users: Users) -> tuple[str, str]:
     return "0 left", f"deleted {removed} here" if removed else ""
 
 
-def _ids(created: list[Answer]) -> set[int]:
+def _ids(created: list[Response]) -> set[int]:
     ids = set()
     for answer in created:
         with suppress(LookupError, TypeError, ValueError):
@@ -167,26 +167,26 @@ def _title(probe: Probe) -> str:
     return TITLE + probe.id
 
 
-def _is(wanted: Mapping[str, Any], answer: Answer) -> None:
+def _is(wanted: Mapping[str, Any], answer: Response) -> None:
     task = answer.json()
     for name, value in wanted.items():
         if task[name] != value:
             raise CheckFailed(f"{name} is {json.dumps(task[name])} and not {json.dumps(value)}")
 
 
-def _lists(title: str, times: int, answer: Answer) -> None:
+def _lists(title: str, times: int, answer: Response) -> None:
     seen = sum(task["title"].startswith(title) for task in answer.json())
     if seen != times:
         raise CheckFailed(f"the task stands in it {seen} times and not {times}")
 
 
-def _allows(origin: str, answer: Answer) -> None:
+def _allows(origin: str, answer: Response) -> None:
     allowed = answer.headers.get("access-control-allow-origin")
     if allowed != origin:
         raise CheckFailed(f"Access-Control-Allow-Origin is {allowed} and not {origin}")
 
 
-def _allows_wish(origin: str, answer: Answer) -> None:
+def _allows_wish(origin: str, answer: Response) -> None:
     _allows(origin, answer)
     for name, wanted in (("methods", "PATCH"), ("headers", "authorization")):
         header = answer.headers.get(f"access-control-allow-{name}", "")
@@ -194,17 +194,17 @@ def _allows_wish(origin: str, answer: Answer) -> None:
             raise CheckFailed(f"Access-Control-Allow-{name.capitalize()} is without {wanted}")
 
 
-def _is_object(answer: Answer) -> None:
+def _is_object(answer: Response) -> None:
     if not isinstance(answer.json(), dict):
         raise CheckFailed("the answer is no JSON object")
 
 
-def _explains(answer: Answer) -> None:
+def _explains(answer: Response) -> None:
     if not isinstance(answer.json()["detail"], str):
         raise CheckFailed("its detail is no sentence")
 
 
-def _challenges(answer: Answer) -> None:
+def _challenges(answer: Response) -> None:
     _explains(answer)
     if not answer.headers.get("www-authenticate", "").startswith("Bearer"):
         raise CheckFailed("WWW-Authenticate asks for no Bearer token")
