@@ -302,6 +302,26 @@ async def a_single_key_without_kid_verifies_every_token(
     assert source.fetches == 2
 
 
+async def keys_that_no_token_can_choose_are_unusable(
+    jwks: ModuleType, _: time_machine.Traveller
+) -> None:
+    entries = [jwk(private_key("EdDSA", name), ...) for name in ("a", "b")]
+    cache = jwks.KeySet(lambda: jwks.read_keys(key_set(*entries), "EdDSA"))
+    assert await outcome(cache.find(None)) == "KeysUnavailable"
+
+
+async def malformed_keys_do_not_replace_the_keys(
+    jwks: ModuleType, clock: time_machine.Traveller
+) -> None:
+    entries = [jwk(private_key("EdDSA", "a"), "a")]
+    cache = jwks.KeySet(lambda: jwks.read_keys(key_set(*entries), "EdDSA"))
+    await cache.find("a")
+    entries[0] |= {"x": "AAAA"}
+    clock.shift(10)
+    assert await outcome(cache.find("b")) == "KeysUnavailable"
+    assert await outcome(cache.find("a")) == "found"
+
+
 async def longest_pause_of_the_loop(seconds: float) -> float:
     longest, before = 0.0, time.monotonic()
     for _ in range(int(seconds / 0.01)):
@@ -326,6 +346,8 @@ SCENARIOS: tuple[FunctionType, ...] = (
     a_fetch_goes_on_behind_its_request,
     a_longer_wait_can_be_configured,
     a_single_key_without_kid_verifies_every_token,
+    keys_that_no_token_can_choose_are_unusable,
+    malformed_keys_do_not_replace_the_keys,
 )
 
 
