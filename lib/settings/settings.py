@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from functools import cached_property
 from hashlib import sha256
 from importlib.util import find_spec
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from lib.settings.database_url import parse_database_url
 from lib.settings.key_set import UnusableKeySet, candidate_keys, read_keys
@@ -49,8 +49,6 @@ class Settings(BaseModel):
     VERCEL_ENV: str | None = None
     VERCEL_URL: str | None = None
     AWS_LAMBDA_RUNTIME_API: str | None = None
-    # Whether any of PLATFORM_VARIABLES is set.
-    on_platform: bool = False
 
     DATABASE_URL: PostgresUrl | None = Field(default=None, repr=False)
     DATABASE_URL_UNPOOLED: PostgresUrl | None = Field(default=None, repr=False)
@@ -85,6 +83,12 @@ class Settings(BaseModel):
         one_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
     ] = "INFO"
 
+    # Whether any of PLATFORM_VARIABLES is set.
+    _on_platform: bool = PrivateAttr(default=False)
+
+    def model_post_init(self, context: dict[str, bool] | None, /) -> None:
+        self._on_platform = bool(context and context["on_platform"])
+
     @property
     def platform(self) -> Literal["vercel", "lambda", "local"]:
         """Where the process runs, for decisions about performance; see `is_local` for safety."""
@@ -98,7 +102,7 @@ class Settings(BaseModel):
         """Whether this is local use: the database, if any, is on this machine and no platform
         runs the process. Everything else is a deployment.
         """
-        if self.on_platform or self.VERCEL or self.AWS_LAMBDA_RUNTIME_API:
+        if self._on_platform or self.VERCEL or self.AWS_LAMBDA_RUNTIME_API:
             return False
         return self.DATABASE_URL is None or parse_database_url(self.DATABASE_URL).is_local
 
@@ -179,7 +183,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
 
     Empty values count as unset. Raises SettingsError with one sentence per fault.
     """
-    known: dict[str, Any] = {}
+    known = {}
     faults = []
     for name in Settings.model_fields:
         text = environment.get(name, "")
@@ -197,9 +201,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             )
     if faults:
         raise SettingsError("\n".join(faults))
-    known["on_platform"] = any(environment.get(name) for name in PLATFORM_VARIABLES)
+    context = {"on_platform": any(environment.get(name) for name in PLATFORM_VARIABLES)}
     try:
-        settings = Settings.model_validate(known)
+        settings = Settings.model_validate(known, context=context)
     except ValidationError as error:
         raise SettingsError("\n".join(map(_sentence, error.errors()))) from None
     if settings.is_local and "CORS_ORIGINS" not in known:
