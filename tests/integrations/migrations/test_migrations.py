@@ -89,7 +89,10 @@ def test_a_users_table_with_other_ids_is_refused_in_a_sentence(empty_database: D
     ("url", "sentence"),
     [
         ("postgresql://u:p@ep-x-pooler.eu.example/db", "Migrations need the direct URL"),
-        ("postgresql://u:p%zz@db.example/db", "The database URL cannot be read"),
+        ("postgresql://u:p%zz@db.example/db", "DATABASE_URL: must be a valid URL"),
+        ("postgresql://u:p@zz@127.0.0.1/db", "DATABASE_URL: must be a valid URL"),
+        ("postgresql://u:p[zz@127.0.0.1/db", "DATABASE_URL: must be a valid URL"),
+        ("postgresql://u:p#zz@127.0.0.1/db", "DATABASE_URL: must be a valid URL"),
         ("postgresql://u:p@127.0.0.1:1/db", "Nothing was migrated: connection failed"),
     ],
 )
@@ -103,6 +106,8 @@ def test_a_url_that_cannot_work_is_refused_in_a_sentence(url: str, sentence: str
     )
     assert done.returncode == 1
     assert done.stderr.startswith(sentence)
+    assert len(done.stderr.splitlines()) == 1
+    assert "zz" not in done.stderr + done.stdout
 
 
 @pytest.mark.parametrize("sort", ["created_at", "updated_at", "title"])
