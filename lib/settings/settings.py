@@ -9,7 +9,6 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from lib.settings.database_url import parse_database_url
-from lib.settings.key_set import UnusableKeySet, candidate_keys, read_keys
 from lib.settings.types import (
     BaseUrl,
     FilePath,
@@ -171,6 +170,9 @@ class Settings(BaseModel):
                 "deploy it too (the extra named asymmetric)"
             )
         if self.JWKS:
+            # Imported here and in `require`: only a static key set needs it.
+            from lib.settings.key_set import UnusableKeySet, candidate_keys  # noqa: PLC0415
+
             try:
                 candidate_keys(self.JWKS, self.JWT_ALGORITHM)
             except UnusableKeySet as error:
@@ -232,6 +234,8 @@ def require(settings: Settings, *names: str) -> None:
         and not (name == "BETTER_AUTH_SECRET" and settings.JWT_ALGORITHM != "HS256")
     ]
     if "BETTER_AUTH_SECRET" in names and settings.JWKS:
+        from lib.settings.key_set import UnusableKeySet, read_keys  # noqa: PLC0415
+
         try:
             read_keys(settings.JWKS, settings.JWT_ALGORITHM)
         except UnusableKeySet as error:
