@@ -155,15 +155,15 @@ def test_a_client_gets_a_retry_after(start_api: StartApi, source: KeyServer) -> 
     api = start_api(JWT_ALGORITHM="EdDSA", JWKS_URL=source.url("/500"))
     headers = {"Authorization": f"Bearer {token()}"}
     for _ in range(3):
-        answer = api.get("/api/nobody/tasks", headers=headers)
-        assert answer.status_code == 503
-        assert answer.headers["Retry-After"] == "5"
-        assert "WWW-Authenticate" not in answer.headers, "or the client would sign its user out"
-        assert set(answer.json()) == {"detail"}
+        response = api.get("/api/nobody/tasks", headers=headers)
+        assert response.status_code == 503
+        assert response.headers["Retry-After"] == "5"
+        assert "WWW-Authenticate" not in response.headers, "or the client would sign its user out"
+        assert set(response.json()) == {"detail"}
     assert source.requests["/500"] >= 1
     foreign = {"Authorization": f"Bearer {token('ES256')}"}
-    answer = api.get("/api/nobody/tasks", headers=foreign)
-    assert answer.status_code == 401, "of another algorithm: no key could verify it"
+    response = api.get("/api/nobody/tasks", headers=foreign)
+    assert response.status_code == 401, "of another algorithm: no key could verify it"
 
 
 def test_a_token_of_another_algorithm_fetches_no_keys() -> None:

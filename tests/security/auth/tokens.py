@@ -333,9 +333,9 @@ def foreign_keys(f: Forge) -> Named:
     }
     for name, offer in offers.items():
         header = f.header(**offer)
-        yield f"{name}, signed by a stranger", refuse(f.token(header=header, sign=f.foreign))
+        yield f"{name}, signed by a foreign key", refuse(f.token(header=header, sign=f.foreign))
         header = f.header(kid="foreign", **offer)
-        yield f"{name} and kid of a stranger", refuse(f.token(header=header, sign=f.foreign))
+        yield f"{name} and kid of a foreign key", refuse(f.token(header=header, sign=f.foreign))
         yield f"{name}, signed by us", free(f.with_header(**offer))
 
 
@@ -696,7 +696,7 @@ def expiries(f: Forge) -> Named:
 
 def other_times(f: Forge) -> Named:
     for claim in ("nbf", "iat"):
-        for name, moment in {
+        for name, timestamp in {
             "a second ago": NOW - 1,
             "29 seconds ahead": NOW + 29,
             "30 seconds ahead": NOW + 30,
@@ -704,8 +704,8 @@ def other_times(f: Forge) -> Named:
             "years ago": NOW - 315_360_000,
             "zero": 0,
         }.items():
-            yield f"{claim} {name}", accept(f.claiming(**{claim: moment}))
-        for name, moment in {
+            yield f"{claim} {name}", accept(f.claiming(**{claim: timestamp}))
+        for name, timestamp in {
             "31 seconds ahead": NOW + 31,
             "an hour ahead": NOW + 3600,
             "milliseconds": NOW * 1000,
@@ -719,14 +719,14 @@ def other_times(f: Forge) -> Named:
             "4400 nines": Raw("9" * 4400),
             "a date": "2020-01-01T00:00:00Z",
         }.items():
-            yield f"{claim} {name}", refuse(f.claiming(**{claim: moment}))
-        for name, moment in {
+            yield f"{claim} {name}", refuse(f.claiming(**{claim: timestamp}))
+        for name, timestamp in {
             "null": None,
             "digits": str(NOW),
             "true": True,
             "negative": -1,
         }.items():
-            yield f"{claim} {name}", free(f.claiming(**{claim: moment}))
+            yield f"{claim} {name}", free(f.claiming(**{claim: timestamp}))
     yield "no iat", accept(f.claiming(iat=...))
     for jti in (7, None, [], {}, True):
         yield f"jti {jti!r}", refuse(f.claiming(jti=jti))
@@ -875,11 +875,11 @@ def signatures(f: Forge) -> Named:
     yield "twice", signed_by(right * 2)
     yield "backwards", signed_by(right[::-1])
     yield "in hexadecimal", signed_by(right.hex().encode())
-    for place in (0, 1, len(right) // 2, len(right) - 2, len(right) - 1):
+    for position in (0, 1, len(right) // 2, len(right) - 2, len(right) - 1):
         for bit in (1, 128):
             flipped = bytearray(right)
-            flipped[place] ^= bit
-            yield f"bit {bit} of byte {place} flipped", signed_by(bytes(flipped))
+            flipped[position] ^= bit
+            yield f"bit {bit} of byte {position} flipped", signed_by(bytes(flipped))
     if f.algorithm == "HS256":
         for size in (1, 4, 24):
             yield f"first {size} bytes", signed_by(right[:size])
