@@ -1,11 +1,16 @@
-"""HTTP exchanges that end in time, whatever the other side does; knows no API."""
+"""An HTTP client whose requests are bounded in time and in size.
+
+Every request runs in a daemon thread while the caller waits at most `timeout` seconds: socket
+timeouts cover neither a slow name server nor a server that sends one byte a second. The calls
+themselves are synchronous, and a `Connection` serves one request at a time.
+"""
 
 import http.client
 import json
 import socket
 import ssl
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
@@ -14,111 +19,175 @@ from urllib.parse import urlsplit
 
 import certifi
 
-MAX_RESPONSE_BYTES = 1024 * 1024  # bytes
+MAX_RESPONSE_BYTES = 1024 * 1024
+# Some firewalls refuse requests without a User-Agent.
+DEFAULT_HEADERS = {"Accept": "application/json", "User-Agent": "serverless-task-api"}
 
 
 class TransportError(Exception):
-    """Why there is none: a sentence without a full stop."""
+    """No complete response arrived.
+
+    The text is the reason, without a full stop. It quotes nothing that the server sent.
+    """
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """`headers` have lower-case names."""
+class Response:
+    """A response of any status; redirects are not followed. `headers` have lower-case names."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
     def json(self) -> Any:
-        """Raises ValueError."""
+        """The parsed body. Raises ValueError."""
         return json.loads(self.body)
 
 
+def request(
+    method: str,
+    url: str,
+    *,
+    timeout: float,
+    headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+    max_bytes: int = MAX_RESPONSE_BYTES,
+    ca_bundle: str | None = None,
+) -> Response:
+    """Send one request on a connection of its own; see `Connection.request`.
+
+    Raises TransportError.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise TransportError("the URL is invalid") from error
+    target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+    with closing(Connection(f"{parts.scheme}://{parts.netloc}", ca_bundle)) as connection:
+        return connection.request(
+            method, target, timeout=timeout, headers=headers, body=body, max_bytes=max_bytes
+        )
+
+
 class Connection:
-    """One keep-alive connection to a base URL; redirects are answers like any other."""
+    """One keep-alive connection to a base URL.
+
+    Certificates are verified with `ca_bundle`, by default the bundle of certifi.
+    """
 
     def __init__(self, url: str, ca_bundle: str | None = None) -> None:
         self._base_url = url
         self._ca_bundle = ca_bundle
         self._http: http.client.HTTPConnection | None = None
 
-    def exchange(
-        self, method: str, path: str, headers: dict[str, str], body: bytes | None, seconds: float
-    ) -> Answer:
-        """Send one request and read its answer, in this many seconds. Raises TransportError."""
-        if seconds <= 0:
-            raise TransportError("no time was left for it")
-        prefix = urlsplit(self._base_url).path.rstrip("/")
-        connection = self._http = self._http or self._open()
-        connection.timeout = seconds
-        results: SimpleQueue[Answer | Exception] = SimpleQueue()
-        given_up = Event()
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout: float,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        max_bytes: int = MAX_RESPONSE_BYTES,
+    ) -> Response:
+        """Send a request to `path` below the base URL and read the response.
 
-        def talk() -> None:
+        Both must happen within `timeout` seconds, and the body must not exceed `max_bytes`. Raises
+        TransportError; the next request then opens a new connection.
+        """
+        if timeout <= 0:
+            raise TransportError("no time was left for the request")
+        if self._http is None:
+            self._http = _new_connection(self._base_url, self._ca_bundle)
+        connection = self._http
+        connection.timeout = timeout
+        target = urlsplit(self._base_url).path.rstrip("/") + path
+        results: SimpleQueue[Response | Exception] = SimpleQueue()
+        # http.client forgets the socket of a connection that the server is going to close.
+        sockets: list[socket.socket] = []
+        abandoned = Event()
+
+        def send_and_receive() -> None:
             try:
                 if connection.sock is None:
                     connection.connect()
-                if given_up.is_set():
-                    return  # or the request would have its effect when nobody looks any more
-                connection.request(method, prefix + path, body, headers)
-                results.put(_read(connection.getresponse()))
-            except Exception as error:  # noqa: BLE001 - raised again where somebody waits
+                if connection.sock is not None:
+                    sockets.append(connection.sock)
+                if abandoned.is_set():
+                    # Sent now, the request would take effect after its caller has given up.
+                    connection.close()
+                    return
+                connection.request(method, target, body, DEFAULT_HEADERS | dict(headers or {}))
+                with connection.getresponse() as response:
+                    results.put(_read_response(response, max_bytes))
+            except Exception as error:  # noqa: BLE001 - raised again in the thread of the caller
                 results.put(error)
 
-        # A thread, for the time-outs of sockets cover neither the resolver nor a server that sends
-        # one byte a second.
-        Thread(target=talk, daemon=True).start()
+        def abandon() -> None:
+            abandoned.set()
+            for opened in sockets:
+                # Wakes a thread that is still reading; closing alone would not.
+                with suppress(OSError):
+                    opened.shutdown(socket.SHUT_RDWR)
+            self.close()
+
+        Thread(target=send_and_receive, name="http-request", daemon=True).start()
         try:
-            result = results.get(timeout=seconds)
+            result = results.get(timeout=timeout)
         except Empty:
             result = TimeoutError()
-        except KeyboardInterrupt:
-            given_up.set()
-            self.close()
+        except BaseException:
+            abandon()
             raise
-        if isinstance(result, Answer):
+        if isinstance(result, Response):
             return result
-        given_up.set()
-        self.close()
-        raise TransportError(_reason(result, seconds)) from result
-
-    def _open(self) -> http.client.HTTPConnection:
-        url = urlsplit(self._base_url)
-        host, port = url.hostname or "", url.port
-        if url.scheme == "http":
-            return http.client.HTTPConnection(host, port)
-        context = ssl.create_default_context(cafile=self._ca_bundle or certifi.where())
-        return http.client.HTTPSConnection(host, port, context=context)
+        abandon()
+        if isinstance(result, TransportError):
+            raise result
+        raise TransportError(_reason(result, timeout)) from result
 
     def close(self) -> None:
-        """Close it; the next exchange opens another."""
-        connection, self._http = self._http, None
-        if connection and connection.sock:
-            # Ends the thread that may still read: closing alone would not wake it.
-            with suppress(OSError):
-                connection.sock.shutdown(socket.SHUT_RDWR)
-            connection.close()
+        """Close the connection. The next request opens another."""
+        if self._http:
+            self._http.close()
+        self._http = None
 
 
-def _read(response: http.client.HTTPResponse) -> Answer:
-    body = response.read(MAX_RESPONSE_BYTES + 1)
-    if len(body) > MAX_RESPONSE_BYTES:
-        raise http.client.HTTPException("more than 1 MiB")
+def _new_connection(url: str, ca_bundle: str | None) -> http.client.HTTPConnection:
+    try:
+        parts = urlsplit(url)
+        if parts.scheme == "http":
+            connection = http.client.HTTPConnection(parts.netloc)
+        else:
+            context = ssl.create_default_context(cafile=ca_bundle or certifi.where())
+            connection = http.client.HTTPSConnection(parts.netloc, context=context)
+    except (ValueError, http.client.InvalidURL) as error:
+        raise TransportError("the URL is invalid") from error
+    except OSError as error:
+        raise TransportError("the bundle of certificate authorities cannot be read") from error
+    connection.auto_open = 0  # or an abandoned request could connect again and be sent
+    return connection
+
+
+def _read_response(response: http.client.HTTPResponse, max_bytes: int) -> Response:
+    body = response.read(max_bytes + 1)
+    if len(body) > max_bytes:
+        raise TransportError(f"the response is larger than {max_bytes} bytes")
     headers = {name.lower(): value for name, value in response.getheaders()}
-    return Answer(response.status, headers, body)
+    return Response(response.status, headers, body)
 
 
-def _reason(error: Exception, seconds: float) -> str:
-    known: dict[type[Exception], str] = {
-        TimeoutError: f"no whole answer within {seconds:.1f} s",
+def _reason(error: Exception, timeout: float) -> str:
+    reasons: dict[type[Exception], str] = {
+        TimeoutError: f"no complete response within {timeout:.1f} s",
         ConnectionRefusedError: "the connection was refused",
-        ConnectionError: "the connection was closed instead of an answer",
-        http.client.RemoteDisconnected: "the connection was closed instead of an answer",
+        ConnectionError: "the connection was closed before a response",
+        http.client.RemoteDisconnected: "the connection was closed before a response",
         socket.gaierror: "the host name cannot be resolved",
         ssl.SSLError: f"TLS failed: {getattr(error, 'reason', None)}",
-        http.client.HTTPException: f"what came is no HTTP answer: {error or type(error).__name__}",
+        http.client.HTTPException: f"the response is not valid HTTP ({type(error).__name__})",
     }
-    for kind, reason in known.items():
+    for kind, reason in reasons.items():
         if isinstance(error, kind):
             return reason
-    return f"no answer: {type(error).__name__}"
+    return f"the request failed ({type(error).__name__})"

@@ -116,7 +116,7 @@ def log_failure(message: str, error: BaseException) -> None:
 
 def _is_local() -> bool:
     try:
-        return load_settings().platform == "local"
+        return load_settings().is_local
     except SettingsError:
         return False
 

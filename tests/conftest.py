@@ -24,6 +24,7 @@ from starlette.testclient import TestClient
 from dev.app import GROUPS, app
 from lib.db.pool import close_pools
 from lib.settings import Settings, forget_settings
+from lib.settings.settings import PLATFORM_VARIABLES
 from tests.support.databases import Cluster, Database, running_cluster
 
 HERE = Path(__file__).parent
@@ -41,7 +42,7 @@ SECRET = "contract-suite-secret-0123456789abcdef"
 # A shell's background job ignores Ctrl-C, and so would every program that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-for name in Settings.model_fields:
+for name in (*Settings.model_fields, *PLATFORM_VARIABLES):
     os.environ.pop(name, None)
 os.environ.pop("SSL_CERT_FILE", None)
 # Or every make that a test types would speak as one that another make has called.

@@ -1,6 +1,7 @@
-"""From an Authorization header to the caller: knows JSON Web Tokens, never the database.
+"""Verifies the bearer token of a request and names its user.
 
-PyJWT does the cryptography and most checks; the rest follows RFC 8725 (JWT best current practices).
+PyJWT does the cryptography and most checks; the rest follows RFC 8725, the best current practices
+for JSON Web Tokens.
 """
 
 import base64
@@ -15,35 +16,40 @@ from lib.errors import Unauthenticated
 from lib.schemas import AuthenticatedUser
 from lib.settings import Settings
 
-MAX_TOKEN_LENGTH = 8192  # PyJWT decodes before it verifies: a long token costs time for nothing
-LEEWAY = 30  # seconds between the issuer's clock and ours
-LAST_MOMENT = 253402300799  # the end of the year 9999, which catches milliseconds too
+MAX_TOKEN_LENGTH = 8192  # characters; PyJWT decodes a token before it verifies it
+LEEWAY = 30  # seconds that the clocks of the issuer and of this machine may differ
+MAX_EXPIRY = 253402300799  # the end of the year 9999; rejects milliseconds too
 
-# A JWT of another purpose says so in `typ`: Better Auth's session cache shares the signing key.
-TYPES = {"jwt", "at+jwt"}
-# Where the keys of each algorithm come from, as the log puts it.
+# What these mark is signed with the key of session tokens where Better Auth is an OAuth provider,
+# and was given to a third party: access tokens (RFC 9068) and OpenID Connect ID tokens.
+OAUTH_CLAIMS = ("azp", "client_id", "scope", "acr", "at_hash", "auth_time", "nonce")
+# The variable that holds the keys of an algorithm, for the log.
 KEY_SETTINGS = {
     "HS256": "BETTER_AUTH_SECRET",
     **dict.fromkeys(("EdDSA", "ES256", "RS256"), "JWKS_URL=<frontend>/api/auth/jwks"),
 }
 
-_SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
-# 1 to 255 characters, no blank at either end, no control character, no half of a surrogate pair.
-_SUBJECT = re.compile(r"(?!\s)[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,255}(?<!\s)")
+_COMPACT_JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+# 1 to 255 characters, no white space at either end, no control characters, no surrogates.
+_USER_ID = re.compile(r"(?!\s)[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,255}(?<!\s)")
 
 
 class UntrustedToken(jwt.InvalidTokenError):
-    """A check of our own failed; the text says which, and may be logged."""
+    """A check of this module failed. The text says which and quotes no claim; it may be logged."""
 
 
 async def authenticate(authorization: str | None, settings: Settings) -> AuthenticatedUser:
-    """The caller that the Authorization header of a request proves; repeated ones come joined.
+    """The user of the session token in an Authorization header.
 
-    Raises Unauthenticated, or KeysUnavailable where no key can be had to tell.
+    Repeated headers must arrive joined by commas. Raises Unauthenticated, or KeysUnavailable where
+    no key is available to verify the token.
     """
     token = _bearer_token(authorization)
     try:
-        return _caller(await _verified_claims(token, settings), settings)
+        verified = await _verified(token, settings)
+        # Only here: a route for OAuth clients would check the scope instead.
+        _require_session_token(verified["header"], verified["payload"])
+        return _user_of(verified["payload"], settings)
     except jwt.ExpiredSignatureError as error:
         raise Unauthenticated(
             "The token has expired.", error="invalid_token", reason=type(error).__name__
@@ -56,11 +62,13 @@ async def authenticate(authorization: str | None, settings: Settings) -> Authent
         ArithmeticError,
         RecursionError,
     ) as error:
-        # PyJWT promises its own errors only; odd tokens bring out others (UnicodeEncodeError and
-        # OverflowError are a ValueError and an ArithmeticError of the standard library).
-        raise Unauthenticated(
-            "The token is invalid.", error="invalid_token", reason=_reason(error, token, settings)
-        ) from error
+        # Malformed tokens make PyJWT raise more than its own errors: UnicodeEncodeError, for one,
+        # is a ValueError, and OverflowError an ArithmeticError.
+        raise _invalid_token(_reason(error, token, settings)) from error
+
+
+def _invalid_token(reason: str) -> Unauthenticated:
+    return Unauthenticated("The token is invalid.", error="invalid_token", reason=reason)
 
 
 def _bearer_token(authorization: str | None) -> str:
@@ -71,12 +79,18 @@ def _bearer_token(authorization: str | None) -> str:
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer":
         raise Unauthenticated
-    if len(token) > MAX_TOKEN_LENGTH or not _SHAPE.fullmatch(token):
-        raise Unauthenticated("The token is invalid.", error="invalid_token")
+    if len(token) > MAX_TOKEN_LENGTH:
+        raise _invalid_token(
+            f"the token has {len(token)} characters, the limit is {MAX_TOKEN_LENGTH}: put fewer"
+            " claims into it (definePayload in Better Auth)"
+        )
+    if not _COMPACT_JWT.fullmatch(token):
+        raise _invalid_token("the token is not a JSON Web Token")
     return token
 
 
-async def _verified_claims(token: str, settings: Settings) -> dict[str, Any]:
+async def _verified(token: str, settings: Settings) -> dict[str, Any]:
+    """The header and the payload of a token with a valid signature and registered claims."""
     if settings.JWT_ALGORITHM != "HS256":
         # Only deployments with public keys import the modules that fetch and use them.
         from lib.auth.jwks import verified_by_key_set  # noqa: PLC0415
@@ -87,19 +101,19 @@ async def _verified_claims(token: str, settings: Settings) -> dict[str, Any]:
         try:
             return _decode(token, _shared_key(secret), settings)
         except jwt.InvalidSignatureError:
-            continue  # signed before the rotation, perhaps
+            continue  # it may be signed with the secret before the rotation
     return _decode(token, _shared_key(last), settings)
 
 
 @cache
 def _shared_key(secret: str) -> jwt.PyJWK:
-    """A secret as a key, made once: for a text PyJWT asks each time whether it is a public key."""
+    """A secret as a key object. From a string, PyJWT would build one for every token."""
     encoded = base64.urlsafe_b64encode(secret.encode()).decode()
     return jwt.PyJWK({"kty": "oct", "k": encoded, "alg": "HS256"})
 
 
 def _decode(token: str, key: Any, settings: Settings) -> dict[str, Any]:
-    decoded = jwt.decode_complete(
+    return jwt.decode_complete(
         token,
         key,
         algorithms=[settings.JWT_ALGORITHM],
@@ -108,28 +122,35 @@ def _decode(token: str, key: Any, settings: Settings) -> dict[str, Any]:
         leeway=LEEWAY,
         options={
             "require": ["exp", "sub"],
-            # Better Auth always sets an audience; it is compared when ours is configured.
+            # Better Auth always sets an audience: compare it only where one is configured.
             "verify_aud": settings.JWT_AUDIENCE is not None,
-            # RSA keys; the settings refuse short secrets wherever they would do harm.
+            # For RSA keys. The settings refuse short secrets in deployments.
             "enforce_minimum_key_length": settings.JWT_ALGORITHM != "HS256",
         },
     )
-    if str(decoded["header"].get("typ", "JWT")).lower() not in TYPES:
-        raise UntrustedToken("typ is of another purpose")
-    return decoded["payload"]
 
 
-def _caller(claims: dict[str, Any], settings: Settings) -> AuthenticatedUser:
+def _require_session_token(header: dict[str, Any], claims: dict[str, Any]) -> None:
+    """Refuse tokens of another purpose that the same key signs. Raises UntrustedToken."""
+    # Better Auth's session cache, OAuth access tokens (at+jwt) and others say so in `typ`.
+    if str(header.get("typ", "JWT")).lower() != "jwt":
+        raise UntrustedToken("typ marks a token of another purpose")
+    for name in OAUTH_CLAIMS:
+        if name in claims:
+            raise UntrustedToken(f"the claim {name} marks a token for an OAuth client")
+
+
+def _user_of(claims: dict[str, Any], settings: Settings) -> AuthenticatedUser:
     expiry, subject = claims["exp"], claims["sub"]
-    # PyJWT would convert: "1e3" and true are no moments.
-    if type(expiry) not in (int, float) or expiry > LAST_MOMENT:
-        raise UntrustedToken("exp is no moment")
+    # PyJWT would convert texts and booleans to numbers.
+    if type(expiry) not in (int, float) or expiry > MAX_EXPIRY:
+        raise UntrustedToken("exp is not a timestamp in seconds")
     if settings.JWT_MAX_LIFETIME is not None:
         issued = claims.get("iat", time.time())
         if type(issued) not in (int, float) or expiry - issued > settings.JWT_MAX_LIFETIME:
-            raise UntrustedToken("it lives longer than JWT_MAX_LIFETIME")
-    if not _SUBJECT.fullmatch(subject):
-        raise UntrustedToken("sub is no user id")
+            raise UntrustedToken("its lifetime exceeds JWT_MAX_LIFETIME")
+    if not _USER_ID.fullmatch(subject):
+        raise UntrustedToken("sub is not a valid user id")
     return AuthenticatedUser(
         id=subject,
         name=_text(claims.get("name"), subject),
@@ -138,13 +159,13 @@ def _caller(claims: dict[str, Any], settings: Settings) -> AuthenticatedUser:
     )
 
 
-def _text[T: (str, None)](claim: object, otherwise: T) -> str | T:
+def _text[T: (str, None)](claim: object, default: T) -> str | T:
     usable = isinstance(claim, str) and claim and not re.search(r"[\x00\ud800-\udfff]", claim)
-    return str(claim) if usable else otherwise
+    return str(claim) if usable else default
 
 
 def _reason(error: Exception, token: str, settings: Settings) -> str:
-    """What the log says: nothing that quotes the token, and the cure for settings at fault."""
+    """The reason for the log. It quotes nothing of the token, and names a setting to correct."""
     name = type(error).__name__
     if isinstance(error, UntrustedToken):
         return f"{name}: {error}"
@@ -154,7 +175,8 @@ def _reason(error: Exception, token: str, settings: Settings) -> str:
         theirs = jwt.get_unverified_header(token).get("alg")
         if isinstance(theirs, str) and (keys := KEY_SETTINGS.get(theirs)):
             return (
-                f"{name}: the token says {theirs}, JWT_ALGORITHM is {settings.JWT_ALGORITHM}: if"
-                f" your frontend signs so, set JWT_ALGORITHM={theirs} and {keys}"
+                f"{name}: the token is signed with {theirs}, JWT_ALGORITHM is"
+                f" {settings.JWT_ALGORITHM}: if your frontend signs with {theirs}, set"
+                f" JWT_ALGORITHM={theirs} and {keys}"
             )
     return name

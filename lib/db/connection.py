@@ -19,7 +19,7 @@ from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
 from lib.db import waiting
-from lib.db.url import is_this_machine
+from lib.settings.database_url import is_this_machine
 
 # Seconds to reach one of several addresses: one that drops packets leaves time for the others.
 ADDRESS_TIMEOUT = 2.0

@@ -170,7 +170,7 @@ def get_pool(settings: Settings) -> Pool:
     if target not in _pools:  # the first request, or the password was rotated
         parameters = connection_parameters(*target)
         host = str(parameters.get("host", ""))
-        if settings.platform != "local" and is_neon(host) and "-pooler." not in host:
+        if not settings.is_local and is_neon(host) and "-pooler." not in host:
             log_notice("DATABASE_URL names Neon's direct endpoint. Use the host with -pooler.")
         close_pools()
         _pools.clear()

@@ -1,15 +1,13 @@
 """From a database URL to the parameters of libpq."""
 
-import ipaddress
 from functools import cache
 from typing import Any
 
 import certifi
-import psycopg
 from psycopg import pq
-from psycopg.conninfo import conninfo_to_dict
 
 from lib.settings import SettingsError
+from lib.settings.database_url import parse_database_url
 
 # After this time without an acknowledgement the kernel ends a connection. It leaves a second
 # attempt half of the time budget: see lib/db/pool.py.
@@ -24,18 +22,20 @@ def connection_parameters(url: str, ca_bundle: str | None = None) -> dict[str, A
     certificate. Nothing is added that PgBouncer refuses at start-up. What other drivers understand
     in a URL and libpq does not is left out. Raises SettingsError.
     """
-    place, _, query = url.partition("?")
-    known = [pair for pair in query.split("&") if pair.partition("=")[0] in _names_libpq_knows()]
     try:
-        given = conninfo_to_dict(f"{place}?{'&'.join(known)}")
-    except psycopg.ProgrammingError:
-        # Without the cause, which quotes the password.
-        raise SettingsError(
-            "The database URL cannot be read: percent-encode what is special in its password."
-        ) from None
-    host = str(given.get("host", ""))
-    if "," in host:
-        raise SettingsError("The database URL names several hosts: leave one.")
+        parts = parse_database_url(url)
+    except ValueError as error:
+        raise SettingsError(f"The database URL {error}.") from None
+    given = {
+        "host": parts.host,
+        "port": str(parts.port or ""),
+        "user": parts.user,
+        "password": parts.password,
+        "dbname": parts.database,
+    } | {name: value for name, value in parts.options.items() if name in _names_libpq_knows()}
+    if parts.options.get("ssl") == "true":  # as JDBC writes sslmode=require
+        given.setdefault("sslmode", "require")
+    given = {name: value for name, value in given.items() if value}
     completed: dict[str, Any] = {
         "application_name": "task-api",
         "gssencmode": "disable",
@@ -44,14 +44,16 @@ def connection_parameters(url: str, ca_bundle: str | None = None) -> dict[str, A
         "keepalives_count": 3,
         "tcp_user_timeout": TCP_USER_TIMEOUT_MS,
     } | given
-    if is_this_machine(host) or given.get("sslmode") == "disable":
+    if parts.is_local or given.get("sslmode") == "disable":
         return completed
     completed["sslmode"] = "verify-full"
     # psycopg's own OpenSSL knows no system directory: the bundle must be named.
     if given.get("sslrootcert", "system") == "system":
         completed["sslrootcert"] = ca_bundle or certifi.where()
-    if is_neon(host):
-        completed |= {"sslnegotiation": "direct", "channel_binding": "require"}
+    if is_neon(parts.host):
+        completed.setdefault("sslnegotiation", "direct")
+        if given.get("channel_binding") != "disable":
+            completed["channel_binding"] = "require"
     return completed
 
 
@@ -61,13 +63,4 @@ def is_neon(host: str) -> bool:
 
 @cache
 def _names_libpq_knows() -> set[str]:
-    return {option.keyword.decode() for option in pq.Conninfo.get_defaults()} | {"ssl"}
-
-
-def is_this_machine(host: str) -> bool:
-    if host in ("", "localhost") or host.startswith("/"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return {option.keyword.decode() for option in pq.Conninfo.get_defaults()}

@@ -1,4 +1,4 @@
-"""The environment, read once and checked."""
+"""The settings of the application, read from the environment and checked."""
 
 from lib.settings.environment import (
     SECRET_LIFETIME,

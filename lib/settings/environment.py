@@ -1,5 +1,6 @@
-"""The environment of this process: read once, checked, and read again when AWS rotates a secret."""
+"""Loads the settings of this process, and reads secrets that AWS keeps again when they are old."""
 
+import logging
 import os
 import sys
 import time
@@ -7,7 +8,8 @@ from collections.abc import Mapping
 
 from lib.settings.settings import Settings, SettingsError, read_settings
 
-# The variables that may instead name an SSM parameter (..._PARAMETER) or a secret (..._SECRET_ARN).
+# Each may be replaced by NAME_PARAMETER, the name of an SSM parameter, or by NAME_SECRET_ARN, the
+# ARN of a secret in Secrets Manager.
 SECRETS = (
     "DATABASE_URL",
     "DATABASE_URL_UNPOOLED",
@@ -17,30 +19,46 @@ SECRETS = (
     "SMOKE_TOKEN",
     "SMOKE_OTHER_TOKEN",
 )
-SECRET_LIFETIME = 300.0  # seconds; a rotated secret is in use everywhere after this long
+SECRET_LIFETIME = 300.0  # seconds; after this long every process uses a rotated secret
+# Seconds after a failed read. Not shorter: a request waits for the attempt, up to 6 s a secret.
+RETRY_INTERVAL = 30.0
+
+# lib.log needs the settings for its own level, and this module may not import it. On AWS, the only
+# place where secrets are read again, the runtime writes these records as JSON too.
+_logger = logging.getLogger(__name__)
+
+
+def _uses_aws(environment: Mapping[str, str]) -> bool:
+    return any(
+        environment.get(f"{name}{suffix}")
+        for name in SECRETS
+        for suffix in ("_PARAMETER", "_SECRET_ARN")
+    )
 
 
 def _with_secrets_of_aws(environment: Mapping[str, str]) -> dict[str, str]:
+    # boto3 takes half of a cold start: only deployments that name such a secret import it.
+    from lib.settings.aws_secrets import (  # noqa: PLC0415
+        SecretUnavailable,
+        read_parameter,
+        read_secret,
+    )
+
     resolved = dict(environment)
     for name in SECRETS:
         parameter = environment.get(f"{name}_PARAMETER")
         arn = environment.get(f"{name}_SECRET_ARN")
-        if parameter or arn:
-            # boto3 costs half a cold start: only deployments that name such a secret pay for it.
-            from lib.settings.aws_secrets import (  # noqa: PLC0415
-                SecretUnavailable,
-                read_parameter,
-                read_secret,
-            )
-
-            try:
-                resolved[name] = read_parameter(parameter) if parameter else read_secret(arn or "")
-            except SecretUnavailable as error:
-                raise SettingsError(f"{name}: {error}.") from error
+        try:
+            if parameter:
+                resolved[name] = read_parameter(parameter)
+            elif arn:
+                resolved[name] = read_secret(arn)
+        except SecretUnavailable as error:
+            raise SettingsError(f"{name}: {error}.") from error
     return resolved
 
 
-_loaded: tuple[Settings, float] | None = None
+_loaded: tuple[Settings, float] | None = None  # with the time at which to read them again
 
 
 def runs_on_lambda() -> bool:
@@ -49,33 +67,39 @@ def runs_on_lambda() -> bool:
 
 
 def initializes_for_snapshot() -> bool:
-    """Whether what this process holds after its start is kept, and restored many times."""
+    """Whether Lambda takes a snapshot of this process after its start, to restore it many times."""
     return os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
 
 
 def trace_id() -> str | None:
-    """The id by which X-Ray knows this invocation, out of `Root=<id>;Parent=...;Sampled=0`."""
+    """The X-Ray trace id of this invocation, from `Root=<id>;Parent=...;Sampled=0`."""
     root = os.environ.get("_X_AMZN_TRACE_ID", "").partition(";")[0]
     return root.removeprefix("Root=") or None
 
 
 def load_settings() -> Settings:
-    """The settings of this process; secrets that AWS holds are read again when they are too old.
+    """The settings of this process. Secrets that AWS keeps are read again after their lifetime.
 
-    Raises SettingsError.
+    If that fails, the last values stay in use, a warning is logged and the next attempt follows
+    after `RETRY_INTERVAL`. Raises SettingsError where there are no last values.
     """
     global _loaded  # noqa: PLW0603 - one cached value, replaced as a whole
     now = time.time()
     if _loaded is not None and now < _loaded[1]:
         return _loaded[0]
-    from_aws = any(k.endswith(("_PARAMETER", "_SECRET_ARN")) and os.environ[k] for k in os.environ)
+    from_aws = _uses_aws(os.environ)
+    lifetime = SECRET_LIFETIME if from_aws else float("inf")
     try:
         settings = read_settings(_with_secrets_of_aws(os.environ) if from_aws else os.environ)
-    except SettingsError:
+    except SettingsError as error:
         if _loaded is None:
             raise
-        settings = _loaded[0]  # AWS is slow or away: the last good values go on
-    _loaded = settings, now + SECRET_LIFETIME if from_aws else float("inf")
+        settings, lifetime = _loaded[0], RETRY_INTERVAL
+        _logger.warning(
+            "Secrets could not be read again. The last values stay in use. %s",
+            " ".join(str(error).splitlines()),
+        )
+    _loaded = settings, now + lifetime
     return settings
 
 

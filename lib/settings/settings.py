@@ -1,6 +1,4 @@
-"""The environment, read once and checked: the only place that knows variable names and where
-secrets come from.
-"""
+"""The settings: every environment variable that the application reads, with its type and rules."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -8,27 +6,39 @@ from hashlib import sha256
 from importlib.util import find_spec
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
+from lib.settings.database_url import parse_database_url
 from lib.settings.types import (
     BaseUrl,
+    FilePath,
     HttpUrl,
     JsonWebKeys,
     Origins,
     PostgresUrl,
     PreviewOrigin,
+    one_of,
 )
 
-# What .env.example ships. Anybody can read it, so no deployment may use it.
+# The secret in .env.example. It is public, so no deployment may use it.
 EXAMPLE_SECRET = "an-example-secret-for-local-use-only-0123456789"  # noqa: S105
+LOCAL_ORIGIN = "http://localhost:3000"  # the default of CORS_ORIGINS in local use
+# Each is set by one platform: Vercel, AWS Lambda, Amazon ECS, Google Cloud Run, Azure App Service,
+# Fly.io, Heroku, Railway, Render.
+PLATFORM_VARIABLES = (
+    "VERCEL", "AWS_LAMBDA_RUNTIME_API", "ECS_CONTAINER_METADATA_URI_V4", "K_SERVICE",
+    "WEBSITE_SITE_NAME", "FLY_APP_NAME", "DYNO", "RAILWAY_ENVIRONMENT_NAME", "RENDER",
+)  # fmt: skip
+# Better Auth uses these texts too, exactly as they are: white space at an end is part of them.
+SHARED_SECRETS = ("BETTER_AUTH_SECRET", "BETTER_AUTH_SECRET_PREVIOUS")
 
 
 class SettingsError(Exception):
-    """The environment cannot work: one sentence per fault, each naming its variable."""
+    """The environment is unusable: one sentence per fault, each naming its variable."""
 
 
 class Settings(BaseModel):
-    """What the environment says. Lengths are in bytes, durations in seconds."""
+    """The checked environment. Lengths are in bytes, durations in seconds."""
 
     model_config = ConfigDict(
         frozen=True, hide_input_in_errors=True, ignored_types=(cached_property,)
@@ -41,11 +51,13 @@ class Settings(BaseModel):
 
     DATABASE_URL: PostgresUrl | None = Field(default=None, repr=False)
     DATABASE_URL_UNPOOLED: PostgresUrl | None = Field(default=None, repr=False)
-    SSL_CERT_FILE: str | None = None
+    SSL_CERT_FILE: FilePath | None = None
 
     BETTER_AUTH_SECRET: str | None = Field(default=None, repr=False)
     BETTER_AUTH_SECRET_PREVIOUS: str | None = Field(default=None, repr=False)
-    JWT_ALGORITHM: Literal["HS256", "EdDSA", "ES256", "RS256"] = "HS256"
+    JWT_ALGORITHM: Annotated[
+        Literal["HS256", "EdDSA", "ES256", "RS256"], one_of("HS256", "EdDSA", "ES256", "RS256")
+    ] = "HS256"
     JWKS_URL: HttpUrl | None = None
     JWKS: JsonWebKeys | None = None
     JWT_ISSUER: str | None = None
@@ -65,59 +77,79 @@ class Settings(BaseModel):
     SMOKE_TOKEN_URL: HttpUrl | None = None
     VERCEL_AUTOMATION_BYPASS_SECRET: str | None = Field(default=None, repr=False)
     POWERTOOLS_METRICS_NAMESPACE: str = "task-api"
-    LOG_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    LOG_LEVEL: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
+        one_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
+    ] = "INFO"
+
+    # Whether any of PLATFORM_VARIABLES is set.
+    _on_platform: bool = PrivateAttr(default=False)
+
+    def model_post_init(self, context: dict[str, bool] | None, /) -> None:
+        self._on_platform = bool(context and context["on_platform"])
 
     @property
     def platform(self) -> Literal["vercel", "lambda", "local"]:
-        # Vercel sets AWS_* names too, so it is asked first; no emulator sets the runtime API.
+        """Where the process runs, for decisions about performance; see `is_local` for safety."""
+        # Vercel sets names of AWS too, so it comes first. No emulator sets the runtime API.
         if self.VERCEL:
             return "vercel"
         return "lambda" if self.AWS_LAMBDA_RUNTIME_API else "local"
 
+    @cached_property
+    def is_local(self) -> bool:
+        """Whether this is local use: the database, if any, is on this machine and no platform
+        runs the process. Everything else is a deployment.
+        """
+        if self._on_platform or self.VERCEL or self.AWS_LAMBDA_RUNTIME_API:
+            return False
+        return self.DATABASE_URL is None or parse_database_url(self.DATABASE_URL).is_local
+
     @property
     def max_response_bytes(self) -> int | None:
-        """The bytes of a body that the platform sends at most; beyond them clients get its 500."""
+        """The largest body that the platform sends. It replaces larger ones with its own 500."""
         return {"lambda": 6 * 1024 * 1024 - 16 * 1024, "vercel": 4_500_000}.get(self.platform)
 
     @property
     def shared_secrets(self) -> list[str]:
-        """The HS256 secrets that are accepted, the current one first."""
+        """The accepted HS256 secrets, the current one first."""
         return [s for s in (self.BETTER_AUTH_SECRET, self.BETTER_AUTH_SECRET_PREVIOUS) if s]
 
     @cached_property
     def cursor_keys(self) -> list[bytes]:
-        """The first signs paging cursors: made from secrets that every instance shares."""
+        """The keys of paging cursors, derived from secrets that all instances share.
+
+        The first signs; all verify.
+        """
         secrets = self.shared_secrets or [self.DATABASE_URL]
         return [sha256(f"cursor:{secret}".encode()).digest() for secret in secrets]
 
-    @model_validator(mode="before")
-    @classmethod
-    def default_origin_of_local_use(cls, values: dict[str, str]) -> dict[str, str]:
-        if not values.get("VERCEL") and not values.get("AWS_LAMBDA_RUNTIME_API"):
-            return {"CORS_ORIGINS": "http://localhost:3000", **values}
-        return values
-
     @model_validator(mode="after")
-    def refuse_previews_in_production(self) -> Self:
-        if self.CORS_PREVIEW_ORIGIN and self.VERCEL_ENV == "production":
-            raise ValueError("CORS_PREVIEW_ORIGIN is for previews: unset it in production")
+    def refuse_preview_origins_outside_previews(self) -> Self:
+        if self.CORS_PREVIEW_ORIGIN and not self.is_local and self.VERCEL_ENV != "preview":
+            raise ValueError(
+                "CORS_PREVIEW_ORIGIN is for preview deployments on Vercel only: unset it here"
+            )
         return self
 
     @model_validator(mode="after")
-    def refuse_unsafe_secrets(self) -> Self:
-        if self.platform == "local":
+    def refuse_unsafe_deployment(self) -> Self:
+        if self.is_local:
             return self
         if self.JWKS_URL and self.JWKS_URL.startswith("http:"):
-            raise ValueError("JWKS_URL must be https: who is on the way could hand out keys")
-        for name in ("BETTER_AUTH_SECRET", "BETTER_AUTH_SECRET_PREVIOUS"):
+            raise ValueError(
+                "JWKS_URL must be https in a deployment: over http, others can replace the keys"
+            )
+        for name in SHARED_SECRETS:
             secret = getattr(self, name)
             if secret == EXAMPLE_SECRET:
                 raise ValueError(
-                    f"{name} is the example secret: make one with openssl rand -hex 32"
+                    f"{name} is the public example secret, which only local use with a database on"
+                    " this machine may have: generate one with openssl rand -hex 32"
                 )
             if secret and len(secret.encode()) < 32:
                 raise ValueError(
-                    f"{name} must have at least 32 bytes: openssl rand -hex 32 makes one"
+                    f"{name} must have at least 32 bytes: generate one with openssl rand -hex 32"
                 )
         return self
 
@@ -126,19 +158,25 @@ class Settings(BaseModel):
         if self.JWT_ALGORITHM == "HS256":
             if self.JWKS_URL or self.JWKS:
                 raise ValueError(
-                    "JWT_ALGORITHM is HS256, which uses no key set: name your tokens' algorithm"
-                    " (Better Auth's default is EdDSA) or remove JWKS_URL and JWKS"
+                    "JWT_ALGORITHM is HS256, which uses no key set: set it to the algorithm of"
+                    " your tokens (Better Auth's default is EdDSA) or remove JWKS_URL and JWKS"
                 )
             return self
         if bool(self.JWKS_URL) == bool(self.JWKS):
-            raise ValueError(
-                f"JWT_ALGORITHM {self.JWT_ALGORITHM} needs JWKS_URL or JWKS, one of them"
-            )
+            raise ValueError(f"JWT_ALGORITHM {self.JWT_ALGORITHM} needs either JWKS_URL or JWKS")
         if find_spec("cryptography") is None:
             raise ValueError(
                 f"JWT_ALGORITHM {self.JWT_ALGORITHM} needs the package cryptography: "
                 "deploy it too (the extra named asymmetric)"
             )
+        if self.JWKS:
+            # Imported here and in `require`: only a static key set needs it.
+            from lib.settings.key_set import UnusableKeySet, candidate_keys  # noqa: PLC0415
+
+            try:
+                candidate_keys(self.JWKS, self.JWT_ALGORITHM)
+            except UnusableKeySet as error:
+                raise ValueError(f"JWKS is unusable, {error}") from None
         return self
 
 
@@ -147,11 +185,32 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
 
     Empty values count as unset. Raises SettingsError with one sentence per fault.
     """
-    known = {k: v for k in Settings.model_fields if (v := environment.get(k, "").strip())}
+    known = {}
+    faults = []
+    for name in Settings.model_fields:
+        text = environment.get(name, "")
+        if not (value := text.strip()):
+            continue
+        known[name] = value
+        if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+            faults.append(
+                f"{name} is in quotes, which are part of its value here: set it without them."
+            )
+        elif name in SHARED_SECRETS and text != value:
+            faults.append(
+                f"{name} begins or ends with white space, which Better Auth would use as a part of"
+                " the secret: set it without."
+            )
+    if faults:
+        raise SettingsError("\n".join(faults))
+    context = {"on_platform": any(environment.get(name) for name in PLATFORM_VARIABLES)}
     try:
-        return Settings.model_validate(known)
+        settings = Settings.model_validate(known, context=context)
     except ValidationError as error:
         raise SettingsError("\n".join(map(_sentence, error.errors()))) from None
+    if settings.is_local and "CORS_ORIGINS" not in known:
+        return settings.model_copy(update={"CORS_ORIGINS": [LOCAL_ORIGIN]})
+    return settings
 
 
 def _sentence(fault: Mapping) -> str:
@@ -163,12 +222,23 @@ def _sentence(fault: Mapping) -> str:
 
 
 def require(settings: Settings, *names: str) -> None:
-    """Raise SettingsError with one sentence for each variable of `names` that is not set."""
-    missing = [
-        name
+    """Check what one function needs besides valid settings.
+
+    `BETTER_AUTH_SECRET` stands for the keys that verify tokens: where those are public keys, a set
+    in JWKS must have a usable one. Raises SettingsError with one sentence per missing variable.
+    """
+    faults = [
+        f"{name} is not set."
         for name in names
         if getattr(settings, name) is None
         and not (name == "BETTER_AUTH_SECRET" and settings.JWT_ALGORITHM != "HS256")
     ]
-    if missing:
-        raise SettingsError("\n".join(f"{name} is not set." for name in missing))
+    if "BETTER_AUTH_SECRET" in names and settings.JWKS:
+        from lib.settings.key_set import UnusableKeySet, read_keys  # noqa: PLC0415
+
+        try:
+            read_keys(settings.JWKS, settings.JWT_ALGORITHM)
+        except UnusableKeySet as error:
+            faults.append(f"JWKS is unusable, {error}.")
+    if faults:
+        raise SettingsError("\n".join(faults))

@@ -1,42 +1,104 @@
-"""What the text of a variable must look like; reads none."""
+"""Types of the settings: each checks and normalises the text of one kind of variable."""
 
+import ipaddress
 import json
 import re
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator
 
+from lib.settings.database_url import parse_database_url
+
+_HOST_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
+# Browsers leave these out when they write an origin.
+_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443, "ftp": 21}
+
+
+def one_of(*values: str) -> Any:
+    """A validator that accepts these values in upper and lower case."""
+    by_lower_case = {value.lower(): value for value in values}
+
+    def validate(value: str) -> str:
+        if value.lower() not in by_lower_case:
+            raise ValueError(f"must be {', '.join(values[:-1])} or {values[-1]}")
+        return by_lower_case[value.lower()]
+
+    return BeforeValidator(validate)
+
 
 def _postgres_url(value: str) -> str:
-    url = re.sub(r"^postgres(ql)?(\+psycopg)?://", "postgresql://", value)
-    if not url.startswith("postgresql://"):
-        raise ValueError("must be a postgresql:// URL")
-    return url
+    parse_database_url(value)
+    return re.sub(r"^[^:]*://", "postgresql://", value)
 
 
 def _origins(value: str) -> list[str]:
-    origins = [origin.strip().rstrip("/") for origin in value.split(",") if origin.strip()]
-    for origin in origins:
-        if not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:\d+)?", origin):
-            raise ValueError(
-                f"holds {origin!r}, which is no exact origin like https://app.example.com"
-            )
-    return origins
+    entries = [entry.strip() for entry in value.split(",") if entry.strip()]
+    return list(
+        dict.fromkeys(_origin(entry, number) for number, entry in enumerate(entries, start=1))
+    )
+
+
+def _origin(entry: str, number: int) -> str:
+    """An origin as browsers write it: in lower case and without a default port."""
+    # The entry is not quoted: it may be another setting, pasted into the wrong variable.
+    fault = ValueError(f"entry {number} is not an exact origin like https://app.example.com")
+    match = re.fullmatch(
+        r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[^\[\]/?#@:\s]+)(?::([0-9]{1,5}))?/?",
+        entry.lower(),
+        re.ASCII,
+    )
+    if not match or match[1] == "file":  # the origin of files is the text "null"
+        raise fault
+    scheme, host, port = match[1], match[2], match[3]
+    try:
+        host = _canonical_host(host)
+    except ValueError:
+        raise fault from None
+    if port is None or int(port) == _DEFAULT_PORTS.get(scheme):
+        return f"{scheme}://{host}"
+    if int(port) > 65535:
+        raise fault
+    return f"{scheme}://{host}:{int(port)}"
+
+
+def _canonical_host(host: str) -> str:
+    if host.startswith("["):
+        return f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
+    if not _HOST_NAME.fullmatch(host):  # browsers write other alphabets in Punycode
+        raise ValueError
+    if re.search(r"(^|\.)(\d+|0x[0-9a-f]*)\.?$", host):
+        return str(ipaddress.IPv4Address(host))
+    return host
 
 
 def _preview_origin(value: str) -> str:
-    # Vercel names previews project-hash-team.vercel.app. The hash is the only free part and has no
-    # hyphen, so no preview of another project or team fits. A stranger may still name a project so
-    # that its own address does: hence not in production.
+    # Vercel names previews project-hash-team.vercel.app. Only the hash is free and it has no
+    # hyphen, so no preview of another project or team matches. Anybody can still choose a project
+    # name whose own address matches: so the settings allow the pattern in previews only.
     if not re.fullmatch(r"https://[a-z0-9][a-z0-9-]*-\*-[a-z0-9][a-z0-9-]*\.vercel\.app", value):
         raise ValueError("must look like https://project-*-team.vercel.app, with one star")
     return re.escape(value).replace(r"\*", "[a-z0-9]+")
 
 
 def _http_url(value: str) -> str:
-    if not re.fullmatch(r"https?://[^/?#@\s]+(/\S*)?", value):
-        raise ValueError("must be a URL that begins with http:// or https://")
-    return value
+    scheme, separator, rest = value.partition("://")
+    try:
+        parts = urlsplit(value)
+        has_host = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        has_host = False
+    plain = value.isascii() and not re.search(r"[\s\x00-\x1f\x7f#]", value)
+    if (
+        scheme.lower() not in ("http", "https")
+        or not (has_host and plain)
+        or "@" in re.split("[/?]", rest)[0]
+    ):
+        raise ValueError(
+            "must be a URL that begins with http:// or https:// and has a valid host and port"
+        )
+    return f"{scheme.lower()}{separator}{rest}"
 
 
 def _base_url(value: str) -> str:
@@ -55,9 +117,16 @@ def _json_web_keys(value: str) -> str:
     return value
 
 
+def _file(value: str) -> str:
+    if not Path(value).is_file():
+        raise ValueError("must be the path of a file")
+    return value
+
+
 PostgresUrl = Annotated[str, BeforeValidator(_postgres_url)]
 Origins = Annotated[list[str], BeforeValidator(_origins)]
 PreviewOrigin = Annotated[str, BeforeValidator(_preview_origin)]
 JsonWebKeys = Annotated[str, BeforeValidator(_json_web_keys)]
 HttpUrl = Annotated[str, BeforeValidator(_http_url)]
 BaseUrl = Annotated[str, BeforeValidator(_base_url)]
+FilePath = Annotated[str, BeforeValidator(_file)]

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from lib.http_client import Answer as Response
-from lib.http_client import Connection, TransportError
+from lib.http_client import Connection, Response, TransportError
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +172,9 @@ class SmokeRun:
         if body is not None:
             sent["Content-Type"], content = "application/json", json.dumps(body).encode()
         seconds = min(self._limits.step, self._deadline - time.monotonic())
-        response = self._connection.exchange(method, path, sent, content, seconds)
+        response = self._connection.request(
+            method, path, timeout=seconds, headers=sent, body=content
+        )
         self.reached = True
         if response.status == 201:
             self.created.append(response)

@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from lib.http_client import Answer as Response
-from lib.http_client import Connection
+from lib.http_client import Connection, Response
 from lib.settings import Settings
 from lib.smoke.report import CheckFailed, Limits, Progress, SmokeReport, SmokeRun
 from lib.smoke.users import Users, find_users

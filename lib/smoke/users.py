@@ -3,13 +3,12 @@
 import base64
 import json
 import time
-from contextlib import closing
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 
 import jwt
 
-from lib.http_client import Connection
+from lib.http_client import request
 from lib.settings import Settings
 from lib.smoke.report import CheckFailed
 
@@ -78,12 +77,13 @@ def _mint(settings: Settings, user: str) -> str:
 
 def _fetch(settings: Settings, session: str, seconds: float) -> str:
     """Exchange a Better Auth session for a JWT. Raises CheckFailed or TransportError."""
-    url = urlsplit(settings.SMOKE_TOKEN_URL or "")
-    path = url.path + (f"?{url.query}" if url.query else "")
-    connection = Connection(f"{url.scheme}://{url.netloc}", settings.SSL_CERT_FILE)
-    headers = {"Authorization": f"Bearer {session}"}
-    with closing(connection):
-        response = connection.exchange("GET", path, headers, None, seconds)
+    response = request(
+        "GET",
+        settings.SMOKE_TOKEN_URL or "",
+        timeout=seconds,
+        headers={"Authorization": f"Bearer {session}"},
+        ca_bundle=settings.SSL_CERT_FILE,
+    )
     if response.status != 200:
         raise CheckFailed(
             "SMOKE_TOKEN_URL returned no token: has the session ended?", str(response.status)

@@ -98,6 +98,10 @@ REFUSED: dict[str, Forge] = {
     "iat ahead": lambda user, secret: signed(user, secret, iat=now() + 600),
     "crit": lambda user, secret: with_header(user, secret, crit=["exp"]),
     "another typ": lambda user, secret: with_header(user, secret, typ="logout+jwt"),
+    "OAuth typ": lambda user, secret: with_header(user, secret, typ="at+jwt"),
+    "OAuth azp": lambda user, secret: signed(user, secret, azp="client"),
+    "OAuth client_id": lambda user, secret: signed(user, secret, client_id="client"),
+    "OAuth scope": lambda user, secret: signed(user, secret, scope="tasks:read"),
     "payload changed": tampered,
     "signature cut": lambda user, _: user.token[:-4],
     "signature empty": lambda user, _: user.token.rpartition(".")[0] + ".",
@@ -228,7 +232,7 @@ def test_the_scheme_has_no_case(user: User, scheme: str) -> None:
         {"aud": ["todo-api", "https://other.test"]},
         {"iss": "https://issuer.test"},
         {"iss": "https://issuer.test", "aud": "https://issuer.test"},
-        {"role": "admin", "scope": "all", "__proto__": {}},
+        {"role": "admin", "permissions": "all", "__proto__": {}},
         {"id": "somebody else", "userId": "somebody else"},
     ],
     ids=str,
@@ -252,7 +256,7 @@ def test_a_float_is_a_good_expiry(user: User, secret: str) -> None:
     assert user.client.get(user.url, headers=bearer(token)).status_code == 200
 
 
-@pytest.mark.parametrize("header", [{"kid": "key-1"}, {"typ": None}, {"typ": "at+jwt"}], ids=str)
+@pytest.mark.parametrize("header", [{"kid": "key-1"}, {"typ": None}, {"typ": "jwt"}], ids=str)
 def test_harmless_token_headers_are_accepted(
     user: User, secret: str, header: dict[str, Any]
 ) -> None:

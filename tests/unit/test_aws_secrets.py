@@ -1,4 +1,6 @@
-"""Secrets that AWS keeps: found, missing, denied, rotated while warm, slow; and boto3 only then."""
+"""Secrets that AWS keeps: found, missing, denied, rotated in a warm process, slow; and boto3 is
+imported only for them.
+"""
 
 import json
 import os
@@ -16,6 +18,7 @@ from moto.core import set_initial_no_auth_action_count
 
 from lib.settings import SECRET_LIFETIME, Settings, SettingsError, load_settings
 from lib.settings.aws_secrets import SecretUnavailable, read_parameter
+from lib.settings.environment import RETRY_INTERVAL
 
 FIRST, SECOND = "the-first-secret-0123456789abcdef", "the-second-secret-0123456789abcde"
 REGION = "eu-central-1"
@@ -56,7 +59,7 @@ def test_a_secret_of_secrets_manager_is_used(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("suffix", ["PARAMETER", "SECRET_ARN"])
-def test_a_missing_one_is_one_sentence_that_names_it(
+def test_a_missing_secret_is_one_sentence_that_names_it(
     monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
     monkeypatch.setenv(f"CRON_SECRET_{suffix}", "/nowhere")
@@ -65,7 +68,7 @@ def test_a_missing_one_is_one_sentence_that_names_it(
 
 
 @pytest.mark.usefixtures("parameter")
-def test_a_denied_one_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_denied_secret_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     boto3.client("iam").create_user(UserName="nobody")
     key = boto3.client("iam").create_access_key(UserName="nobody")["AccessKey"]
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
@@ -85,7 +88,7 @@ def test_a_denied_one_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("parameter")
-def test_a_rotated_one_is_used_after_its_lifetime_and_not_asked_for_before() -> None:
+def test_a_rotated_secret_is_read_after_its_lifetime_and_not_before() -> None:
     with time_machine.travel(1_800_000_000, tick=False) as clock:
         assert load_settings().BETTER_AUTH_SECRET == FIRST
         put_parameter(SECOND)
@@ -96,7 +99,7 @@ def test_a_rotated_one_is_used_after_its_lifetime_and_not_asked_for_before() -> 
 
 
 def fresh_settings() -> Settings:
-    """Those of a function that starts now, beside this warm one."""
+    """The settings of a function that starts now, beside this warm one."""
     names = ("BETTER_AUTH_SECRET", "BETTER_AUTH_SECRET_PREVIOUS")
     return Settings.model_validate(
         {name: read_parameter(os.environ[f"{name}_PARAMETER"]) for name in names}
@@ -105,7 +108,7 @@ def fresh_settings() -> Settings:
 
 @pytest.mark.usefixtures("parameter")
 def test_a_rotation_as_documented_refuses_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    """docs/aws.md: a function that read its secrets just before a step accepts what comes after."""
+    """docs/aws.md: secrets that were read just before a step accept the tokens issued after it."""
     with time_machine.travel(1_800_000_000, tick=False) as clock:
         put_parameter(FIRST, "/tasks/secret-previous")
         monkeypatch.setenv("BETTER_AUTH_SECRET_PREVIOUS_PARAMETER", "/tasks/secret-previous")
@@ -114,12 +117,12 @@ def test_a_rotation_as_documented_refuses_no_token(monkeypatch: pytest.MonkeyPat
         assert FIRST in just_before
         assert FIRST in fresh_settings().shared_secrets
         clock.shift(SECRET_LIFETIME + 1)
-        # Whoever was read just before is read again: now the frontend may change.
+        # Every function has read both by now: the frontend may change.
         assert load_settings().shared_secrets == [SECOND, FIRST]
 
 
 @pytest.mark.usefixtures("parameter")
-def test_while_aws_does_not_answer_the_last_good_value_goes_on(
+def test_while_aws_does_not_respond_the_last_value_stays_in_use(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with time_machine.travel(1_800_000_000, tick=True) as clock, socket.socket() as silent:
@@ -131,6 +134,50 @@ def test_while_aws_does_not_answer_the_last_good_value_goes_on(
         with pytest.raises(SecretUnavailable):
             read_parameter("/tasks/secret")
         assert load_settings().BETTER_AUTH_SECRET == FIRST
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+
+@pytest.mark.usefixtures("parameter")
+def test_a_failed_read_is_a_warning_and_is_repeated_soon(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with time_machine.travel(1_800_000_000, tick=False) as clock:
+        assert load_settings().BETTER_AUTH_SECRET == FIRST
+        boto3.client("ssm").delete_parameter(Name="/tasks/secret")
+        clock.shift(SECRET_LIFETIME + 1)
+        for attempt in (1, 2):
+            for _ in range(3):
+                assert load_settings().BETTER_AUTH_SECRET == FIRST
+            assert warnings_of(caplog) == attempt * [
+                "Secrets could not be read again. The last values stay in use."
+                " BETTER_AUTH_SECRET: the SSM parameter /tasks/secret cannot be read."
+            ]
+            clock.shift(RETRY_INTERVAL + 1)
+        put_parameter(SECOND)
+        assert load_settings().BETTER_AUTH_SECRET == SECOND
+        assert len(warnings_of(caplog)) == 2
+        clock.shift(RETRY_INTERVAL + 1)
+        put_parameter(FIRST)
+        assert load_settings().BETTER_AUTH_SECRET == SECOND, "its lifetime is as usual again"
+
+
+@pytest.mark.usefixtures("parameter")
+@pytest.mark.parametrize("rotated", ["too-short", f"{SECOND}\n", f'"{SECOND}"'])
+def test_a_secret_that_is_rotated_to_an_unusable_value_is_a_warning_without_it(
+    rotated: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
+    with time_machine.travel(1_800_000_000, tick=False) as clock:
+        assert load_settings().BETTER_AUTH_SECRET == FIRST
+        put_parameter(rotated)
+        clock.shift(SECRET_LIFETIME + 1)
+        assert load_settings().BETTER_AUTH_SECRET == FIRST
+    [warning] = warnings_of(caplog)
+    assert "BETTER_AUTH_SECRET" in warning
+    assert rotated.strip('"\n') not in warning
 
 
 def test_boto3_is_imported_only_where_a_variable_names_a_secret_of_aws() -> None:

@@ -74,6 +74,13 @@ def test_what_neon_hands_out_becomes_verified_direct_tls(scheme: str, query: str
     assert not {"options", "client_encoding", "replication"} & set(parameters)
 
 
+def test_channel_binding_that_the_url_disables_stays_disabled() -> None:
+    url = f"postgresql://o:p@{NEON}/db?sslmode=require&channel_binding=disable"
+    parameters = connection_parameters(url)
+    assert parameters["channel_binding"] == "disable"
+    assert parameters["sslmode"] == "verify-full"
+
+
 def test_a_given_endpoint_and_a_given_bundle_are_kept() -> None:
     url = (
         f"postgresql://o:p@{NEON}/db?options=endpoint%3Dep-cool-darkness-a1b2c3d4%20-c%20a%3D1%2B1"

@@ -118,7 +118,7 @@ def test_a_stream_that_cannot_be_written_raises_nothing(
 def cause_an_error(monkeypatch: pytest.MonkeyPatch, api: StartApi, **variables: str) -> None:
     client = api(**variables)
     with monkeypatch.context() as patch:
-        patch.setattr("api.tasks._path", lambda _: 1 / 0)
+        patch.setattr("api.tasks._task_headers", lambda _: 1 / 0)
         response = client.post("/api/eve/tasks", json={"title": "x"}, headers=bearer("eve"))
     assert response.status_code == 500
     assert response.json() == {"detail": "Internal server error."}

@@ -132,7 +132,7 @@ def test_a_500_of_an_unexpected_error_has_every_header_and_a_log_line(
         raise error
 
     api = start_api()
-    monkeypatch.setattr("api.tasks._path", fail)
+    monkeypatch.setattr("api.tasks._task_headers", fail)
     sent = SENT | bearer("eve")
     assert_500_of_the_contract(api.post("/api/eve/tasks", json={"title": "x"}, headers=sent))
     [line] = request_lines()

@@ -119,7 +119,7 @@ def test_where_the_platform_sends_requests_all_the_same_the_log_says_what_is_wro
     assert answer.status_code == 500
     assert answer.json() == {"detail": "Internal server error."}
     [notice] = [record for record in caplog.records if hasattr(record, "faults")]
-    assert "LOG_LEVEL: Input should be" in str(vars(notice)["faults"])
+    assert "LOG_LEVEL: must be DEBUG" in str(vars(notice)["faults"])
 
 
 def test_an_unmigrated_database_is_not_ready(start_api: StartApi, fresh_database: Database) -> None:

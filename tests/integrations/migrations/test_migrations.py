@@ -88,7 +88,11 @@ def test_revision_0001_still_creates_what_its_release_created(
 
 
 def dump_schema(database: Database) -> list[str]:
-    command = [postgres._program("pg_dump"), "--schema-only", "--exclude-table=*alembic_version"]
+    command = [
+        postgres.find_program("pg_dump"),
+        "--schema-only",
+        "--exclude-table=*alembic_version",
+    ]
     dump = subprocess.run(
         [*command, database.admin_url], capture_output=True, text=True, check=True
     ).stdout

@@ -100,7 +100,7 @@ RESTORE = ("pg_restore", "--no-owner", "--exit-on-error", "--single-transaction"
 def run(command: tuple[str, ...], *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     program, *options = command
     return subprocess.run(
-        [postgres._program(program), *options, *map(str, arguments)],
+        [postgres.find_program(program), *options, *map(str, arguments)],
         env={"PATH": os.defpath},
         capture_output=True,
         text=True,

@@ -1,4 +1,4 @@
-"""Every test of tokens starts without keys that an earlier one loaded."""
+"""Every test of tokens starts without cached keys."""
 
 from collections.abc import Iterator
 

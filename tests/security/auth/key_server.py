@@ -1,4 +1,4 @@
-"""A key source that behaves as told, by path, on real sockets; knows no verifier."""
+"""A server of key sets on real sockets, with a configurable behaviour for each path."""
 
 import datetime
 import gzip
@@ -73,7 +73,7 @@ def redirect(status: bytes, path: str) -> bytes:
 
 
 def good_behaviours(body: bytes) -> dict[str, Behaviour]:
-    """Ways to send a set that is right."""
+    """Valid ways to send a key set."""
     half = len(body) // 2
     old = HEAD.replace(b"1.1", b"1.0") + b"\r\n" + body
     return {
@@ -93,7 +93,7 @@ def good_behaviours(body: bytes) -> dict[str, Behaviour]:
 
 
 def bad_behaviours(body: bytes) -> dict[str, Behaviour]:
-    """Ways to fail, most of them around a set that is right."""
+    """Ways to fail, most of them with a valid key set."""
     good = whole(body)
     endless = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
     return {
@@ -116,7 +116,7 @@ def bad_behaviours(body: bytes) -> dict[str, Behaviour]:
         "/endless-header": pours(b"HTTP/1.1 200 OK\r\nX: ", b"y" * 65536, 10_000),
         "/endless-status": pours(b"HTTP/1.1 200 ", b"y" * 65536, 10_000),
         "/just-too-large": sends(whole(body[:-1] + b" " * (150_001 - len(body)) + b"}")),
-        # No set
+        # Not a key set
         "/nothing": sends(whole(b"")),
         "/no-content": sends(b"HTTP/1.1 204 No Content\r\n\r\n"),
         "/empty-set": sends(whole(b'{"keys":[]}')),
@@ -137,7 +137,7 @@ def bad_behaviours(body: bytes) -> dict[str, Behaviour]:
         "/no-utf-8": sends(whole(b'{"keys":["\xff"]}')),
         "/gzip": sends(whole(gzip.compress(body), HEAD + b"Content-Encoding: gzip\r\n")),
         "/other-keys": sends(whole(b'{"keys":[{"kty":"oct","kid":"a","k":"AAAA"}]}')),
-        # No answer
+        # Not a successful response
         "/301": sends(redirect(b"301", "/plain")),
         "/302": sends(redirect(b"302", "/plain")),
         "/307": sends(redirect(b"307", "/plain")),
@@ -170,7 +170,7 @@ class KeyServer:
 
         class Handler(socketserver.BaseRequestHandler):
             def handle(self) -> None:
-                # Who reads the answer may hang up in the middle of it.
+                # The client may close the connection in the middle of a response.
                 with suppress(OSError):
                     serve(self.request)
 
@@ -209,13 +209,14 @@ class KeyServer:
 
 
 @contextmanager
-def tls_server(context: ssl.SSLContext, answer: bytes) -> Generator[int]:
-    """The port of a server that speaks TLS and gives `answer` to every request."""
+def tls_server(context: ssl.SSLContext, response: bytes, delay: float = 0.0) -> Generator[int]:
+    """The port of a TLS server that sends `response` after `delay` seconds."""
 
     def serve(connected: socket.socket) -> None:
         with context.wrap_socket(connected, server_side=True) as secured:
             secured.recv(65536)
-            secured.sendall(answer)
+            time.sleep(delay)
+            secured.sendall(response)
 
     with raw_server(serve) as port:
         yield port
@@ -223,7 +224,7 @@ def tls_server(context: ssl.SSLContext, answer: bytes) -> Generator[int]:
 
 @contextmanager
 def raw_server(serve: Callable[[socket.socket], Any]) -> Generator[int]:
-    """The port of a server that hands each connection to `serve` as it comes."""
+    """The port of a server that passes each connection to `serve`."""
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:

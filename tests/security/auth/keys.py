@@ -1,4 +1,4 @@
-"""Keys of the tests and signatures by them, made without PyJWT; knows no claims."""
+"""Test keys and signatures, made without PyJWT."""
 
 import base64
 import hmac
@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-# Long enough for HS512 too: only the algorithm is wrong with a token signed by that.
+# Long enough for HS512: a token signed with it must be refused for its algorithm alone.
 SECRET = "tokens-of-the-table-secret-".ljust(72, "0")
 PREVIOUS_SECRET = "tokens-of-the-table-previous-".ljust(72, "1")
 
@@ -24,13 +24,13 @@ def base64url(raw: bytes) -> str:
 
 
 def number(value: int, size: int | None = None) -> str:
-    """A number as JWKs write it: base64url of its big-endian bytes, `size` of them."""
+    """A number as in a JWK: base64url of its `size` big-endian bytes."""
     return base64url(value.to_bytes(size or (value.bit_length() + 7) // 8))
 
 
 @cache
 def rsa_key(name: str, bits: int = 2048) -> rsa.RSAPrivateKey:
-    """One key a name, the same for the whole run."""
+    """One key per name, the same throughout a test run."""
     return rsa.generate_private_key(65537, bits)
 
 
@@ -82,7 +82,7 @@ def private_key(algorithm: str, name: str) -> Any:
 
 
 def signing(algorithm: str, name: str) -> Sign:
-    """Signs as `algorithm` wants it, with the key of this name."""
+    """A function that signs with `algorithm` and the key of this name."""
     if algorithm == "HS256":
         return by_hmac(SECRET if name == "ours" else f"{name}-another-secret-0123456789abcdef")
     key = private_key(algorithm, name)
@@ -111,7 +111,7 @@ def jwk(key: Any, kid: object, **members: Any) -> Jwk:
 
 
 def private_jwk(key: Any, kid: str) -> Jwk:
-    """A private key as a JSON Web Key, which no set of public keys should hold."""
+    """A private key as a JSON Web Key, which does not belong in a set of public keys."""
     if isinstance(key, rsa.RSAPrivateKey):
         private = key.private_numbers()
         secret = {"d": private.d, "p": private.p, "q": private.q}
@@ -123,5 +123,5 @@ def private_jwk(key: Any, kid: str) -> Jwk:
 
 
 def key_set(*entries: object) -> str:
-    """A JSON Web Key Set as its source sends it."""
+    """A JSON Web Key Set as its server sends it."""
     return json.dumps({"keys": entries})

@@ -1,5 +1,5 @@
-"""What the key cache must do, as the life of one source: each scenario takes the module that it
-judges, so that a mutant can be judged too. Sources are functions here; test_jwks.py has real ones.
+"""What the key cache must do, as scenarios in the life of one key set. Each takes the module under
+test, so that a mutant can be tested too. Sources are functions here; test_jwks.py has servers.
 """
 
 import asyncio
@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable
 from threading import Event
 from types import FunctionType, ModuleType
+from typing import Any
 
 import time_machine
 
@@ -15,22 +16,22 @@ from lib.errors import KeysUnavailable
 from tests.security.auth.keys import jwk, key_set, private_key
 from tests.security.auth.tokens import NOW
 
-SOON = 0.5  # seconds; what counts as at once on a busy machine
+MARGIN = 0.5  # seconds that a busy machine may add
 
 
 class Source:
-    """Answers with the keys named in `names`; counts questions; `gate` holds answers back."""
+    """Returns the keys of `names` and counts the fetches; a closed `gate` delays them."""
 
     def __init__(self, jwks: ModuleType, *names: str) -> None:
         self.jwks = jwks
-        self.names: dict[str, str] = {name: name for name in names}  # private key by kid
-        self.questions = 0
+        self.names: dict[Any, str] = {name: name for name in names}  # private key by kid
+        self.fetches = 0
         self.error: Exception | None = None
         self.gate = Event()
         self.gate.set()
 
     def __call__(self) -> dict:
-        self.questions += 1
+        self.fetches += 1
         self.gate.wait(3)
         if self.error:
             raise self.error
@@ -48,29 +49,29 @@ async def outcome(finding: Awaitable) -> str:
 
 
 async def outcomes(cache, kids: list[str]) -> set[str]:
-    """What happens where all are asked for at once."""
+    """The outcomes of looking all of them up at once."""
     return set(await asyncio.gather(*(outcome(cache.find(kid)) for kid in kids)))
 
 
-async def answered(source: Source, questions: int) -> None:
-    """Wait until the thread of the last question has come and gone."""
+async def finished(source: Source, fetches: int) -> None:
+    """Wait until the thread of the last fetch has ended."""
     for _ in range(400):
-        if source.questions >= questions:
+        if source.fetches >= fetches:
             break
         await asyncio.sleep(0.005)
     await asyncio.sleep(0.02)
 
 
-async def a_cold_start_asks_once(jwks: ModuleType, _: time_machine.Traveller) -> None:
+async def a_cold_start_fetches_once(jwks: ModuleType, _: time_machine.Traveller) -> None:
     source = Source(jwks, "a", "b")
     source.gate.clear()
     cache = jwks.KeySet(source)
     asyncio.get_running_loop().call_later(0.05, source.gate.set)
     assert await outcomes(cache, ["a", "b"] * 10) == {"found"}
-    assert source.questions == 1
+    assert source.fetches == 1
 
 
-async def a_flood_of_unknown_kids_asks_once_a_cooldown(
+async def a_flood_of_unknown_kids_is_one_fetch_per_cooldown(
     jwks: ModuleType, clock: time_machine.Traveller
 ) -> None:
     source = Source(jwks, "a")
@@ -80,10 +81,10 @@ async def a_flood_of_unknown_kids_asks_once_a_cooldown(
         assert await outcomes(cache, [f"no{n}" for n in range(200)]) == {"UnknownKey"}
         for number in range(20):
             assert await outcome(cache.find(f"no{number}")) == "UnknownKey"
-        assert source.questions == attempt
+        assert source.fetches == attempt
         clock.shift(9.5)
         assert await outcome(cache.find("no")) == "UnknownKey"
-        assert source.questions == attempt
+        assert source.fetches == attempt
         clock.shift(0.5)
 
 
@@ -93,21 +94,21 @@ async def a_known_kid_never_waits(jwks: ModuleType, clock: time_machine.Travelle
     await cache.find("a")
     clock.shift(599)
     await cache.find("a")
-    assert source.questions == 1, "fresh keys are not asked for"
+    assert source.fetches == 1, "fresh keys are not fetched again"
     clock.shift(2)
     source.gate.clear()
     began = time.monotonic()
-    stranger = asyncio.create_task(outcome(cache.find("no")))
+    unknown = asyncio.create_task(outcome(cache.find("no")))
     for _ in range(20):
         await cache.find("a")
         await asyncio.sleep(0)
-    assert time.monotonic() - began < SOON
+    assert time.monotonic() - began < MARGIN
     source.gate.set()
-    assert await stranger == "UnknownKey"
-    assert source.questions == 2
+    assert await unknown == "UnknownKey"
+    assert source.fetches == 2
 
 
-async def old_keys_are_asked_for_again_in_the_background(
+async def old_keys_are_refreshed_in_the_background(
     jwks: ModuleType, clock: time_machine.Traveller
 ) -> None:
     source = Source(jwks, "a")
@@ -115,10 +116,10 @@ async def old_keys_are_asked_for_again_in_the_background(
     await cache.find("a")
     clock.shift(601)
     await cache.find("a")
-    await answered(source, 2)
-    assert source.questions == 2
+    await finished(source, 2)
+    assert source.fetches == 2
     await cache.find("a")
-    assert source.questions == 2, "they are new again"
+    assert source.fetches == 2, "they are fresh again"
 
 
 async def an_outage_counts_attempts_and_keeps_known_keys(
@@ -131,17 +132,17 @@ async def an_outage_counts_attempts_and_keeps_known_keys(
     clock.shift(3600)
     for minute in range(5):
         assert await outcomes(cache, ["a"] * 20) == {"found"}
-        await answered(source, 2 + minute)
-        # Whether this one exists cannot be told while the source is away.
+        await finished(source, 2 + minute)
+        # Whether this one exists cannot be known during an outage.
         assert await outcomes(cache, ["no"] * 20) == {"KeysUnavailable"}
         assert await outcomes(cache, ["a"] * 20) == {"found"}
-        assert source.questions == 2 + minute
+        assert source.fetches == 2 + minute
         clock.shift(60)
     source.error = None
     assert await outcome(cache.find("no")) == "UnknownKey"
 
 
-async def a_cold_outage_is_no_refusal(jwks: ModuleType, clock: time_machine.Traveller) -> None:
+async def a_cold_outage_is_not_a_refusal(jwks: ModuleType, clock: time_machine.Traveller) -> None:
     source = Source(jwks, "a")
     source.error = OSError()
     cache = jwks.KeySet(source)
@@ -151,20 +152,24 @@ async def a_cold_outage_is_no_refusal(jwks: ModuleType, clock: time_machine.Trav
         assert await outcomes(cache, ["a"] * 20) == {"KeysUnavailable"}
         clock.shift(4.5)
         assert await outcome(cache.find("a")) == "KeysUnavailable"
-        assert source.questions == attempt
+        assert source.fetches == attempt
         clock.shift(0.5)
     source.error = None
-    assert await outcome(cache.find("a")) == "found", "who retries as told is let in"
+    assert await outcome(cache.find("a")) == "found", (
+        "a client that retries after Retry-After succeeds"
+    )
 
 
-async def stale_keys_end_after_a_day(jwks: ModuleType, clock: time_machine.Traveller) -> None:
+async def stale_keys_are_discarded_after_a_day(
+    jwks: ModuleType, clock: time_machine.Traveller
+) -> None:
     source = Source(jwks, "a")
     cache = jwks.KeySet(source)
     await cache.find("a")
     source.error = OSError()
     clock.shift(24 * 3600 - 1)
     assert await outcome(cache.find("a")) == "found"
-    await answered(source, 2)
+    await finished(source, 2)
     clock.shift(11)
     assert await outcome(cache.find("a")) == "KeysUnavailable", "after an attempt that failed"
     assert await outcome(cache.find("a")) == "KeysUnavailable", "and during the cooldown"
@@ -186,7 +191,7 @@ async def a_new_kid_is_found_after_the_cooldown(
     assert await outcome(cache.find("a")) == "found"
 
 
-async def a_new_key_under_an_old_kid_is_found_by_one_question(
+async def a_new_key_under_an_old_kid_is_found_by_one_fetch(
     jwks: ModuleType, clock: time_machine.Traveller
 ) -> None:
     source = Source(jwks, "a")
@@ -200,35 +205,39 @@ async def a_new_key_under_an_old_kid_is_found_by_one_question(
     assert await cache.find("a") is new
     for _ in range(20):
         assert await cache.find("a", instead_of=new) is new
-    assert source.questions == 2, "bad signatures cause no flood either"
+    assert source.fetches == 2, "nor do bad signatures cause a flood"
 
 
-async def a_removed_key_dies_with_its_set(jwks: ModuleType, clock: time_machine.Traveller) -> None:
+async def a_removed_key_is_gone_after_a_refresh(
+    jwks: ModuleType, clock: time_machine.Traveller
+) -> None:
     source = Source(jwks, "a", "b")
     cache = jwks.KeySet(source)
     old = await cache.find("b")
     del source.names["b"]
     clock.shift(601)
     await cache.find("a")
-    await answered(source, 2)
+    await finished(source, 2)
     assert await outcome(cache.find("b")) == "UnknownKey"
     assert await outcome(cache.find("b", instead_of=old)) == "UnknownKey"
     assert await outcome(cache.find("a")) == "found"
 
 
-async def an_empty_set_replaces_nothing(jwks: ModuleType, clock: time_machine.Traveller) -> None:
+async def an_empty_set_does_not_replace_the_keys(
+    jwks: ModuleType, clock: time_machine.Traveller
+) -> None:
     source = Source(jwks, "a")
     cache = jwks.KeySet(source)
     await cache.find("a")
     source.names.clear()
     clock.shift(601)
     await cache.find("a")
-    await answered(source, 2)
+    await finished(source, 2)
     assert await outcome(cache.find("a")) == "found"
     assert await outcome(cache.find("b")) == "KeysUnavailable"
 
 
-async def a_source_that_hangs_is_waited_for_once(
+async def a_hanging_source_delays_no_second_request(
     jwks: ModuleType, clock: time_machine.Traveller
 ) -> None:
     source = Source(jwks, "a")
@@ -238,22 +247,79 @@ async def a_source_that_hangs_is_waited_for_once(
     began = time.monotonic()
     longest_pause = asyncio.create_task(longest_pause_of_the_loop(0.5))
     assert await outcomes(cache, ["a"] * 20) == {"KeysUnavailable"}
-    assert 1.4 < time.monotonic() - began < 1.5 + SOON
-    assert await longest_pause < SOON, "other requests go on meanwhile"
+    assert 1.4 < time.monotonic() - began < 1.5 + MARGIN
+    assert await longest_pause < MARGIN, "the event loop is not blocked"
     new = set(threading.enumerate()) - threads
     assert new
     assert all(thread.daemon for thread in new), "or the process could not end"
     clock.shift(1.5)
-    # A name server that does not answer blocks its thread for longer than any request waits.
+    # A fetch may take longer than a request waits; meanwhile there is no other.
     began = time.monotonic()
     assert await outcomes(cache, ["a"] * 20) == {"KeysUnavailable"}
     clock.shift(60)
     assert await outcomes(cache, ["a"] * 20) == {"KeysUnavailable"}
-    assert time.monotonic() - began < SOON
-    assert source.questions == 1
+    assert time.monotonic() - began < MARGIN
+    assert source.fetches == 1
     source.gate.set()
-    await answered(source, 1)
-    assert await outcome(cache.find("a")) == "found", "a late answer is an answer"
+    await finished(source, 1)
+    assert await outcome(cache.find("a")) == "found", "a late result is used"
+
+
+async def a_fetch_goes_on_behind_its_request(
+    jwks: ModuleType, clock: time_machine.Traveller
+) -> None:
+    source = Source(jwks, "a")
+    source.gate.clear()
+    cache = jwks.KeySet(source)
+    assert await outcome(cache.find("a")) == "KeysUnavailable"
+    clock.shift(2)
+    source.gate.set()
+    await finished(source, 1)
+    assert await outcome(cache.find("a")) == "found"
+    assert source.fetches == 1
+
+
+async def a_longer_wait_can_be_configured(jwks: ModuleType, _: time_machine.Traveller) -> None:
+    source = Source(jwks, "a")
+    source.gate.clear()
+    cache = jwks.KeySet(source, max_wait=5)
+    asyncio.get_running_loop().call_later(2, source.gate.set)
+    assert await outcome(cache.find("a")) == "found"
+
+
+async def a_single_key_without_kid_verifies_every_token(
+    jwks: ModuleType, clock: time_machine.Traveller
+) -> None:
+    """There is nothing to choose; and it can be replaced."""
+    source = Source(jwks)
+    source.names = {...: "a"}  # kid left out
+    cache = jwks.KeySet(source)
+    old = await cache.find(None)
+    assert await cache.find("whatever") is old
+    source.names = {...: "b"}
+    clock.shift(10)
+    assert await cache.find(None, instead_of=old) is not old
+    assert source.fetches == 2
+
+
+async def keys_that_no_token_can_choose_are_unusable(
+    jwks: ModuleType, _: time_machine.Traveller
+) -> None:
+    entries = [jwk(private_key("EdDSA", name), ...) for name in ("a", "b")]
+    cache = jwks.KeySet(lambda: jwks.read_keys(key_set(*entries), "EdDSA"))
+    assert await outcome(cache.find(None)) == "KeysUnavailable"
+
+
+async def malformed_keys_do_not_replace_the_keys(
+    jwks: ModuleType, clock: time_machine.Traveller
+) -> None:
+    entries = [jwk(private_key("EdDSA", "a"), "a")]
+    cache = jwks.KeySet(lambda: jwks.read_keys(key_set(*entries), "EdDSA"))
+    await cache.find("a")
+    entries[0] |= {"x": "AAAA"}
+    clock.shift(10)
+    assert await outcome(cache.find("b")) == "KeysUnavailable"
+    assert await outcome(cache.find("a")) == "found"
 
 
 async def longest_pause_of_the_loop(seconds: float) -> float:
@@ -265,22 +331,27 @@ async def longest_pause_of_the_loop(seconds: float) -> float:
 
 
 SCENARIOS: tuple[FunctionType, ...] = (
-    a_cold_start_asks_once,
-    a_flood_of_unknown_kids_asks_once_a_cooldown,
+    a_cold_start_fetches_once,
+    a_flood_of_unknown_kids_is_one_fetch_per_cooldown,
     a_known_kid_never_waits,
-    old_keys_are_asked_for_again_in_the_background,
+    old_keys_are_refreshed_in_the_background,
     an_outage_counts_attempts_and_keeps_known_keys,
-    a_cold_outage_is_no_refusal,
-    stale_keys_end_after_a_day,
+    a_cold_outage_is_not_a_refusal,
+    stale_keys_are_discarded_after_a_day,
     a_new_kid_is_found_after_the_cooldown,
-    a_new_key_under_an_old_kid_is_found_by_one_question,
-    a_removed_key_dies_with_its_set,
-    an_empty_set_replaces_nothing,
-    a_source_that_hangs_is_waited_for_once,
+    a_new_key_under_an_old_kid_is_found_by_one_fetch,
+    a_removed_key_is_gone_after_a_refresh,
+    an_empty_set_does_not_replace_the_keys,
+    a_hanging_source_delays_no_second_request,
+    a_fetch_goes_on_behind_its_request,
+    a_longer_wait_can_be_configured,
+    a_single_key_without_kid_verifies_every_token,
+    keys_that_no_token_can_choose_are_unusable,
+    malformed_keys_do_not_replace_the_keys,
 )
 
 
 def play(scenario: FunctionType, jwks: ModuleType) -> None:
-    """Run a scenario against this module. Raises what it finds wrong."""
+    """Run a scenario against this module. Raises whatever fails."""
     with time_machine.travel(NOW, tick=False) as clock:
         asyncio.run(asyncio.wait_for(scenario(jwks, clock), timeout=20))

@@ -1,7 +1,7 @@
-"""Tokens good, odd and hostile, and what must become of each; knows no verifier.
+"""A table of valid, unusual and hostile tokens, each with the verdict that it must get.
 
 The classes are those of RFC 8725, of the attacks on JWT libraries since 2015, and of what Better
-Auth issues beside access tokens. Every token is made by hand: no library would sign most of them.
+Auth issues beside session tokens. Every token is built here: no library would sign most of them.
 """
 
 import json
@@ -38,14 +38,14 @@ from tests.security.auth.keys import (
 )
 
 ALGORITHMS = ("HS256", "EdDSA", "ES256", "RS256")
-NOW = 1_795_000_000  # the moment at which the table is read
+NOW = 1_795_000_000  # the time at which the table is evaluated
 ISSUER = "https://app.example.com"
 AUDIENCE = "todo-api"
 LIFETIME = 900  # seconds, where the deployment caps it
 USER = "i1L8BmVMVtI3uweHNYXYT1jwcM4vlapf"
 KID = "zUOx3zdyNxnz06FwiOvlQqduxquM0g61"
-LARGEST = 8192  # characters of a token
-LAST_MOMENT = 253402300799
+MAX_LENGTH = 8192  # characters of a token
+MAX_EXPIRY = 253402300799
 
 
 class Verdict(StrEnum):
@@ -56,7 +56,7 @@ class Verdict(StrEnum):
 
 ACCEPT, REFUSE, FREE = Verdict
 
-# The answer's WWW-Authenticate.
+# The WWW-Authenticate header of the response.
 NO_TOKEN = "Bearer"
 SEVERAL = 'Bearer error="invalid_request", error_description="Send only one Authorization header."'
 INVALID = 'Bearer error="invalid_token", error_description="The token is invalid."'
@@ -65,17 +65,17 @@ EXPIRED = 'Bearer error="invalid_token", error_description="The token has expire
 
 @dataclass(frozen=True)
 class Case:
-    """One value of the Authorization header, and what each deployment must say to it."""
+    """One value of the Authorization header, and the verdict of each deployment."""
 
     name: str
     authorization: str | None
-    # By deployment: strict (issuer and audience configured), bare (neither), capped (strict, and
-    # a longest lifetime), rotated (strict, and a previous secret).
+    # By deployment: strict (issuer and audience configured), bare (neither), capped (strict, with
+    # a maximum lifetime), rotated (strict, with a previous secret).
     expected: dict[str, Verdict]
-    subject: str = USER  # who an accepted one is
-    profile: tuple[str, str, bool] | None = None  # and his name, address, and whether it is checked
-    challenge: str = INVALID  # the header of a refusal
-    reason: str | None = None  # how the reason in the log begins, where a document promises it
+    subject: str = USER  # the user of an accepted token
+    profile: tuple[str, str, bool] | None = None  # name, e-mail, e-mail verified
+    challenge: str = INVALID  # of a refusal
+    reason: str | None = None  # how the reason in the log begins, where it is documented
     kind: str = ""
 
     def __str__(self) -> str:
@@ -83,13 +83,13 @@ class Case:
 
 
 class Raw(str):
-    """JSON text that stands in an object as it is."""
+    """JSON text that is inserted into an object verbatim."""
 
     __slots__ = ()
 
 
 def text_of(value: object) -> bytes:
-    """JSON of a value; bytes stay as they are."""
+    """A value as JSON; bytes are returned unchanged."""
     if isinstance(value, bytes):
         return value
     if isinstance(value, dict):
@@ -114,11 +114,11 @@ class Forge:
     foreign: Sign = field(repr=False)
 
     def header(self, **changes: Any) -> dict[str, Any]:
-        """What Better Auth writes; a member given as ... is left out."""
+        """The header that Better Auth writes; a member given as ... is left out."""
         return changed({"alg": self.algorithm, "kid": KID}, changes)
 
     def claims(self, **changes: Any) -> dict[str, Any]:
-        """What Better Auth writes; a claim given as ... is left out."""
+        """The claims that Better Auth writes; a claim given as ... is left out."""
         usual = {
             "iat": NOW,
             "name": "Alice",
@@ -132,7 +132,7 @@ class Forge:
         return changed(usual, changes)
 
     def token(self, header: object = None, claims: object = None, sign: Sign | None = None) -> str:
-        """A token of any header and payload, objects or bytes as they are, signed all the same."""
+        """A correctly signed token with any header and payload, each an object or raw bytes."""
         first = text_of(self.header() if header is None else header)
         second = text_of(self.claims() if claims is None else claims)
         signed = f"{base64url(first)}.{base64url(second)}"
@@ -150,7 +150,7 @@ class Forge:
 
 
 def of_length(f: Forge, characters: int) -> str:
-    """A good token of exactly this many characters."""
+    """A valid token of exactly this many characters."""
     fixed = len(f.claiming(name="").rpartition(".")[2]) + 2
     empty = len(text_of(f.claims(name="")))
     for padding in range(4):  # base64 does not have every length
@@ -186,17 +186,17 @@ type Named = Iterator[tuple[str, Case]]
 
 def good(f: Forge) -> Named:
     yield "plain", accept(f.token())
-    for typ in ("JWT", "jwt", "at+jwt", "AT+JWT"):
+    for typ in ("JWT", "jwt", "Jwt"):
         yield f"typ {typ}", accept(f.with_header(typ=typ))
-    yield "headers that nobody knows", accept(f.with_header(x=1, nonce="a", iss="b"))
+    yield "unknown header members", accept(f.with_header(x=1, nonce="a", iss="b"))
     yield "members in another order", accept(f.token(header=dict(reversed(f.header().items()))))
     pretty = json.dumps(f.claims(), indent=2).encode()
     yield "payload with blanks", accept(f.token(claims=pretty))
     escaped = text_of(f.claims()).replace(b'"sub"', rb'"\u0073ub"')
     yield "escaped name of a member", accept(f.token(claims=escaped))
-    told = ("Alice", "alice@example.com", True)
-    yield "with a profile", accept(f.claiming(emailVerified=True), profile=told)
-    made_up = (USER, f"{USER}@users.invalid", False)
+    profile = ("Alice", "alice@example.com", True)
+    yield "with a profile", accept(f.claiming(emailVerified=True), profile=profile)
+    default = (USER, f"{USER}@users.invalid", False)
     for name, profile in {
         "no profile": {"name": ..., "email": ..., "emailVerified": ...},
         "empty profile": {"name": "", "email": "", "emailVerified": 0},
@@ -205,14 +205,17 @@ def good(f: Forge) -> Named:
         "NUL in the profile": {"name": "A\0", "email": "a\0@example.com"},
         "surrogates in the profile": {"name": "A\ud800", "email": "\udc00@example.com"},
     }.items():
-        yield name, accept(f.claiming(**profile), profile=made_up)
+        yield name, accept(f.claiming(**profile), profile=default)
     yield "claims of other users", accept(f.claiming(id="bob", userId="bob", user={"id": "bob"}))
-    yield "claims of power", accept(f.claiming(role="admin", scope="*", __proto__={"sub": "bob"}))
+    yield (
+        "claims of power",
+        accept(f.claiming(role="admin", permissions=["*"], __proto__={"sub": "bob"})),
+    )
     yield "jti", accept(f.claiming(jti="a"))
     yield "audience among others", accept(f.claiming(aud=["https://x.example", AUDIENCE]))
     yield "audience twice", accept(f.claiming(aud=[AUDIENCE, AUDIENCE]))
     yield "whole user object", accept(f.claiming(image=None, createdAt="2026-11-22T19:43:36.174Z"))
-    yield "as long as allowed", accept(of_length(f, LARGEST))
+    yield "as long as allowed", accept(of_length(f, MAX_LENGTH))
 
 
 def algorithms(f: Forge) -> Named:
@@ -262,7 +265,7 @@ def algorithms(f: Forge) -> Named:
     for name, sign in others.items():
         if name not in (f.algorithm, {"EdDSA": "Ed25519"}.get(f.algorithm)):
             token = f.token(header=f.header(alg=name), sign=sign)
-            yield f"{name}, rightly signed", refuse(token, reason="InvalidAlgorithmError")
+            yield f"{name}, correctly signed", refuse(token, reason="InvalidAlgorithmError")
             token = f.token(header=f.header(alg=name, kid="nobody"), sign=sign)
             yield f"{name}, unknown kid", refuse(token, reason="InvalidAlgorithmError")
             if name != "Ed25519":  # which EdDSA was there already
@@ -270,7 +273,7 @@ def algorithms(f: Forge) -> Named:
 
 
 def confusion(f: Forge) -> Named:
-    """What everybody may know, used as a secret."""
+    """Values that are public, used as a secret."""
     known: dict[str, bytes] = {
         "nothing": b"",
         "the word secret": b"secret",
@@ -330,9 +333,9 @@ def foreign_keys(f: Forge) -> Named:
     }
     for name, offer in offers.items():
         header = f.header(**offer)
-        yield f"{name}, signed by a stranger", refuse(f.token(header=header, sign=f.foreign))
+        yield f"{name}, signed by a foreign key", refuse(f.token(header=header, sign=f.foreign))
         header = f.header(kid="foreign", **offer)
-        yield f"{name} and kid of a stranger", refuse(f.token(header=header, sign=f.foreign))
+        yield f"{name} and kid of a foreign key", refuse(f.token(header=header, sign=f.foreign))
         yield f"{name}, signed by us", free(f.with_header(**offer))
 
 
@@ -362,7 +365,7 @@ def key_ids(f: Forge) -> Named:
 
 
 def odd_entries(f: Forge) -> Named:
-    """Tokens of keys that stand in the set beside the good ones."""
+    """Tokens of other keys in the set."""
     if f.symmetric:
         return
     for kid, key in good_entries(f.algorithm).items():
@@ -420,6 +423,9 @@ def critical(f: Forge) -> Named:
 
 def purposes(f: Forge) -> Named:
     for typ in (
+        "at+jwt",
+        "AT+JWT",
+        "application/at+jwt",
         "better-auth.session-cache+jwt",
         "logout+jwt",
         "dpop+jwt",
@@ -443,8 +449,28 @@ def purposes(f: Forge) -> Named:
         yield f"typ {typ!r}", free(f.with_header(typ=typ))
 
 
+def oauth_tokens(f: Forge) -> Named:
+    """What an OAuth provider signs with the same key, for third parties."""
+    for name, value in {
+        "azp": "client",
+        "client_id": "client",
+        "scope": "tasks:read tasks:write",
+        "acr": "urn:mace:incommon:iap:bronze",
+        "at_hash": "77QmUPtjPfzWtF2AnpK9RQ",
+        "auth_time": NOW - 60,
+        "nonce": "n-0S6_WzA2Mj",
+    }.items():
+        reason = f"UntrustedToken: the claim {name}"
+        yield f"claim {name}", refuse(f.claiming(**{name: value}), reason=reason)
+        yield f"claim {name} is null", refuse(f.claiming(**{name: None}), reason=reason)
+    yield "scope is empty", refuse(f.claiming(scope=""), reason="UntrustedToken: the claim scope")
+    access_token = f.claims(azp="client", client_id="client", scope="openid profile", jti="a")
+    header = f.header(typ="at+jwt")
+    yield "whole access token", refuse(f.token(header, access_token), reason="UntrustedToken: typ")
+
+
 def better_auth_look_alikes(f: Forge) -> Named:
-    """What Better Auth signs with the same key and is no access token."""
+    """What Better Auth signs with the same key for other purposes."""
     cache_header = f.header(typ="better-auth.session-cache+jwt")
     cached = f.claims(aud="better-auth:session-cache", sid="s", session={}, user={"id": USER})
     yield "session cache", refuse(f.token(header=cache_header, claims=cached))
@@ -465,7 +491,7 @@ def better_auth_look_alikes(f: Forge) -> Named:
 
 
 def structures(f: Forge) -> Named:
-    """Headers and payloads that are no JSON objects, rightly signed."""
+    """Headers and payloads that are not JSON objects, in correctly signed tokens."""
     head, payload = text_of(f.header()), text_of(f.claims())
     for name, make in {
         "nothing": lambda _: b"",
@@ -585,15 +611,18 @@ def segments(f: Forge) -> Named:
 
 
 def sizes(f: Forge) -> Named:
-    long = f.claiming(name="x" * LARGEST)
-    yield "too long, rightly signed", refuse(long)
-    yield "one character too long, rightly signed", refuse(of_length(f, LARGEST + 1))
-    yield "long header, rightly signed", refuse(f.with_header(x="x" * LARGEST))
-    yield "long signature", refuse(f.token() + "A" * 60_000)
-    yield "64 KiB of letters", refuse("A" * 65536)
-    yield "64 KiB of dots", refuse("." * 65536)
-    yield "1 MiB in three parts", refuse(".".join(["A" * 350_000] * 3))
-    yield "many parts", refuse("a." * 4000 + "a")
+    def too_long(token: str) -> Case:
+        return refuse(token, reason=f"the token has {len(token)} characters, the limit is 8192: ")
+
+    yield "too long", too_long(f.claiming(name="x" * MAX_LENGTH))
+    yield "with an avatar", too_long(f.claiming(image="data:image/png;base64," + "A" * 20_000))
+    yield "one character too long", too_long(of_length(f, MAX_LENGTH + 1))
+    yield "long header", too_long(f.with_header(x="x" * MAX_LENGTH))
+    yield "long signature", too_long(f.token() + "A" * 60_000)
+    yield "64 KiB of letters", too_long("A" * 65536)
+    yield "64 KiB of dots", too_long("." * 65536)
+    yield "1 MiB in three parts", too_long(".".join(["A" * 350_000] * 3))
+    yield "many parts", refuse("a." * 4000 + "a", reason="the token is not a JSON Web Token")
 
 
 def missing_claims(f: Forge) -> Named:
@@ -614,7 +643,7 @@ def expiries(f: Forge) -> Named:
         "a float": NOW + 300.25,
         "a float with an exponent": Raw("1.8e9"),
         "in ten years": NOW + 315_360_000,
-        "the last moment": LAST_MOMENT,
+        "the end of 9999": MAX_EXPIRY,
     }.items():
         yield f"exp {name}", accept(f.claiming(exp=exp))
     for name, exp in {
@@ -657,7 +686,7 @@ def expiries(f: Forge) -> Named:
         "milliseconds": (NOW + 300) * 1000,
         "microseconds": (NOW + 300) * 1_000_000,
         "astronomical": 10**30,
-        "after the last moment": LAST_MOMENT + 1,
+        "after the end of 9999": MAX_EXPIRY + 1,
     }.items():
         challenge = EXPIRED if type(exp) is bool else INVALID
         yield f"exp {name}", refuse(f.claiming(exp=exp), challenge=challenge)
@@ -667,7 +696,7 @@ def expiries(f: Forge) -> Named:
 
 def other_times(f: Forge) -> Named:
     for claim in ("nbf", "iat"):
-        for name, moment in {
+        for name, timestamp in {
             "a second ago": NOW - 1,
             "29 seconds ahead": NOW + 29,
             "30 seconds ahead": NOW + 30,
@@ -675,8 +704,8 @@ def other_times(f: Forge) -> Named:
             "years ago": NOW - 315_360_000,
             "zero": 0,
         }.items():
-            yield f"{claim} {name}", accept(f.claiming(**{claim: moment}))
-        for name, moment in {
+            yield f"{claim} {name}", accept(f.claiming(**{claim: timestamp}))
+        for name, timestamp in {
             "31 seconds ahead": NOW + 31,
             "an hour ahead": NOW + 3600,
             "milliseconds": NOW * 1000,
@@ -690,14 +719,14 @@ def other_times(f: Forge) -> Named:
             "4400 nines": Raw("9" * 4400),
             "a date": "2020-01-01T00:00:00Z",
         }.items():
-            yield f"{claim} {name}", refuse(f.claiming(**{claim: moment}))
-        for name, moment in {
+            yield f"{claim} {name}", refuse(f.claiming(**{claim: timestamp}))
+        for name, timestamp in {
             "null": None,
             "digits": str(NOW),
             "true": True,
             "negative": -1,
         }.items():
-            yield f"{claim} {name}", free(f.claiming(**{claim: moment}))
+            yield f"{claim} {name}", free(f.claiming(**{claim: timestamp}))
     yield "no iat", accept(f.claiming(iat=...))
     for jti in (7, None, [], {}, True):
         yield f"jti {jti!r}", refuse(f.claiming(jti=jti))
@@ -846,11 +875,11 @@ def signatures(f: Forge) -> Named:
     yield "twice", signed_by(right * 2)
     yield "backwards", signed_by(right[::-1])
     yield "in hexadecimal", signed_by(right.hex().encode())
-    for place in (0, 1, len(right) // 2, len(right) - 2, len(right) - 1):
+    for position in (0, 1, len(right) // 2, len(right) - 2, len(right) - 1):
         for bit in (1, 128):
             flipped = bytearray(right)
-            flipped[place] ^= bit
-            yield f"bit {bit} of byte {place} flipped", signed_by(bytes(flipped))
+            flipped[position] ^= bit
+            yield f"bit {bit} of byte {position} flipped", signed_by(bytes(flipped))
     if f.algorithm == "HS256":
         for size in (1, 4, 24):
             yield f"first {size} bytes", signed_by(right[:size])
@@ -942,7 +971,7 @@ def schemes(f: Forge) -> Named:
 
 
 def lifetimes(f: Forge) -> Named:
-    """With a longest lifetime."""
+    """With a maximum lifetime."""
     for name, claims, verdict in (
         ("as long as allowed", {"exp": NOW + LIFETIME}, ACCEPT),
         ("a second longer", {"exp": NOW + LIFETIME + 1}, REFUSE),
@@ -1002,6 +1031,7 @@ KINDS: dict[str, Callable[[Forge], Named]] = {
     "odd entries": odd_entries,
     "critical": critical,
     "purposes": purposes,
+    "oauth tokens": oauth_tokens,
     "better auth look alikes": better_auth_look_alikes,
     "structures": structures,
     "segments": segments,
@@ -1020,7 +1050,7 @@ KINDS: dict[str, Callable[[Forge], Named]] = {
 
 @cache
 def table(algorithm: str) -> tuple[Case, ...]:
-    """Every case for this algorithm; the same texts for the whole run."""
+    """Every case for this algorithm; the same tokens throughout a test run."""
     forge = Forge(algorithm, signing(algorithm, "ours"), signing(algorithm, "foreign"))
     return tuple(
         replace(entry, name=name, kind=kind)
@@ -1059,7 +1089,7 @@ def bad_entries(algorithm: str) -> dict[str, Any]:
 
 @cache
 def key_set_of_table(algorithm: str) -> str:
-    """The set of the issuer: its key, and every odd entry a set may hold."""
+    """The key set of the issuer: its key beside every kind of unusual entry."""
     fine, bad = good_entries(algorithm), bad_entries(algorithm)
     nameless = private_key(algorithm, "odd")
     other_alg = {"EdDSA": "ES256", "ES256": "ES384", "RS256": "PS256"}[algorithm]
@@ -1099,7 +1129,7 @@ def key_set_of_table(algorithm: str) -> str:
 
 
 def variables(algorithm: str, deployment: str) -> dict[str, str]:
-    """The environment of a deployment that the table is for."""
+    """The environment of a deployment in the table."""
     set_of_keys = {} if algorithm == "HS256" else {"JWKS": key_set_of_table(algorithm)}
     return {
         "JWT_ALGORITHM": algorithm,

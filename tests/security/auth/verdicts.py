@@ -1,4 +1,4 @@
-"""What a verifier makes of the table: runs it, knows no token."""
+"""Runs the table of tokens against a verifier."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator
@@ -16,29 +16,29 @@ type Authenticate = Callable[[str | None, Settings], Awaitable[AuthenticatedUser
 
 
 @dataclass(frozen=True)
-class Said:
-    """What the verifier said to one case in one deployment."""
+class Result:
+    """The result of the verifier for one case in one deployment."""
 
     case: Case
     algorithm: str
     deployment: str
-    verdict: str  # accept, refuse, or the name of an exception that came out
-    caller: AuthenticatedUser | None = None
+    verdict: str  # accept, refuse, or the name of an unexpected exception
+    user: AuthenticatedUser | None = None
     challenge: str | None = None
     reason: str = ""
 
     @property
     def fault(self) -> str | None:
-        """What is wrong with it, in a word."""
+        """What is wrong with it, or None."""
         case, expected = self.case, self.case.expected[self.deployment]
         if self.verdict not in (ACCEPT, REFUSE):
             return f"leaked {self.verdict}"
         if expected not in (FREE, self.verdict):
             return f"wrongly {self.verdict}"
-        if self.caller:
-            profile = (self.caller.name, self.caller.email, self.caller.email_verified)
-            right = self.caller.id == case.subject and case.profile in (None, profile)
-            return None if right else f"taken for {self.caller}"
+        if self.user:
+            profile = (self.user.name, self.user.email, self.user.email_verified)
+            right = self.user.id == case.subject and case.profile in (None, profile)
+            return None if right else f"taken for {self.user}"
         if expected == REFUSE and self.challenge != case.challenge:
             return f"challenge {self.challenge!r}"
         if expected == REFUSE and not self.reason.startswith(case.reason or ""):
@@ -49,39 +49,39 @@ class Said:
         return f"{self.algorithm} {self.deployment}, {self.case}: {self.fault}"
 
 
-async def say(authenticate: Authenticate, case: Case, algorithm: str, deployment: str) -> Said:
+async def judge(authenticate: Authenticate, case: Case, algorithm: str, deployment: str) -> Result:
     settings = _settings(algorithm, deployment)
     try:
-        caller = await authenticate(case.authorization, settings)
+        user = await authenticate(case.authorization, settings)
     except Unauthenticated as refusal:
         header = refusal.headers.get("WWW-Authenticate")
         reason = refusal.reason or type(refusal.__cause__).__name__
-        return Said(case, algorithm, deployment, REFUSE, None, header, reason)
+        return Result(case, algorithm, deployment, REFUSE, None, header, reason)
     except KeysUnavailable:
-        return Said(case, algorithm, deployment, "KeysUnavailable")
-    except Exception as leak:  # noqa: BLE001 - that none comes out is what the table is for
-        return Said(case, algorithm, deployment, type(leak).__name__)
-    return Said(case, algorithm, deployment, ACCEPT, caller)
+        return Result(case, algorithm, deployment, "KeysUnavailable")
+    except Exception as leak:  # noqa: BLE001 - reported as a fault
+        return Result(case, algorithm, deployment, type(leak).__name__)
+    return Result(case, algorithm, deployment, ACCEPT, user)
 
 
-_known: dict[tuple[str, str], Settings] = {}
+_cached: dict[tuple[str, str], Settings] = {}
 
 
 def _settings(algorithm: str, deployment: str) -> Settings:
-    if (algorithm, deployment) not in _known:
-        _known[algorithm, deployment] = read_settings(variables(algorithm, deployment))
-    return _known[algorithm, deployment]
+    if (algorithm, deployment) not in _cached:
+        _cached[algorithm, deployment] = read_settings(variables(algorithm, deployment))
+    return _cached[algorithm, deployment]
 
 
-def read_table(
+def run_table(
     authenticate: Authenticate, *algorithms: str, kinds: Collection[str] = KINDS
-) -> Iterator[Said]:
-    """The table of these algorithms, case by case, at its moment."""
+) -> Iterator[Result]:
+    """The results of the table for these algorithms, at the time of the table."""
     with time_machine.travel(NOW, tick=False), asyncio.Runner() as runner:
         for algorithm in algorithms:
             for case in table(algorithm):
                 for deployment in case.expected if case.kind in kinds else ():
-                    yield runner.run(say(authenticate, case, algorithm, deployment))
+                    yield runner.run(judge(authenticate, case, algorithm, deployment))
 
 
 ERRORS = (
@@ -100,9 +100,9 @@ ERRORS = (
 
 
 def leaks(authenticate: Authenticate) -> Iterator[str]:
-    """The errors that would come out of `authenticate` if PyJWT raised them.
+    """The errors that `authenticate` would let through if PyJWT raised them.
 
-    Of these, 2.15.1 raises the first few only; versions before it raised more.
+    PyJWT 2.15.1 raises only the first few of these; earlier versions raised more.
     """
     case = table("HS256")[0]
     real = jwt.decode_complete
@@ -114,8 +114,8 @@ def leaks(authenticate: Authenticate) -> Iterator[str]:
 
             vars(jwt)["decode_complete"] = fail
             try:
-                said = runner.run(say(authenticate, case, "HS256", "strict"))
+                result = runner.run(judge(authenticate, case, "HS256", "strict"))
             finally:
                 vars(jwt)["decode_complete"] = real
-            if said.verdict != REFUSE:
-                yield f"{said.verdict} of PyJWT"
+            if result.verdict != REFUSE:
+                yield f"{result.verdict} of PyJWT"

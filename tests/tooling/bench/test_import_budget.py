@@ -50,11 +50,11 @@ class Budget:
 
 
 BUDGETS = {
-    "docs": Budget({"/api/openapi.json": 200, "/api/docs": 200}, 265, DATABASE | TOKENS),
-    "health": Budget({"/api/health": 200}, 265, DATABASE | TOKENS),
-    "smoke": Budget({"/api/smoke": 401}, 285, DATABASE),
+    "docs": Budget({"/api/openapi.json": 200, "/api/docs": 200}, 266, DATABASE | TOKENS),
+    "health": Budget({"/api/health": 200}, 266, DATABASE | TOKENS),
+    "smoke": Budget({"/api/smoke": 401}, 286, DATABASE),
     "tasks": Budget(
-        {"/api/somebody/tasks": 403, "/api/budget/tasks": 200}, 368, {"api.docs", "lib.smoke.run"}
+        {"/api/somebody/tasks": 403, "/api/budget/tasks": 200}, 369, {"api.docs", "lib.smoke.run"}
     ),
 }
 

@@ -1,0 +1,134 @@
+"""Parses database URLs: the one parser for the settings, the connection pool and the migrations."""
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+# Two readers of one malformed URL may disagree about where its password ends, and one of them then
+# logs a part of it as a host or a port. So the characters that separate the parts of a URL must be
+# percent-encoded everywhere else, and errors never quote the URL.
+_CHARACTER = r"(?:[^/?#@\[\]%\s\x00-\x1f\x7f]|%[0-9A-Fa-f]{2})"
+_VALUE = r"(?:[^?#@\[\]%&=\s\x00-\x1f\x7f]|%[0-9A-Fa-f]{2})"
+_OPTION = rf"[A-Za-z_][A-Za-z0-9_.-]*={_VALUE}*"
+_URL = re.compile(
+    rf"""
+    postgres(?:ql)?(?:\+psycopg)?://
+    (?:(?P<user>(?:(?!:){_CHARACTER})*)(?::(?P<password>{_CHARACTER}*))?@)?
+    (?P<host>\[[0-9A-Fa-f:.]+\]|(?:(?!:){_CHARACTER})*)
+    (?::(?P<port>[0-9]{{1,5}}))?
+    (?:/(?P<database>(?:(?!:){_CHARACTER})*))?
+    (?:\?(?P<query>(?:{_OPTION}(?:&{_OPTION})*&?)?))?
+    """,
+    re.VERBOSE,
+)
+_SCHEME = re.compile(r"postgres(ql)?(\+psycopg)?://")
+_HOST_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+CHANNEL_BINDINGS = ("disable", "prefer", "require")
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseUrl:
+    """The parts of a database URL, percent-decoded. An empty `host` is a local Unix socket.
+
+    `options` are the parameters of the query string other than those that name a part.
+    """
+
+    host: str
+    port: int | None
+    user: str | None
+    password: str | None = field(repr=False)
+    database: str | None
+    options: Mapping[str, str] = field(repr=False)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the database runs on this machine."""
+        if "service" in self.options:
+            return False  # a file outside of the URL says where
+        return all(map(is_this_machine, (self.host, self.options.get("hostaddr", ""))))
+
+
+def parse_database_url(url: str) -> DatabaseUrl:
+    """The parts of a `postgres://`, `postgresql://` or `postgresql+psycopg://` URL.
+
+    Raises ValueError with a clause that follows the name of the variable and quotes nothing of the
+    URL.
+    """
+    if not _SCHEME.match(url):
+        raise ValueError("must be a postgresql:// URL")
+    if not (parts := _URL.fullmatch(url)):
+        raise ValueError(
+            "must be a valid URL: percent-encode special characters, such as @ : / ? # [ ] and %,"
+            " in the user name and the password"
+        )
+    try:
+        options = {
+            name: unquote(value, errors="strict")
+            for name, _, value in (
+                pair.partition("=") for pair in (parts["query"] or "").split("&")
+            )
+            if name
+        }
+        given = {
+            name: unquote(value, errors="strict")
+            for name, value in parts.groupdict().items()
+            if value and name != "query"
+        }
+    except UnicodeDecodeError:
+        raise ValueError("must be percent-encoded UTF-8") from None
+    # libpq lets these parameters replace the parts before them.
+    for name, part in (
+        ("host", "host"), ("port", "port"), ("user", "user"), ("password", "password"),
+        ("dbname", "database"),
+    ):  # fmt: skip
+        if name in options:
+            given[part] = options.pop(name)
+    if "\0" in "".join([*given.values(), *options.values()]):
+        raise ValueError("must not contain NUL characters")
+    host = given.get("host", "").removeprefix("[").removesuffix("]")
+    _check_host(host)
+    port = given.get("port")
+    if port is not None and not (port.isdecimal() and 0 < int(port) < 65536):
+        raise ValueError("must have a port from 1 to 65535")
+    _check_options(options)
+    return DatabaseUrl(
+        host=host,
+        port=int(port) if port else None,
+        user=given.get("user"),
+        password=given.get("password"),
+        database=given.get("database"),
+        options=options,
+    )
+
+
+def _check_host(host: str) -> None:
+    if "," in host:
+        raise ValueError("must name a single host")
+    if host and not host.startswith("/") and ":" not in host and not _HOST_NAME.fullmatch(host):
+        raise ValueError("must name a valid host")
+    if ":" in host and not host.startswith("/"):
+        try:
+            ipaddress.IPv6Address(host)
+        except ValueError:
+            raise ValueError("must name a valid host") from None
+
+
+def _check_options(options: Mapping[str, str]) -> None:
+    if "," in options.get("hostaddr", ""):
+        raise ValueError("must name a single host")
+    for name, values in (("sslmode", SSL_MODES), ("channel_binding", CHANNEL_BINDINGS)):
+        if name in options and options[name] not in values:
+            raise ValueError(f"must have {name} as one of {', '.join(values)}")
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether a host is this machine: a loopback address, `localhost`, or a Unix socket."""
+    if host.lower() in ("", "localhost") or host.startswith("/"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
