@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dev.deploy.vercel_build import tracked_files
+from dev.deploy.sources import tracked_files, untracked_files
 from dev.serve import ROOT
 from tests.tooling.make_targets import TARGETS, make_targets
 
@@ -104,7 +104,7 @@ def test_text_files_are_as_editorconfig_says() -> None:
     config.read_string("[top]\n" + (ROOT / ".editorconfig").read_text())
     assert config["top"]["root"] == "true"
     wrong = []
-    for name in tracked_files(ROOT):
+    for name in [*tracked_files(ROOT), *untracked_files(ROOT)]:
         rules: dict[str, str] = {}
         for section in config.sections()[1:]:
             patterns = re.sub(r".*\{(.*)\}.*", lambda found: found[1], section).split(",")

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dev.deploy import package
+from dev.deploy.sources import deployable_files
 
 ROOT = Path(__file__).resolve().parents[3]
 CACHE = ROOT / ".cache" / "aws"
@@ -80,10 +81,9 @@ def installed(requirements: Path, *options: str) -> Path:
 def package_sources() -> Iterator[Path]:
     yield ROOT / "requirements.txt"
     yield ROOT / "dev" / "deploy" / "package.py"
-    for name in package.SHIPPED:
-        for path in sorted((ROOT / name).rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts:
-                yield path
+    yield ROOT / "dev" / "deploy" / "sources.py"
+    for name in deployable_files(ROOT, *package.SHIPPED):
+        yield ROOT / name
 
 
 def fingerprint(*paths: Path) -> str:

@@ -30,7 +30,7 @@ def test_it_is_smaller_than_promised(artifact: Path, archive: zipfile.ZipFile) -
 def test_the_same_sources_give_the_same_bytes_and_a_limit_holds(
     artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(package, "ZIPPED_LIMIT", artifact.stat().st_size - 1)
+    monkeypatch.setattr(package, "MAX_ZIPPED_BYTES", artifact.stat().st_size - 1)
     again = tmp_path / "again.zip"
     with pytest.raises(RuntimeError, match=r"too large .*find what grew"):
         package.build("arm64", again)

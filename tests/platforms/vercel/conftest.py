@@ -77,6 +77,7 @@ def make_tree() -> MakeTree:
             "dependencies = []\n[tool.uv]\npackage = false\n"
         )
         subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+        subprocess.run(["git", "add", "--all"], cwd=folder, check=True)
         return folder
 
     return make
