@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lib.settings import SECRETS, Settings
-from tests.platforms.aws.artifact import ROOT
+from tests.platforms.aws.artifact import ROOT, one_at_a_time
 
 SERVERLESS = ROOT / "node_modules" / ".bin" / "serverless"
 TEMPLATE = "cloudformation-template-update-stack.json"
@@ -36,13 +36,15 @@ def synthesize(tmp_path_factory: pytest.TempPathFactory, artifact: Path) -> Synt
     def make(stage: str, *parameters: str) -> Path:
         folder = tmp_path_factory.mktemp(stage)
         options = [option for parameter in parameters for option in ("--param", parameter)]
-        done = subprocess.run(
-            [SERVERLESS, "package", "--stage", stage, "--package", folder, *options],
-            cwd=ROOT,
-            check=False,
-            capture_output=True,
-            text=True,
-        )
+        # Whatever --package says, the tool also writes to .serverless and removes it again.
+        with one_at_a_time("serverless"):
+            done = subprocess.run(
+                [SERVERLESS, "package", "--stage", stage, "--package", folder, *options],
+                cwd=ROOT,
+                check=False,
+                capture_output=True,
+                text=True,
+            )
         assert done.returncode == 0, done.stdout + done.stderr
         return folder / TEMPLATE
 
@@ -99,10 +101,7 @@ def test_no_role_may_do_everything_of_anything(template: Template) -> None:
         for action in listed(statement["Action"]):
             assert "*" not in action
         for resource in listed(statement["Resource"]):
-            text = json.dumps(resource)
-            assert text != '"*"'
-            # One star, at the end of a name of this stage: a rotated secret beside the current one.
-            assert "*" not in text or "/task-api/staging/better-auth-secret*" in text
+            assert "*" not in json.dumps(resource)
 
 
 def test_each_function_has_a_role_of_its_own(template: Template) -> None:
@@ -112,15 +111,23 @@ def test_each_function_has_a_role_of_its_own(template: Template) -> None:
     assert set(roles) <= set(resources(template, "AWS::IAM::Role"))
 
 
-def test_each_function_may_read_the_secrets_it_is_told_of_and_no_others(
-    synthesize: Synthesize,
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        (),
+        (
+            "databaseUrlParameter=/shared/database",
+            "secretParameter=/company/auth/signing-key",
+            "previousSecretParameter=/company/auth/old-signing-key",
+            "smokeTokenParameter=/elsewhere/token",
+            "smokeOtherTokenParameter=/elsewhere/other-token",
+        ),
+    ],
+    ids=["default names", "other names"],
+)
+def test_each_function_may_read_the_parameters_it_names_and_no_others(
+    synthesize: Synthesize, parameters: tuple[str, ...]
 ) -> None:
-    # Names which a stage has only while it needs them, and which the roles always cover.
-    optional = (
-        "smokeTokenParameter=/{}/smoke-token",
-        "smokeOtherTokenParameter=/{}/smoke-other-token",
-    )
-    parameters = [name.format("task-api/staging") for name in optional]
     template = json.loads(synthesize("staging", *parameters).read_text())
     roles = resources(template, "AWS::IAM::Role")
     for function in resources(template, "AWS::Lambda::Function").values():
@@ -131,13 +138,14 @@ def test_each_function_may_read_the_secrets_it_is_told_of_and_no_others(
         }
         role = roles[function["Role"]["Fn::GetAtt"][0]]
         allowed = {
-            resource["Fn::Sub"].partition(":parameter")[2].rstrip("*")
+            resource["Fn::Sub"].partition(":parameter")[2]
             for policy in role["Policies"]
             for statement in policy["PolicyDocument"]["Statement"]
             if "ssm:GetParameter" in statement["Action"]
             for resource in listed(statement["Resource"])
         }
-        assert named == allowed
+        # An empty name is a resource that no parameter has.
+        assert named == allowed - {""}
 
 
 def test_each_function_writes_to_its_own_log_only(template: Template) -> None:
