@@ -62,7 +62,7 @@ def send(
         ("/api/", "health"),
         ("/api/nothing/here", "health"),
         ("/api/tasks.py", "health"),
-        ("/lib/secret_of_the_house.py", "health"),
+        ("/lib/settings.py", "health"),
         ("/pyproject.toml", "health"),
     ],
 )
