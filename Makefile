@@ -38,7 +38,7 @@ token: .venv/ready ## Print a token for the local API: make token USER=alice
 .PHONY: test-fast
 test-fast: .venv/ready ## Run the fast tests (under a minute): tests/contract and tests/unit
 	@echo "Running the fast tests (tests/contract, tests/unit) ..."
-	@$(PYTEST) $(WORKERS) 2 -m "fast and not verify"
+	@$(PYTEST) $(WORKERS) 3 -m "fast and not verify"
 
 .PHONY: test
 test: test-fast ## Run every test that needs only Python packages, the fast ones first
