@@ -18,7 +18,8 @@ def main() -> None:
         command += ["--require-hashes", "--disable-pip", "--cache-dir", cache]
         command += ["--desc", "off", "--progress-spinner", "off", *sys.argv[1:]]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-    result = (done.stderr.strip().splitlines() or ["pip-audit printed nothing"])[-1]
+    message = (done.stderr.strip().splitlines() or ["pip-audit printed nothing"])[-1]
+    result = message.removeprefix("ERROR:pip_audit._cli:")
     if not done.returncode:
         print(result)
     elif done.stdout.strip():

@@ -2,7 +2,8 @@
 
 The same sources, pins and tools give the same bytes: entries are sorted, dates and modes are fixed,
 and bytecode carries no timestamp. Only files that git tracks and packages whose hashes
-`make lock` has written get in.
+`make lock` has written get in. serverless-python-requirements, the usual plugin, needs Docker to
+build for arm64 and leaves the compilation to each cold start.
 """
 
 import argparse
