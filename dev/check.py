@@ -15,6 +15,7 @@ CHECKS: dict[str, list[str]] = {
     "types": [str(BIN / "ty"), "check", "--output-format", "concise"],
     "imports": [str(BIN / "lint-imports"), "--no-cache", "--no-logo"],
     "spelling": [str(BIN / "codespell")],
+    "words": [PYTHON, "-m", "dev.vocabulary"],
     "workflows": [str(BIN / "zizmor"), "--offline", "--quiet", "--no-progress", ".github"],
     "sql": [PYTHON, "-m", "dev.compile_statements", "--check"],
     "openapi": [PYTHON, "-m", "dev.openapi", "--check"],
@@ -24,6 +25,7 @@ FIXES = {
     "format": "To fix it: .venv/bin/ruff format\n",
     "lint": "To fix what can be fixed automatically: .venv/bin/ruff check --fix\n",
     "spelling": "A word that is right goes to ignore-words-list in pyproject.toml.\n",
+    "words": "The list of words and their replacements is in dev/vocabulary.py.\n",
 }
 FORBIDDEN_IMPORT = re.compile(r"([\w.]+) -> ([\w.]+) \(l\.(\d+)\)")
 

@@ -20,6 +20,7 @@ def test_every_failure_names_its_place_or_the_command_that_mends_it(copy: Workin
     (copy.root / "dev/untyped.py").write_text('number: int = "one"\n')
     copy.replace("lib/auth/tokens.py", "import jwt\n", "import jwt\n\nfrom lib.db import tasks\n")
     (copy.root / "dev/misspelt.py").write_text("# Rec" + "ieved.\n")
+    copy.replace("dev/check.py", "runs every check", "who" + "ever runs every check")
     copy.replace(".github/workflows/audit.yml", "persist-credentials: false", "fetch-depth: 1")
     copy.replace("api/health.py", "Tell that the service runs", "Say that the service runs")
     copy.replace("lib/db/queries.py", "READY = select(", "MORE = select(ONE)\nREADY = select(")
@@ -29,7 +30,10 @@ def test_every_failure_names_its_place_or_the_command_that_mends_it(copy: Workin
     assert code
     results = dict(re.findall(r"^(\w+) +(\w+) +\d+\.\d s$", said, re.M))
     assert results == dict.fromkeys(
-        ("format", "lint", "types", "imports", "spelling", "workflows", "sql", "openapi", "pins"),
+        [
+            *("format", "lint", "types", "imports", "spelling", "words", "workflows"),
+            *("sql", "openapi", "pins"),
+        ],
         "FAILED",
     )
     lines = said.splitlines()
@@ -40,11 +44,12 @@ def test_every_failure_names_its_place_or_the_command_that_mends_it(copy: Workin
     place = f"lib/auth/tokens.py:{line}: lib.db.tasks"
     assert any(place in line for line in lines), said
     assert any(line.startswith("./dev/misspelt.py:1: Rec") for line in lines), said
+    assert any(line.startswith("dev/check.py:1: who" + "ever") for line in lines), said
     assert any(".github/workflows/audit.yml:" in line for line in lines), said
     assert "lib/db/compiled.py is out of date: run make sql and commit it." in lines
     assert "The OpenAPI document is out of date: run make openapi and commit it." in lines
     assert "requirements.txt is out of date: run make lock and commit it." in lines
-    names = "format, lint, types, imports, spelling, workflows, sql, openapi, pins"
+    names = "format, lint, types, imports, spelling, words, workflows, sql, openapi, pins"
     assert f"Failed checks: {names}." in lines
 
 
