@@ -1,8 +1,15 @@
-# Every target sets up what it needs. `make` alone lists them.
+# Every target installs what it needs. `make` alone lists the targets.
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 PYTHON := .venv/bin/python
+PYTEST := $(PYTHON) -m pytest -q
+# Tests that wait leave a processor idle: one worker more than processors pays where many do.
+WORKERS := --dist worksteal -n
+# PYTEST_ADDOPTS may select no test of a stage, which pytest reports with exit code 5.
+MAY_BE_EMPTY := || { [ $$? -eq 5 ] && [ -n "$$PYTEST_ADDOPTS" ]; }
 export PYTHONPATH := $(CURDIR)
+# The Node.js of package.json comes before the one that the machine may have.
+export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
 ##@ Every day
 
@@ -11,49 +18,144 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^##@ / {print "\n" substr($$0, 5)} \
 		/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# Made again whenever the pinned packages change.
+# Installed again when the pinned packages change.
 .venv/ready: requirements-dev.txt .python-version
 	@sh dev/bootstrap.sh
 
+# No package runs scripts here: those that ship a program ship it for each platform.
+node_modules/.ready: package-lock.json
+	@command -v npm >/dev/null || { echo "npm is missing: install Node.js 22 and run make again." >&2; exit 1; }
+	@echo "Installing the npm packages (half a minute) ..."
+	@npm ci --ignore-scripts --silent
+	@touch $@
+
 .PHONY: dev
-dev: .venv/ready ## Serve the API on this machine, with a PostgreSQL of its own
+dev: .venv/ready ## Serve the API on this machine with its own PostgreSQL, and reload on changes
 	@exec $(PYTHON) -m dev.serve
 
 .PHONY: token
-token: .venv/ready ## Print a local token: make token USER=alice
+token: .venv/ready ## Print a token for the local API: make token USER=alice
 	@$(PYTHON) -m dev.token "$(USER)"
 
-.PHONY: migrate
-migrate: .venv/ready ## Bring DATABASE_URL_UNPOOLED to the newest revision
-	@$(PYTHON) -m migrations
+.PHONY: test-fast
+test-fast: .venv/ready ## Run the fast tests (under a minute): tests/contract and tests/unit
+	@echo "Running the fast tests (tests/contract, tests/unit) ..."
+	@$(PYTEST) $(WORKERS) 3 -m "fast and not verify" $(if $(PYTEST_ADDOPTS),,tests/contract tests/unit) $(MAY_BE_EMPTY)
 
 .PHONY: test
-test: .venv/ready ## Run the tests that need only Python packages
-	@$(PYTHON) -m pytest -q -n 2 --dist worksteal
+test: test-fast ## Run every test that needs only Python packages, the fast ones first
+	@echo "Running the other tests that need only Python packages (two minutes) ..."
+	@$(PYTEST) $(WORKERS) 3 -m "not fast and not verify" $(MAY_BE_EMPTY)
 
 .PHONY: verify
-verify: test verify-rest ## Run every test, also those with real components of every platform
+verify: test verify-rest ## Run every test, including those with the real components of each platform
 
 .PHONY: verify-rest
 verify-rest: .venv/ready node_modules/.ready
 	@$(PYTHON) -m dev.verify
 
 .PHONY: check
-check: .venv/ready ## Check format, lint, types, imports and generated files
+check: .venv/ready ## Check format, lint, types, imports, spelling, workflows and generated files
 	@$(PYTHON) -m dev.check
 
-##@ What is generated
+##@ Generated files
 
 .PHONY: sql
 sql: .venv/ready ## Compile lib/db/queries.py to lib/db/compiled.py
 	@$(PYTHON) -m dev.compile_statements
 
 .PHONY: openapi
-openapi: .venv/ready ## Write the OpenAPI document again
+openapi: .venv/ready ## Generate lib/static/openapi.json
 	@$(PYTHON) -m dev.openapi
 
 .PHONY: lock
-lock: .venv/ready ## Pin the packages of pyproject.toml again
+lock: .venv/ready ## Pin the versions and hashes of the packages in pyproject.toml
 	@$(PYTHON) -m dev.lock
 
-include $(addprefix dev/,vercel.mk aws.mk smoke.mk database.mk security.mk bench.mk)
+##@ Database
+
+.PHONY: migrate
+migrate: .venv/ready ## Migrate the database at DATABASE_URL_UNPOOLED to the newest revision
+	@$(PYTHON) -m migrations
+
+.PHONY: roundtrips
+roundtrips: .venv/ready ## Count the database round trips of every request
+	@$(PYTHON) -m tests.resilience.roundtrips
+
+##@ AWS
+
+.PHONY: offline
+offline: .venv/ready node_modules/.ready ## Serve the Lambda functions under serverless-offline
+	@exec $(PYTHON) -m dev.offline
+
+.PHONY: package
+package: .venv/ready ## Build build/lambda.zip (ARCH=x86_64, EXTRA=asymmetric)
+	@$(PYTHON) -m dev.deploy.package $(if $(ARCH),--arch $(ARCH)) $(if $(EXTRA),--extra $(EXTRA))
+
+.PHONY: deploy-aws
+deploy-aws: stage-named .venv/ready node_modules/.ready ## Deploy to AWS: make deploy-aws STAGE=prod (docs/aws.md)
+	@STAGE="$(STAGE)" $(PYTHON) -m dev.deploy.aws
+
+# Checked first, before anything is installed.
+.PHONY: stage-named
+stage-named:
+	@test -n "$(STAGE)" || { echo "Name the stage: make deploy-aws STAGE=prod." >&2; exit 1; }
+
+.PHONY: test-aws
+test-aws: .venv/ready node_modules/.ready ## Test the zip in Lambda's runtime, and the CloudFormation template
+	@$(PYTEST) $(WORKERS) 2 -m verify tests/platforms/aws
+	@$(PYTEST) $(WORKERS) 2 tests/contract --target lambda_runtime -p tests.support.targets.deviations
+	@$(PYTEST) $(WORKERS) 2 tests/contract --target offline -p tests.support.targets.deviations
+
+##@ Vercel
+
+.PHONY: vercel-build
+vercel-build: .venv/ready node_modules/.ready ## Build for Vercel without an account, and check the build
+	@$(PYTHON) -m dev.deploy.vercel_build
+
+.PHONY: deploy-vercel
+deploy-vercel: .venv/ready node_modules/.ready ## Deploy a preview to Vercel, or production with PRODUCTION=1
+	@$(PYTHON) -m dev.deploy.vercel
+
+.PHONY: test-vercel
+test-vercel: .venv/ready node_modules/.ready ## Test the build under Vercel's Python runtime
+	@$(PYTEST) -m verify tests/platforms/vercel
+	@$(PYTEST) tests/contract --target vercel_runtime
+
+##@ A deployment
+
+.PHONY: smoke
+smoke: .venv/ready ## Test a deployment end to end: make smoke URL=https://... (JSON=1, ORIGIN=https://...)
+	@$(PYTHON) -m dev.smoke $(if $(URL),"$(URL)") $(if $(ORIGIN),--origin "$(ORIGIN)") $(if $(JSON),--json)
+
+##@ Security
+
+.PHONY: audit
+audit: .venv/ready ## Look up known vulnerabilities of every deployed package
+	@$(PYTHON) -m dev.audit
+
+.PHONY: sbom
+sbom: .venv/ready ## Write the CycloneDX bill of materials to build/sbom.json
+	@$(PYTHON) -m dev.sbom
+
+.PHONY: hostile
+hostile: .venv/ready ## Attack the API: other users' tasks, malformed bytes, leaks, generated requests
+	@$(PYTEST) -m "verify or not verify" tests/security/hostile
+
+##@ Reliability and performance
+
+.PHONY: chaos
+chaos: .venv/ready ## Check that no write is lost or doubled under faults (CHAOS=quick, SEED=, SECONDS=, PLANT=)
+	@$(PYTHON) -m tests.resilience.chaos $(if $(filter quick,$(CHAOS)),--quick) $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(PLANT),--plant $(PLANT)) $(if $(AVAILABILITY),--availability $(AVAILABILITY))
+
+.PHONY: faults
+faults: .venv/ready ## Test every database fault with the real time limits
+	@$(PYTHON) -m tests.resilience.faults
+
+.PHONY: bench
+bench: .venv/ready node_modules/.ready ## Compare the API with other implementations (BENCH=quick: two minutes)
+	@$(PYTHON) -m bench
+
+.PHONY: figures
+figures: .venv/ready node_modules/.ready ## Measure size and start time of the functions on both platforms
+	@$(PYTHON) -m tests.support.targets.figures

@@ -123,7 +123,9 @@ def _compile(target: Path) -> None:
 
 def _bundle_node(target: Path) -> None:
     if not shutil.which("npm"):
-        raise CannotPrepare("Node 20 with npm is missing: install it, for hono is a partner.")
+        raise CannotPrepare(
+            "npm is missing: install Node.js 22, which the comparison with hono needs."
+        )
     target.mkdir(exist_ok=True)
     for path in (ROOT / "bench" / "hono").iterdir():
         if path.is_file():

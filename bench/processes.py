@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import time
@@ -46,10 +47,15 @@ def environment(partner: Partner, urls: workload.Urls, *, platform: str) -> dict
     return variables | (LAMBDA if platform == "lambda" else {"VERCEL": "1"})
 
 
+def _node() -> str:
+    # The workers' own search path is short; make puts the Node.js of package.json into ours.
+    return shutil.which("node") or "node"
+
+
 def command(partner: Partner, events: Path, *words: str) -> list[str]:
     if partner.node:
         worker, module = folder(partner) / "worker.js", folder(partner) / partner.module
-        return ["node", str(worker), str(module), str(events), *words]
+        return [_node(), str(worker), str(module), str(events), *words]
     return [str(PYTHON), "-P", str(WORKER), partner.module, str(events), *words]
 
 
@@ -111,7 +117,7 @@ def server(partner: Partner, urls: workload.Urls) -> Iterator[tuple[int, int]]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     if partner.node:
-        words = ["node", str(folder(partner) / partner.application), str(port)]
+        words = [_node(), str(folder(partner) / partner.application), str(port)]
     else:
         words = [str(PYTHON), "-P", "-m", "uvicorn", partner.application, "--port", str(port)]
         words += ["--loop", "asyncio", "--http", "h11", "--log-level", "error"]

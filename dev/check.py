@@ -1,4 +1,4 @@
-"""`make check`: every check that runs no test, each with its time; failures name file and line."""
+"""`make check`: runs every check that needs no test; failures name the file and the line."""
 
 import re
 import subprocess
@@ -14,36 +14,41 @@ CHECKS: dict[str, list[str]] = {
     "lint": [str(BIN / "ruff"), "check", "--quiet", "--output-format", "concise"],
     "types": [str(BIN / "ty"), "check", "--output-format", "concise"],
     "imports": [str(BIN / "lint-imports"), "--no-cache", "--no-logo"],
+    "spelling": [str(BIN / "codespell")],
+    "words": [PYTHON, "-m", "dev.vocabulary"],
+    "workflows": [str(BIN / "zizmor"), "--offline", "--quiet", "--no-progress", ".github"],
     "sql": [PYTHON, "-m", "dev.compile_statements", "--check"],
     "openapi": [PYTHON, "-m", "dev.openapi", "--check"],
     "pins": [PYTHON, "-m", "dev.lock", "--check"],
 }
-CURES = {
-    "format": "To mend it: .venv/bin/ruff format\n",
-    "lint": "To mend what can be mended: .venv/bin/ruff check --fix\n",
+FIXES = {
+    "format": "To fix it: .venv/bin/ruff format\n",
+    "lint": "To fix what can be fixed automatically: .venv/bin/ruff check --fix\n",
+    "spelling": "A word that is right goes to ignore-words-list in pyproject.toml.\n",
+    "words": "The list of words and their replacements is in dev/vocabulary.py.\n",
 }
-WRONG_IMPORT = re.compile(r"([\w.]+) -> ([\w.]+) \(l\.(\d+)\)")
+FORBIDDEN_IMPORT = re.compile(r"([\w.]+) -> ([\w.]+) \(l\.(\d+)\)")
 
 
 def main() -> None:
     failed = []
     for name, command in CHECKS.items():
-        began = time.monotonic()
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        started = time.monotonic()
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         result = "ok" if done.returncode == 0 else "FAILED"
-        print(f"{name:8} {result:6} {time.monotonic() - began:5.1f} s", flush=True)
+        print(f"{name:9} {result:6} {time.monotonic() - started:5.1f} s", flush=True)
         if done.returncode:
             failed.append(name)
-            print(_with_places(done.stdout + done.stderr).strip(), flush=True)
-            print(CURES.get(name, ""), flush=True)
+            print(_with_file_names(done.stdout + done.stderr).strip(), flush=True)
+            print(FIXES.get(name, ""), flush=True)
     if failed:
-        sys.exit(f"Not in order: {', '.join(failed)}.")
+        sys.exit(f"Failed checks: {', '.join(failed)}.")
 
 
-def _with_places(said: str) -> str:
-    """What lint-imports says of modules, said of files; the contracts that are kept left out."""
-    _, _, broken = said.rpartition("Broken contracts\n----------------\n")
-    return WRONG_IMPORT.sub(lambda found: f"{_file(found[1])}:{found[3]}: {found[2]}", broken)
+def _with_file_names(output: str) -> str:
+    """Replace modules by files in lint-imports' output, and leave out the contracts that hold."""
+    _, _, broken = output.rpartition("Broken contracts\n----------------\n")
+    return FORBIDDEN_IMPORT.sub(lambda found: f"{_file(found[1])}:{found[3]}: {found[2]}", broken)
 
 
 def _file(module: str) -> str:

@@ -1,4 +1,4 @@
-"""`make lock`: pins every package, for pip and for Vercel; `--check` says whether all agree."""
+"""`make lock`: pins every package with hashes, for pip, uv and Vercel; `--check` only compares."""
 
 import re
 import subprocess
@@ -9,29 +9,40 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PROJECT = ROOT / "pyproject.toml"
 RUNTIME, DEVELOPMENT = ROOT / "requirements.txt", ROOT / "requirements-dev.txt"
+# What functions need whose tokens are signed with EdDSA, ES256 or RS256: all that HS256 needs, too.
+ASYMMETRIC = ROOT / "requirements-asymmetric.txt"
+# pip checks the hashes of uv, and uv checks those of everything else.
+INSTALLER = ROOT / "requirements-uv.txt"
 CONSTRAINTS = re.compile(
     r"(?s)(# Written by make lock.*?\nconstraint-dependencies = \[\n).*?(\]\n)"
 )
 
 
 def compile_requirements(output: Path, pins: Path, *options: str) -> None:
-    """Resolve to `output`, keeping the versions that `pins` holds already."""
+    """Resolve pyproject.toml to `output`; versions already pinned in `pins` are kept."""
     output.write_text(pins.read_text() if pins.exists() else "")
     command = ["uv", "pip", "compile", "-q", "pyproject.toml", "--universal"]
     command += ["--python-version", "3.13", "--generate-hashes", "--no-config"]
     command += ["--custom-compile-command", "make lock", *options, "-o", str(output)]
     if subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=False).returncode:
-        sys.exit("The packages of pyproject.toml and the pins do not fit together: see above.")
+        sys.exit("The requirements of pyproject.toml could not be resolved: see the error above.")
 
 
-def pinned(requirements: Path) -> list[str]:
-    """The `name==version` of each package that Linux needs."""
+def pins_for_linux(requirements: Path) -> list[str]:
+    """Return `name==version` of each package, without those that only Windows needs."""
     lines = re.findall(r"^([a-z0-9.-]+==[^\s\\;]+)(.*)$", requirements.read_text(), re.M)
     return [pin for pin, marker in lines if "win32" not in marker]
 
 
+def pin_with_hashes(name: str, requirements: str) -> str:
+    """Return the lines of one package in the text of a requirements file, without its comments."""
+    found = re.search(rf"^{name}==.*\n(?:    --hash=.*\n)+", requirements, re.M)
+    assert found, name
+    return found[0]
+
+
 def with_constraints(project: str, pins: list[str]) -> str:
-    """pyproject.toml with these pins: Vercel's builder reads no requirements.txt."""
+    """Return pyproject.toml with these pins: Vercel's builder does not read requirements.txt."""
     lines = "".join(f'    "{pin}",\n' for pin in pins)
     return CONSTRAINTS.sub(lambda found: f"{found[1]}{lines}{found[2]}", project)
 
@@ -39,20 +50,31 @@ def with_constraints(project: str, pins: list[str]) -> str:
 def main() -> None:
     check = "--check" in sys.argv
     with tempfile.TemporaryDirectory() as folder:
-        runtime = Path(folder) / RUNTIME.name if check else RUNTIME
-        development = Path(folder) / DEVELOPMENT.name if check else DEVELOPMENT
+        work = Path(folder)
+        runtime = work / RUNTIME.name
         compile_requirements(runtime, RUNTIME)
-        compile_requirements(development, DEVELOPMENT, "--group", "dev", "-c", str(runtime))
-        fresh = {
-            RUNTIME: runtime.read_text(),
-            DEVELOPMENT: development.read_text().replace(str(runtime), RUNTIME.name),
-            PROJECT: with_constraints(PROJECT.read_text(), pinned(runtime)),
+        asymmetric = work / ASYMMETRIC.name
+        compile_requirements(asymmetric, ASYMMETRIC, "--extra", "asymmetric", "-c", str(runtime))
+        development = work / DEVELOPMENT.name
+        compile_requirements(development, DEVELOPMENT, "--group", "dev", "-c", str(asymmetric))
+        # Constraints are named in comments, by their path.
+        locked = {
+            file: (work / file.name).read_text().replace(f"{folder}/", "")
+            for file in (RUNTIME, ASYMMETRIC, DEVELOPMENT)
         }
-    for file, text in fresh.items():
-        if not check:
-            file.write_text(text)
-        elif file.read_text() != text:
+        project = with_constraints(PROJECT.read_text(), pins_for_linux(runtime))
+    header = (
+        "# Written by make lock from requirements-dev.txt: what dev/bootstrap.sh installs first.\n"
+    )
+    locked[INSTALLER] = header + pin_with_hashes("uv", locked[DEVELOPMENT])
+    locked[PROJECT] = project
+    for file, text in locked.items():
+        # A file that is up to date keeps its date: make would install every package again.
+        if file.exists() and file.read_text() == text:
+            continue
+        if check:
             sys.exit(f"{file.name} is out of date: run make lock and commit it.")
+        file.write_text(text)
 
 
 if __name__ == "__main__":

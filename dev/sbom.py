@@ -1,81 +1,43 @@
-"""`make sbom`: writes what a deployment is made of, as CycloneDX 1.6; asks nobody.
+"""`make sbom`: writes the CycloneDX bill of materials of a deployment to build/sbom.json.
 
-The same pins give the same bytes, and no registry is named.
+cyclonedx-py reads licences and dependencies from installed packages only, so the pinned ones are
+installed into a temporary environment. The same pins give the same bytes.
 """
 
-import json
-import tomllib
-import uuid
-from collections.abc import Sequence
-from importlib import metadata
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
-from typing import Any
 
-from dev.deploy.shipped_packages import ROOT, Package, shipped_packages
+from dev.lock import ASYMMETRIC, PROJECT, ROOT
 
 OUTPUT = ROOT / "build" / "sbom.json"
 
 
-def bill_of_materials(packages: Sequence[Package]) -> dict[str, Any]:
-    """Each package with its licence, the hashes of its files, and what it depends on."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    root = f"{project['name']}@{project['version']}"
-    document = {
-        "bomFormat": "CycloneDX",
-        "specVersion": "1.6",
-        "version": 1,
-        "metadata": {
-            "component": {
-                "type": "application",
-                "bom-ref": root,
-                "name": project["name"],
-                "version": project["version"],
-                "description": project["description"],
-                "licenses": [{"expression": project["license"]}],
-            }
-        },
-        "components": [_component(package) for package in packages],
-        "dependencies": [
-            {"ref": root, "dependsOn": _wanted_by(project["name"], packages)},
-            *(
-                {"ref": _purl(package), "dependsOn": _wanted_by(package.name, packages)}
-                for package in packages
-            ),
-        ],
-    }
-    # A name for this content, the same wherever it is written.
-    serial = uuid.uuid5(uuid.NAMESPACE_OID, json.dumps(document, sort_keys=True))
-    return {"serialNumber": f"urn:uuid:{serial}"} | document
+def write_bill_of_materials(output: Path) -> None:
+    """Write the document. Raises CalledProcessError; the tools print the reason."""
+    output.parent.mkdir(exist_ok=True)
+    uv = Path(sys.executable).with_name("uv")
+    with tempfile.TemporaryDirectory() as environment:
+        _run(uv, "venv", "--quiet", "--clear", "--python", sys.executable, environment)
+        install = (uv, "pip", "install", "--quiet", "--no-config", "--require-hashes")
+        _run(*install, "--python", environment, "--requirement", ASYMMETRIC)
+        command = (sys.executable, "-m", "cyclonedx_py", "environment", "--spec-version", "1.6")
+        options = ("--output-reproducible", "--pyproject", PROJECT, "--output-file", output)
+        _run(*command, *options, environment)
 
 
-def _component(package: Package) -> dict[str, Any]:
-    hashes = [{"alg": "SHA-256", "content": digest} for digest in package.hashes]
-    licence = metadata.metadata(package.name).get("License-Expression")
-    return {
-        "type": "library",
-        "bom-ref": _purl(package),
-        "name": package.name,
-        "version": package.version,
-        "purl": _purl(package),
-        **({"licenses": [{"expression": licence}]} if licence else {}),
-        # Its files for every platform, of which a deployment holds one.
-        "externalReferences": [{"type": "distribution", "url": _purl(package), "hashes": hashes}],
-    }
-
-
-def _purl(package: Package) -> str:
-    return f"pkg:pypi/{package.name}@{package.version}"
-
-
-def _wanted_by(name: str, packages: Sequence[Package]) -> list[str]:
-    return [_purl(package) for package in packages if name in package.wanted_by]
+def _run(*command: str | Path) -> None:
+    subprocess.run(list(map(str, command)), check=True)
 
 
 def main() -> None:
-    packages = shipped_packages()
-    OUTPUT.parent.mkdir(exist_ok=True)
-    OUTPUT.write_text(json.dumps(bill_of_materials(packages), indent=2) + "\n")
-    print(f"{Path(OUTPUT).relative_to(ROOT)}: {len(packages)} packages")
+    print("Installing the pinned packages and reading their metadata (10 seconds) ...", flush=True)
+    try:
+        write_bill_of_materials(OUTPUT)
+    except subprocess.CalledProcessError:
+        sys.exit("The bill of materials could not be written: see the error above.")
+    print(OUTPUT.relative_to(ROOT))
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ FOLDERS_OF_VERIFY = (
     "resilience",
 )  # fmt: skip
 FILES_OF_VERIFY = {"test_pgbouncer.py", "test_database.py"}
+FAST_FOLDERS = ("contract", "unit")
 CLUSTER = pytest.StashKey[Cluster]()
 SECRET = "contract-suite-secret-0123456789abcdef"
 
@@ -45,6 +46,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 for name in (*Settings.model_fields, *PLATFORM_VARIABLES):
     os.environ.pop(name, None)
 os.environ.pop("SSL_CERT_FILE", None)
+# As in the Makefile: the Node.js of package.json comes before the one that the machine may have.
+NODE_BIN = HERE.parent / "node_modules" / ".bin"
+os.environ["PATH"] = f"{NODE_BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
 # Or every make that a test types would speak as one that another make has called.
 for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
     os.environ.pop(name, None)
@@ -72,6 +76,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = place.parent.as_posix()
         if folder.startswith(FOLDERS_OF_VERIFY) or place.name in FILES_OF_VERIFY:
             item.add_marker(pytest.mark.verify)
+        if folder.startswith(FAST_FOLDERS):
+            item.add_marker(pytest.mark.fast)
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist, which may be off

@@ -1,7 +1,7 @@
-"""`make deploy-aws STAGE=...`: builds, checks, migrates, deploys, tests a stack; needs an account.
+"""`make deploy-aws STAGE=...`: checks the settings, builds, migrates, deploys and tests a stack.
 
-Whatever can be found wrong is found before the first change, and the database is changed before the
-functions: so the new code never meets an old table.
+Everything that can be checked is checked before the first change. The database is migrated before
+the functions are deployed, so that new code never runs on an old schema.
 """
 
 import json
@@ -24,16 +24,16 @@ SERVERLESS = ROOT / "node_modules" / ".bin" / "serverless"
 SERVICE = "task-api"
 PACKAGE = ROOT / "build" / "deployment"
 TEMPLATE = "cloudformation-template-update-stack.json"
-# Each version that SnapStart keeps is billed: the current one, and one to go back to.
+# SnapStart bills every published version: keep the current one and one to roll back to.
 KEPT_VERSIONS = 2
 
 
 class CannotDeploy(Exception):
-    """One sentence that says what to do. Nothing was changed, unless it says so."""
+    """The deployment stopped. The text says what to do, and what was changed if anything was."""
 
 
 def main() -> int:
-    """Deploy the stage that STAGE names. Gives the exit status."""
+    """Deploy the stage named by STAGE; return the exit status."""
     try:
         deploy(os.environ.get("STAGE", ""), os.environ.get("AWS_REGION", "eu-central-1"))
     except (CannotDeploy, RuntimeError) as error:
@@ -41,18 +41,18 @@ def main() -> int:
         return 1
     except NoCredentialsError:
         print(
-            "There are no AWS credentials: set AWS_PROFILE, or sign in with aws sso login.",
+            "No AWS credentials found: set AWS_PROFILE, or sign in with aws sso login.",
             file=sys.stderr,
         )
         return 1
     except (BotoCoreError, ClientError) as error:
-        print(f"AWS refused: {error}", file=sys.stderr)
+        print(f"A request to AWS failed: {error}", file=sys.stderr)
         return 1
     return 0
 
 
 def deploy(stage: str, region: str) -> None:
-    """All steps, in order. Raises CannotDeploy at the first that fails."""
+    """Run all steps in order. Raises CannotDeploy, RuntimeError or botocore's errors."""
     check_environment(stage)
     account = boto3.client("sts", region_name=region).get_caller_identity()["Account"]
     print(f"Deploying {SERVICE}-{stage} to account {account}, region {region}.", flush=True)
@@ -68,52 +68,55 @@ def deploy(stage: str, region: str) -> None:
     print(f"{package.describe(artifact)}, sha256 {artifact.sha256}", flush=True)
 
     if run(SERVERLESS, "package", *options, "--package", PACKAGE):
-        raise CannotDeploy("The template could not be made: see the message above.")
+        raise CannotDeploy("The CloudFormation template could not be generated: see above.")
     if run(sys.executable, "-m", "migrations"):
-        raise CannotDeploy("The migrations failed, and nothing was deployed: see above.")
+        raise CannotDeploy("The migrations failed; nothing was deployed: see above.")
     if run(SERVERLESS, "deploy", *options, "--package", PACKAGE):
         raise CannotDeploy(
-            "The deployment failed: see above. The database is migrated, the functions are as they"
-            " were; old code works with it."
+            "The deployment failed: see above. The database is migrated and the functions are "
+            "unchanged; they work with the migrated database."
         )
     url = domain or stack_output(stage, region, "HttpApiUrl")
-    print(f"\nTesting {url} ...", flush=True)
+    print(f"\nRunning the smoke test of {url} ...", flush=True)
     if run(sys.executable, "-m", "dev.smoke", url):
         raise CannotDeploy(
-            f"The smoke test of {url} failed: the new code serves it. To go back, list what was "
-            f"deployed\n  {SERVERLESS.relative_to(ROOT)} deploy list --stage {stage} --region "
-            f"{region}\nand return to one\n  {SERVERLESS.relative_to(ROOT)} rollback --stage "
+            f"The smoke test of {url} failed, and the new version is live. To roll back, list the "
+            f"deployments\n  {SERVERLESS.relative_to(ROOT)} deploy list --stage {stage} --region "
+            f"{region}\nand choose one of them\n  {SERVERLESS.relative_to(ROOT)} rollback --stage "
             f"{stage} --region {region} --timestamp ..."
         )
     for name in prune_versions(region):
-        print(f"Deleted {name}, which SnapStart still billed.")
+        print(f"Deleted the old version {name}.")
     print(f"{url} serves the new version.")
 
 
 def check_environment(stage: str) -> None:
-    """Raise CannotDeploy unless the shell says all that a deployment needs."""
+    """Raise CannotDeploy unless the environment has every variable that a deployment needs."""
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,19}", stage) or stage == "local":
-        raise CannotDeploy("Name the stage: make deploy-aws STAGE=prod (local is the emulator's).")
+        raise CannotDeploy(
+            "Name the stage: make deploy-aws STAGE=prod (letters, digits and hyphens, at most 20; "
+            "local is the emulator's)."
+        )
     if not SERVERLESS.exists():
-        raise CannotDeploy("The deploy tool is not installed: run make deploy-aws, or npm ci.")
+        raise CannotDeploy("osls is not installed: run make deploy-aws, or npm ci.")
     direct = os.environ.get("DATABASE_URL_UNPOOLED")
     if not direct:
         raise CannotDeploy("Set DATABASE_URL_UNPOOLED to the direct URL of the stage's database.")
     if not os.environ.get("CORS_ORIGINS"):
         raise CannotDeploy(
-            "Set CORS_ORIGINS to the exact origins of the frontends, as in https://app.example.com."
+            "Set CORS_ORIGINS to the origins of the frontends, for example https://app.example.com."
         )
     if algorithm() == "HS256" and not os.environ.get("BETTER_AUTH_SECRET"):
         raise CannotDeploy("Set BETTER_AUTH_SECRET: the smoke test signs its tokens with it.")
 
 
 def algorithm() -> str:
-    """Of the tokens, as the functions will understand it: what is empty counts as unset."""
+    """Return the signature algorithm of the tokens; an empty variable counts as unset."""
     return os.environ.get("JWT_ALGORITHM") or "HS256"
 
 
 def read_stack(options: list[str]) -> dict[str, Any]:
-    """serverless.yml as the deploy tool understands it, for one stage."""
+    """Return serverless.yml with its variables resolved. Raises CannotDeploy."""
     done = subprocess.run(
         [SERVERLESS, "print", *options, "--format", "json"],
         cwd=ROOT,
@@ -127,35 +130,43 @@ def read_stack(options: list[str]) -> dict[str, Any]:
 
 
 def check_parameters(stack: dict[str, Any], stage: str, region: str) -> None:
-    """Raise CannotDeploy unless every SSM parameter that the functions will read is there.
+    """Raise CannotDeploy unless the functions can read every SSM parameter that they name.
 
-    Its value is compared where the shell has one too: two databases or two secrets that should be
-    one are the mistake that no later step could explain.
+    Where the environment has the same variable, the values are compared: no later step could
+    explain two databases, or two secrets, that should be the same.
     """
     ssm = boto3.client("ssm", region_name=region)
     for variable, name in named_parameters(stack):
+        # The roles append the name to "...:parameter": without the slash no role would match it.
+        if not name.startswith("/"):
+            raise CannotDeploy(
+                f"The name of the SSM parameter {name} must begin with a slash, as in "
+                f"/{SERVICE}/{stage}/{name}: change the params of serverless.yml."
+            )
         try:
             found = ssm.get_parameter(Name=name, WithDecryption=True)["Parameter"]
         except ssm.exceptions.ParameterNotFound:
             raise CannotDeploy(
-                f"The SSM parameter {name} does not exist. Make it with\n"
+                f"The SSM parameter {name} does not exist. Create it with\n"
                 f"  aws ssm put-parameter --region {region} --type SecureString --name {name} "
                 "--value ..."
             ) from None
         if found["Type"] != "SecureString":
-            raise CannotDeploy(f"The SSM parameter {name} is not encrypted: make it SecureString.")
+            raise CannotDeploy(
+                f"The SSM parameter {name} is not encrypted: change its type to SecureString."
+            )
         expected = os.environ.get(variable)
         if expected and found["Value"] != expected:
             raise CannotDeploy(
-                f"{variable} of this shell is not what the SSM parameter {name} holds: is this the "
-                f"environment of {stage}?"
+                f"{variable} differs from the value of the SSM parameter {name}: check that the "
+                f"environment is the one of {stage}."
             )
         if variable == "DATABASE_URL":
             check_same_database(found["Value"], os.environ["DATABASE_URL_UNPOOLED"], name)
 
 
 def named_parameters(stack: dict[str, Any]) -> list[tuple[str, str]]:
-    """Each variable that a function finds in SSM, with the name of its parameter."""
+    """Return each variable that a function reads from SSM, with the name of its parameter."""
     return sorted(
         {
             (variable.removesuffix("_PARAMETER"), value)
@@ -167,20 +178,21 @@ def named_parameters(stack: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def check_same_database(pooled: str, direct: str, name: str) -> None:
-    """Raise CannotDeploy where migrations would go to another database than the functions'."""
+    """Raise CannotDeploy if the migrations and the functions would use different databases."""
 
-    def place(url: str) -> tuple[str, str]:
-        given = conninfo_to_dict(re.sub(r"^postgres(ql)?(\+psycopg)?://", "postgresql://", url))
-        host = str(given.get("host", ""))
-        return host.replace("-pooler.", ".", 1), str(given.get("dbname", ""))
+    def database(url: str) -> tuple[str, str]:
+        parts = conninfo_to_dict(re.sub(r"^postgres(ql)?(\+psycopg)?://", "postgresql://", url))
+        host = str(parts.get("host", ""))
+        return host.replace("-pooler.", ".", 1), str(parts.get("dbname", ""))
 
-    if place(pooled) != place(direct):
+    if database(pooled) != database(direct):
         raise CannotDeploy(
             f"DATABASE_URL_UNPOOLED and the SSM parameter {name} name different databases."
         )
 
 
 def stack_output(stage: str, region: str, name: str) -> str:
+    """Return one output of the deployed stack. Raises CannotDeploy if there is none."""
     stacks = boto3.client("cloudformation", region_name=region).describe_stacks(
         StackName=f"{SERVICE}-{stage}"
     )["Stacks"]
@@ -191,7 +203,7 @@ def stack_output(stage: str, region: str, name: str) -> str:
 
 
 def prune_versions(region: str) -> Iterator[str]:
-    """Delete the published versions that nobody needs any more; give their names."""
+    """Delete published versions beyond the newest ones; yield their names."""
     client = boto3.client("lambda", region_name=region)
     template = json.loads((PACKAGE / TEMPLATE).read_text())
     for resource in template["Resources"].values():

@@ -1,8 +1,9 @@
-"""`make package`: builds the one zip that every Lambda function runs from; knows no account and no
-stage.
+"""`make package`: builds the zip that every Lambda function runs from; needs no AWS account.
 
-The same sources and the same tools give the same bytes: sorted entries, fixed dates and modes,
-bytecode that carries no time stamp.
+The same sources, pins and tools give the same bytes: entries are sorted, dates and modes are fixed,
+and bytecode carries no timestamp. Only files that git tracks and packages whose hashes
+`make lock` has written get in. serverless-python-requirements, the usual plugin, needs Docker to
+build for arm64 and leaves the compilation to each cold start.
 """
 
 import argparse
@@ -17,29 +18,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from dev.deploy.sources import deployable_files
+
 type Architecture = Literal["arm64", "x86_64"]
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture.__value__)
+# The optional dependencies of pyproject.toml that `make lock` pins, each in a file of its own.
+type Extra = Literal["asymmetric"]
+EXTRAS: tuple[Extra, ...] = get_args(Extra.__value__)
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ("api", "lib")
-ZIPPED_LIMIT = 25_000_000
-UNZIPPED_LIMIT = 250_000_000
+MAX_ZIPPED_BYTES = 25_000_000
+MAX_UNZIPPED_BYTES = 250_000_000
 TASK_ROOT = "/var/task"
 
 # Lambda's Python 3.13 has glibc 2.34; 2_28 is the newest tag that all wheels have.
 PLATFORMS = {"arm64": "aarch64-manylinux_2_28", "x86_64": "x86_64-manylinux_2_28"}
 MACHINES = {"arm64": "aarch64", "x86_64": "x86_64"}
 
-# Metadata stays: SQLAlchemy reads psycopg's version there, OpenTelemetry its entry points.
+# Metadata stays: SQLAlchemy reads psycopg's version from it, OpenTelemetry its entry points.
 INSTALLER_FILES = {"RECORD", "INSTALLER", "REQUESTED"}
-SOURCES_OF_EXTENSIONS = {".c", ".h", ".pxd", ".pyi", ".pyx"}
+EXTENSION_SOURCE_SUFFIXES = {".c", ".h", ".pxd", ".pyi", ".pyx"}
 UNUSED_FOLDERS = {"bin", "tests", "__pycache__"}
 BUILD_ONLY = ("sqlalchemy/testing",)
 
 
+class PackageError(RuntimeError):
+    """The zip cannot be built. The text says why and what to do."""
+
+
 @dataclass(frozen=True)
 class Artifact:
-    """A zip for Lambda: sizes in bytes, `stripped` tells whether debugging symbols are gone."""
+    """A zip for Lambda, sizes in bytes; `stripped` if it holds no debugging symbols."""
 
     path: Path
     architecture: Architecture
@@ -53,25 +63,23 @@ def this_architecture() -> Architecture:
     return "arm64" if os.uname().machine in ("aarch64", "arm64") else "x86_64"
 
 
-def build(architecture: Architecture, output: Path, *, extra: str | None = None) -> Artifact:
-    """Makes the artifact at `output`; `extra` names an optional dependency group of pyproject.toml.
+def build(architecture: Architecture, output: Path, *, extra: Extra | None = None) -> Artifact:
+    """Build the zip at `output`, with the optional packages of `extra`.
 
-    Raises RuntimeError with a sentence for the reader when it cannot, or when it is too large.
+    Raises PackageError or SourcesError.
     """
     if sys.version_info[:2] != (3, 13):
-        raise RuntimeError(
-            "Build with Python 3.13: the bytecode of another version is useless there."
-        )
+        raise PackageError("Build with Python 3.13: Lambda cannot use another version's bytecode.")
+    sources = deployable_files(ROOT, *SHIPPED)
     folder = output.parent / f"{output.stem}-content"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    _install(architecture, folder, _requirements(folder.parent, extra))
+    install(architecture, folder, requirements_file(extra))
     _remove_unused(folder)
     stripped = _strip_libraries(architecture, folder)
-    for name in SHIPPED:
-        shutil.copytree(
-            ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".*")
-        )
+    for name in sources:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, folder / name)
     _compile_bytecode(folder)
     _write_zip(folder, output)
     unzipped = sum(path.stat().st_size for path in _files(folder))
@@ -84,42 +92,31 @@ def build(architecture: Architecture, output: Path, *, extra: str | None = None)
         sha256=hashlib.sha256(output.read_bytes()).hexdigest(),
         stripped=stripped,
     )
-    if artifact.zipped > ZIPPED_LIMIT or artifact.unzipped > UNZIPPED_LIMIT:
-        raise RuntimeError(
-            f"The artifact is too large ({describe(artifact)}): "
+    if artifact.zipped > MAX_ZIPPED_BYTES or artifact.unzipped > MAX_UNZIPPED_BYTES:
+        raise PackageError(
+            f"The zip is too large ({describe(artifact)}): "
             "find what grew with `unzip -lv`, or raise the limit in dev/deploy/package.py."
         )
     return artifact
 
 
-def _requirements(scratch: Path, extra: str | None) -> Path:
-    """The pinned, hashed list to install; with an extra it is pinned by requirements-dev.txt."""
-    if extra is None:
-        return ROOT / "requirements.txt"
-    pinned = scratch / f"requirements-{extra}.txt"
-    command = ["pip", "compile", "pyproject.toml", "--extra", extra, "--universal", "--no-config"]
-    command += ["--constraints", "requirements-dev.txt", "--python-version", "3.13"]
-    command += ["--generate-hashes", "--no-header", "--no-annotate", "--output-file", str(pinned)]
-    _run_uv(command)
-    return pinned
+def requirements_file(extra: Extra | None) -> Path:
+    """Return the file with every version and hash to install."""
+    return ROOT / (f"requirements-{extra}.txt" if extra else "requirements.txt")
 
 
-def _install(architecture: Architecture, folder: Path, pinned: Path) -> None:
-    command = ["pip", "install", "--require-hashes", "--no-compile-bytecode", "--no-config"]
-    command += ["--only-binary", ":all:", "--python-platform", PLATFORMS[architecture]]
-    command += ["--python-version", "3.13", "--link-mode", "copy"]
-    _run_uv([*command, "--target", str(folder), "--requirements", str(pinned)])
-
-
-def _run_uv(arguments: list[str]) -> None:
+def install(architecture: Architecture, folder: Path, requirements: Path) -> None:
+    """Install the wheels of one architecture. Raises PackageError, also where a hash differs."""
     uv = Path(sys.executable).with_name("uv")
-    done = subprocess.run(
-        [uv, "--quiet", *arguments], check=False, cwd=ROOT, capture_output=True, text=True
-    )
+    command = [uv, "--quiet", "pip", "install", "--require-hashes", "--no-compile-bytecode"]
+    command += ["--no-config", "--only-binary", ":all:", "--python-version", "3.13"]
+    command += ["--python-platform", PLATFORMS[architecture], "--link-mode", "copy"]
+    command += ["--target", folder, "--requirements", requirements]
+    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(
-            "Installing the packages failed: is the package index reachable?\n"
-            + done.stderr.strip()
+        raise PackageError(
+            "The packages could not be installed: check the message below and the connection to "
+            f"the package index.\n{done.stderr.strip()}"
         )
 
 
@@ -131,13 +128,13 @@ def _remove_unused(folder: Path) -> None:
         if path.is_dir() and (hidden or path.name in UNUSED_FOLDERS):
             shutil.rmtree(path)
         elif path.is_file() and (
-            hidden or path.name in INSTALLER_FILES or path.suffix in SOURCES_OF_EXTENSIONS
+            hidden or path.name in INSTALLER_FILES or path.suffix in EXTENSION_SOURCE_SUFFIXES
         ):
             path.unlink()
 
 
 def _strip_libraries(architecture: Architecture, folder: Path) -> bool:
-    """Drops debugging symbols (about a sixth of the size) where a strip for that machine exists."""
+    """Remove debugging symbols (a sixth of the size); return False if there is no tool for it."""
     machine = MACHINES[architecture]
     names = [f"{machine}-linux-gnu-strip", "llvm-strip"]
     if architecture == this_architecture():
@@ -146,19 +143,20 @@ def _strip_libraries(architecture: Architecture, folder: Path) -> bool:
     libraries = sorted(path for path in _files(folder) if ".so" in path.suffixes)
     if tool is None:
         return False
-    subprocess.run([tool, "--strip-unneeded", *libraries], check=True)
+    if libraries:
+        subprocess.run([tool, "--strip-unneeded", *libraries], check=True)
     return True
 
 
 def _compile_bytecode(folder: Path) -> None:
-    # Lambda cannot write bytecode, and the deploy tool changes the dates inside the zip: only
-    # bytecode that never asks its source for a date is used there.
+    # Lambda cannot write bytecode, and the deploy tool changes the dates in the zip: only bytecode
+    # that is not compared with its source is used there.
     command = [sys.executable, "-m", "compileall", "-q", "-r", "20", "-j", "0"]
     command += ["--invalidation-mode", "unchecked-hash", "-s", str(folder), "-p", TASK_ROOT]
-    # A process of its own: the parallel compiler starts the main module again in each worker.
-    compiling = subprocess.run([*command, str(folder)], check=False, capture_output=True, text=True)
-    if compiling.returncode:
-        raise RuntimeError(f"A module does not compile:\n{compiling.stdout.strip()}")
+    # In a process of its own: compileall's workers would import this program's main module.
+    compiled = subprocess.run([*command, str(folder)], check=False, capture_output=True, text=True)
+    if compiled.returncode:
+        raise PackageError(f"A module does not compile:\n{compiled.stdout.strip()}")
 
 
 def _write_zip(folder: Path, output: Path) -> None:
@@ -178,9 +176,10 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def describe(artifact: Artifact) -> str:
+    """Return both sizes beside their limits."""
     return (
-        f"{artifact.zipped / 1e6:.1f} MB zipped, limit {ZIPPED_LIMIT / 1e6:.0f}; "
-        f"{artifact.unzipped / 1e6:.1f} MB unzipped, limit {UNZIPPED_LIMIT / 1e6:.0f}"
+        f"{artifact.zipped / 1e6:.1f} MB zipped, limit {MAX_ZIPPED_BYTES / 1e6:.0f}; "
+        f"{artifact.unzipped / 1e6:.1f} MB unzipped, limit {MAX_UNZIPPED_BYTES / 1e6:.0f}"
     )
 
 
@@ -188,9 +187,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m dev.deploy.package", description=__doc__)
     parser.add_argument("--arch", choices=ARCHITECTURES, default="arm64")
     parser.add_argument("--output", type=Path, default=Path("build/lambda.zip"))
-    parser.add_argument(
-        "--extra", help="optional packages, as pyproject.toml names them: asymmetric"
-    )
+    parser.add_argument("--extra", choices=EXTRAS, help="optional dependencies to include")
     options = parser.parse_args()
     print(f"Building {options.output} for {options.arch} ...", flush=True)
     try:
@@ -201,8 +198,8 @@ def main() -> int:
     print(f"{artifact.path}: {describe(artifact)}, sha256 {artifact.sha256}")
     if not artifact.stripped:
         print(
-            "Debugging symbols are still inside (about 3 MB zipped): "
-            "install binutils-aarch64-linux-gnu or LLVM to leave them out."
+            "The zip still holds debugging symbols (about 3 MB): "
+            "install binutils-aarch64-linux-gnu or LLVM to have them removed."
         )
     return 0
 

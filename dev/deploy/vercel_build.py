@@ -1,5 +1,7 @@
-"""Runs the real `vercel build` in a copy of the sources and checks what it made; knows no account
-and never writes into the tree.
+"""Runs `vercel build` in a copy of the tracked files and checks the result; needs no account.
+
+Vercel's builder resolves the packages itself, from pyproject.toml: the versions are pinned there
+and compared here, but nothing compares their hashes.
 """
 
 import argparse
@@ -21,6 +23,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from dev.deploy.sources import SourcesError, deployable_files, tracked_files
+
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache" / "vercel"
 CLI = ROOT / "node_modules" / ".bin" / "vercel"
@@ -30,10 +34,10 @@ BUILD_TIMEOUT_SECONDS = 900
 OWN_FOLDERS = ("api", "lib")
 PACKAGES_FOLDER = "_vendor"
 TRAMPOLINE = "vc__handler__python.py"
-# What the builder itself puts beside the packages of requirements.txt.
+# The builder adds these to the packages of requirements.txt.
 BUILDER_PACKAGES = frozenset({"pip", "vercel-runtime"})
-# A careless machine has such files; the copy that is built holds them, so that every build shows
-# whether they get out.
+# Files of a developer's machine that must never be published: the copy that is built holds them, so
+# that every build shows whether they are left out.
 DECOYS = (
     ".env",
     ".env.production.local",
@@ -47,12 +51,12 @@ DECOYS = (
 
 
 class BuildError(Exception):
-    """The build did not end, or what it made must not be deployed; the text says what to do."""
+    """The build did not succeed. The text says what to do."""
 
 
 @dataclass(frozen=True)
 class BuiltFunction:
-    """One deployed function: its route name ("api/tasks") and what it carries."""
+    """A function as it is deployed: its route name ("api/tasks"), limits and contents."""
 
     name: str
     runtime: str
@@ -64,7 +68,7 @@ class BuiltFunction:
 
 @dataclass(frozen=True)
 class Built:
-    """A finished build: `output` as Vercel takes it, the folders of the functions as they run."""
+    """A finished build: `output` as Vercel takes it, and each function's folder as it runs."""
 
     folder: Path
     seconds: float
@@ -79,10 +83,11 @@ class Built:
 
 
 def build(*, fresh: bool = False, root: Path = ROOT, cache: Path = CACHE) -> Built:
-    """Return the build of the present sources; make it if there is none, or if `fresh`.
+    """Return the build of the current sources; make it if there is none, or if `fresh`.
 
-    Raises BuildError.
+    Raises BuildError, or SourcesError if git does not track a file that would be deployed.
     """
+    deployable_files(root, *OWN_FOLDERS, "public")
     cache.mkdir(parents=True, exist_ok=True)
     with _locked(cache / "lock"):
         folder = cache / _sources_digest(root)
@@ -102,7 +107,7 @@ def build(*, fresh: bool = False, root: Path = ROOT, cache: Path = CACHE) -> Bui
 
 
 def problems(built: Built, root: Path = ROOT) -> list[str]:
-    """Return one sentence for each thing in the build that must not be deployed."""
+    """Return one sentence for each reason not to deploy the build."""
     found = []
     expected = sorted(
         f"api/{path.stem}" for path in (root / "api").glob("*.py") if not path.stem.startswith("_")
@@ -139,19 +144,12 @@ def function_config(built: Built, name: str) -> dict:
     return json.loads(path.read_text())
 
 
-def tracked_files(root: Path) -> list[str]:
-    """Return the files that are in git, or would be after `git add`, as relative paths."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listing = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
-    return sorted(name for name in set(listing.split("\0")) if name and (root / name).is_file())
-
-
 def _problems_of_function(built: Built, function: BuiltFunction, root: Path) -> Iterator[str]:
     folder = built.function_folder(function.name)
     if function.runtime != "python3.13":
         yield f"{function.name} runs on {function.runtime}, not python3.13: see .python-version."
     if function.megabytes > SIZE_LIMIT_MB:
-        yield f"{function.name} has {function.megabytes} MB, more than {SIZE_LIMIT_MB}."
+        yield f"{function.name} is {function.megabytes} MB large, limit {SIZE_LIMIT_MB}."
 
     carried = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     own = {name for name in carried if not name.startswith(f"{PACKAGES_FOLDER}/")}
@@ -220,32 +218,37 @@ def _sources_digest(root: Path) -> str:
     return digest.hexdigest()[:12]
 
 
+def copy_tracked_files(root: Path, folder: Path) -> None:
+    """Copy what git tracks, in its present state. Raises SourcesError."""
+    for name in tracked_files(root):
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(root / name, target)
+
+
 def _copy_sources(root: Path, project: Path) -> None:
-    # The builder takes a uv.lock and packages of an earlier build as its own, without a word; only
-    # uv's download cache may stay.
+    # The builder would silently use a uv.lock and packages of an earlier build: only uv's download
+    # cache is kept.
     downloads = project / ".vercel" / "python" / "cache" / "uv"
     kept = project.parent / "uv-downloads"
     if downloads.exists():
         shutil.rmtree(kept, ignore_errors=True)
         downloads.rename(kept)
     shutil.rmtree(project, ignore_errors=True)
-    for name in tracked_files(root):
-        target = project / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(root / name, target)
+    copy_tracked_files(root, project)
     for name in DECOYS:
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_text("SECRET=must-not-be-deployed\n")
     downloads.parent.mkdir(parents=True, exist_ok=True)
     if kept.exists():
         kept.rename(downloads)
-    # Exactly this: with ids in it the builder asks for a login, without the file it stops.
+    # With ids in this file the builder asks for a login; without the file it stops.
     (project / ".vercel" / "project.json").write_text('{"settings":{}}')
 
 
 def _run_vercel_build(project: Path, cache: Path) -> None:
     if not CLI.exists():
-        raise BuildError("The Vercel command is missing: run make vercel-build, which installs it.")
+        raise BuildError("The Vercel CLI is not installed: run make vercel-build.")
     login = cache / "no-login"
     login.mkdir(exist_ok=True)
     command = [str(CLI), "build", "--yes", "--global-config", str(login)]
@@ -268,27 +271,28 @@ def _run_vercel_build(project: Path, cache: Path) -> None:
         ended = f"ended with {code}" if code is not None else f"took over {BUILD_TIMEOUT_SECONDS} s"
         raise BuildError(
             f"{log.read_text()}\n"
-            f"vercel build {ended}: read the lines above; is the package index reachable?"
+            f"vercel build {ended}: see the lines above, and check the connection to the package "
+            "index."
         )
 
 
 def _build_environment() -> dict[str, str]:
-    # PYTHONPATH and VIRTUAL_ENV would lead the builder into this tree; VERCEL_* of a deployment
-    # would change what is built.
+    # PYTHONPATH and VIRTUAL_ENV would make the builder use this tree's packages; VERCEL_* of a
+    # deployment would change what is built.
     environment = {
         name: value
         for name, value in os.environ.items()
         if name not in {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}
         and (not name.startswith(("VERCEL_", "NOW_")) or name == "VERCEL_RUNTIME_PYTHON")
     }
-    # uv refuses the interpreter of a virtual environment as a base, so the real one comes first.
+    # uv refuses the interpreter of a virtual environment, so the one behind it comes first.
     real_python = Path(sys.base_prefix) / "bin"
     search_path = [str(real_python), str(Path(sys.prefix) / "bin"), os.environ["PATH"]]
     return environment | {
         "PATH": os.pathsep.join(search_path),
         "UV_PYTHON_DOWNLOADS": "never",
         "VERCEL_TELEMETRY_DISABLED": "1",
-        # A local build does not read build.env of vercel.json, where Vercel finds the same.
+        # A local build ignores build.env of vercel.json, which Vercel reads.
         **json.loads((ROOT / "vercel.json").read_text())["build"]["env"],
     }
 
@@ -332,7 +336,7 @@ def _load(folder: Path) -> Built:
 
 
 def _remove_old_builds(cache: Path, keep: Path) -> None:
-    # Instances of the build before may still run from its folder; older ones are nobody's.
+    # The previous build stays: instances may still run from its folder.
     finished = sorted(cache.glob("*/built.json"), key=lambda path: path.stat().st_mtime)
     for summary in finished[:-2]:
         if summary.parent != keep:
@@ -340,12 +344,12 @@ def _remove_old_builds(cache: Path, keep: Path) -> None:
 
 
 def main() -> int:
-    """Build anew, print what was built, and return 1 if it must not be deployed."""
+    """Build, print the functions, and return 1 if the build must not be deployed."""
     argparse.ArgumentParser(description=main.__doc__).parse_args()
     print("Building with the Vercel CLI (one to three minutes) ...", file=sys.stderr)
     try:
         built = build(fresh=True)
-    except BuildError as error:
+    except (BuildError, SourcesError) as error:
         print(error, file=sys.stderr)
         return 1
     for one in built.functions:
@@ -356,10 +360,10 @@ def main() -> int:
     found = problems(built)
     print(*found, sep="\n", end="\n" if found else "", file=sys.stderr)
     if found:
-        print("The build must not be deployed: mend the points above.", file=sys.stderr)
+        print("The build must not be deployed: fix the problems above.", file=sys.stderr)
         return 1
     print(
-        f"Built and checked in {built.seconds} s: {len(built.functions)} functions, fit to deploy."
+        f"Built and checked {len(built.functions)} functions in {built.seconds} s, ready to deploy."
     )
     return 0
 

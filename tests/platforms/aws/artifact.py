@@ -1,4 +1,4 @@
-"""The zip of this working tree, built once and unpacked for the tests; knows not what runs it."""
+"""Builds the zip of this working tree once, and unpacks it for the tests."""
 
 import fcntl
 import hashlib
@@ -12,13 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dev.deploy import package
+from dev.deploy.sources import deployable_files
 
 ROOT = Path(__file__).resolve().parents[3]
 CACHE = ROOT / ".cache" / "aws"
 
 
 def unpacked_artifact() -> Path:
-    """The unpacked content of the zip for this machine; rebuilt when a source of it has changed."""
+    """Return the unpacked zip for this machine; it is rebuilt after a change of its sources."""
     name = fingerprint(*package_sources())
     content = CACHE / f"artifact-{name}"
     with one_at_a_time("artifact"):
@@ -35,7 +36,7 @@ def unpacked_artifact() -> Path:
 
 
 def arm64_artifact() -> Path:
-    """The zip that would be deployed, where serverless.yml looks for it; built when it is stale."""
+    """Return the zip to deploy, at the path in serverless.yml; it is rebuilt if out of date."""
     zipped, stamp = ROOT / "build" / "lambda.zip", CACHE / "arm64-built-of"
     name = fingerprint(*package_sources())
     with one_at_a_time("arm64"):
@@ -51,12 +52,12 @@ def digest(path: Path) -> str:
 
 
 def lambda_runtime() -> Path:
-    """A folder with what Lambda itself adds to sys.path: its runtime client and boto3."""
+    """Return a folder with what Lambda adds to sys.path: its runtime client and boto3."""
     return installed(Path(__file__).with_name("runtime-requirements.txt"))
 
 
 def emulator_binary() -> Path:
-    """AWS's Runtime Interface Emulator for this machine."""
+    """Return the path of AWS's Runtime Interface Emulator for this machine."""
     folder = installed(Path(__file__).with_name("emulator-requirements.txt"), "--no-deps")
     architecture = package.this_architecture()
     return folder / "samcli" / "local" / "rapid" / f"aws-lambda-rie-{architecture}"
@@ -80,10 +81,9 @@ def installed(requirements: Path, *options: str) -> Path:
 def package_sources() -> Iterator[Path]:
     yield ROOT / "requirements.txt"
     yield ROOT / "dev" / "deploy" / "package.py"
-    for name in package.SHIPPED:
-        for path in sorted((ROOT / name).rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts:
-                yield path
+    yield ROOT / "dev" / "deploy" / "sources.py"
+    for name in deployable_files(ROOT, *package.SHIPPED):
+        yield ROOT / name
 
 
 def fingerprint(*paths: Path) -> str:
@@ -95,7 +95,7 @@ def fingerprint(*paths: Path) -> str:
 
 @contextmanager
 def one_at_a_time(name: str) -> Generator[None]:
-    # Test workers are processes: two of them must not build into the same folder.
+    # Test workers are processes, and must not build into the same folder at the same time.
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

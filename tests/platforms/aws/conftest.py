@@ -1,4 +1,4 @@
-"""Sandboxes with our functions in them, and the events of tests/platforms/aws/events."""
+"""Fixtures that run our functions in sandboxes, and that read tests/platforms/aws/events."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +21,7 @@ type ReadEvent = Callable[..., Event]
 
 
 def event_names(pattern: str = "*") -> list[str]:
-    """The events whose names match, without their endings."""
+    """Return the names of the events that match, without their suffix."""
     return sorted(path.stem for path in EVENTS.glob(f"{pattern}.json"))
 
 
@@ -33,7 +33,7 @@ def artifact() -> Path:
 
 @pytest.fixture
 def read_event(environment: dict[str, str]) -> ReadEvent:
-    """Reads one of the `events` as if `user` had sent it, about the task `task`."""
+    """Reads an event with the token of `user` and the id of `task` filled in."""
 
     def read(name: str, user: str = "nobody", task: int = 1) -> Event:
         text = (EVENTS / f"{name}.json").read_text()
@@ -41,7 +41,7 @@ def read_event(environment: dict[str, str]) -> ReadEvent:
         replaced = {"USER": user, "TOKEN": token}
         for word, value in replaced.items():
             text = text.replace(word, value)
-        # As a path segment only: other words may hold these two letters.
+        # Only as a path segment: these two letters also occur in words.
         return json.loads(text.replace("tasks/ID", f"tasks/{task}").replace('"ID', f'"{task}'))
 
     return read
@@ -49,7 +49,7 @@ def read_event(environment: dict[str, str]) -> ReadEvent:
 
 @pytest.fixture(scope="session")
 def deployed(environment: dict[str, str]) -> Iterator[dict[str, Sandbox]]:
-    """One sandbox of each function of serverless.yml, with the variables of the API under test."""
+    """One sandbox for each function of serverless.yml, in the environment of the tested API."""
     with ExitStack() as stack:
         yield {
             name: stack.enter_context(running_sandbox(function, environment))
@@ -62,7 +62,7 @@ type StartEcho = Callable[..., Sandbox]
 
 @pytest.fixture(scope="session")
 def start_echo() -> Iterator[StartEcho]:
-    """Starts the function of tests/platforms/aws/functions/echo.py."""
+    """Starts a sandbox with tests/platforms/aws/functions/echo.py."""
     with ExitStack() as stack:
 
         def start(environment: Mapping[str, str] | None = None, timeout: int = 10) -> Sandbox:

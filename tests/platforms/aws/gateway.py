@@ -1,7 +1,8 @@
-"""HTTP in and out as API Gateway's HTTP API does it; knows events, never what runs behind.
+"""Emulates API Gateway's HTTP API: turns HTTP requests into events, and results into responses.
 
-What it imitates is documented by AWS (payload format 2.0, route selection, quotas) unless a comment
-says that it is an assumption.
+It follows the AWS documentation (payload format 2.0, route selection, quotas) unless a comment says
+that it is an assumption. SAM's local gateway needs Docker, and serverless-offline does not use the
+runtime client of AWS.
 """
 
 import base64
@@ -30,7 +31,7 @@ type Invoke = Callable[[dict[str, object]], object]
 
 
 class FunctionFailed(Exception):
-    """An invocation that ended without a result: the gateway answers 500 in its own words."""
+    """An invocation ended without a result: the gateway responds with its own 500."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Route:
         return path.strip("/").split("/")
 
     def match(self, method: str, path: str) -> dict[str, str] | None:
-        """The path parameters, or None when this route does not take the request."""
+        """Return the path parameters, or None if this route does not match the request."""
         if self.method not in ("ANY", method):
             return None
         if self.key == "$default":
@@ -70,14 +71,14 @@ class Route:
         return parameters if len(parts) == len(self.segments) else None
 
     def rank(self) -> tuple[object, ...]:
-        """Sorts the most specific first: full matches, then greedy ones, then $default."""
+        """Return the sort key that puts full matches first, then greedy ones, then $default."""
         kinds = [2 if part.endswith("+}") else int(part.startswith("{")) for part in self.segments]
         return (self.key == "$default", 2 in kinds, kinds, -len(kinds), self.method == "ANY")
 
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """What a client sent: `target` is undecoded, `headers` keeps repetitions and their order."""
+    """A request as sent: `target` is not decoded, `headers` keeps their order and repetitions."""
 
     method: str
     target: str
@@ -105,7 +106,7 @@ def find_route(routes: list[Route], method: str, path: str) -> tuple[Route, dict
 def make_event(
     request: HttpRequest, route: Route, parameters: dict[str, str], request_id: str
 ) -> dict[str, object]:
-    """The payload 2.0 event. Keys that have nothing to say are absent, as they are on AWS."""
+    """Return the event in payload format 2.0. Keys without a value are absent, as on AWS."""
     path, _, query = request.target.partition("?")
     path = urllib.parse.unquote(path)
     now = time.time()
@@ -184,7 +185,7 @@ def readable_body(body: bytes, content_type: str) -> str | None:
 
 
 def read_result(result: object) -> HttpResponse:
-    """The function's result as HTTP; a result without `statusCode` is a body by itself."""
+    """Return the function's result as HTTP; a result without `statusCode` is a body."""
     if not isinstance(result, Mapping) or "statusCode" not in result:
         return HttpResponse(
             200, [("content-type", "application/json")], json.dumps(result).encode()
@@ -210,13 +211,13 @@ def gateway_error(status: int, message: str) -> HttpResponse:
     return HttpResponse(status, [("content-type", "application/json")], body)
 
 
-def answer(
+def handle_request(
     request: HttpRequest, routes: list[Route], functions: Mapping[str, Invoke]
 ) -> HttpResponse:
-    """One request through route selection, event, function and back."""
+    """Select the route, invoke its function with the event, and return the response."""
     head = len(request.target) + sum(len(name) + len(value) for name, value in request.headers)
     if head > HEAD_LIMIT:
-        # The limit is documented, the answer to passing it is an assumption.
+        # The limit is documented; the response above it is an assumption.
         return gateway_error(431, "Request Header Fields Too Large")
     if len(request.body) > BODY_LIMIT:
         return gateway_error(413, "Request Entity Too Large")
@@ -239,7 +240,7 @@ def answer(
 
 @contextmanager
 def serving(routes: list[Route], functions: Mapping[str, Invoke]) -> Generator[str]:
-    """A local front door; yields its base URL. Requests run in threads of their own."""
+    """Serve the API on a free local port and yield its base URL; each request has a thread."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -259,7 +260,7 @@ def serving(routes: list[Route], functions: Mapping[str, Invoke]) -> Generator[s
                 protocol=self.request_version,
                 source_ip=self.client_address[0],
             )
-            response = answer(request, routes, functions)
+            response = handle_request(request, routes, functions)
             self.send_response_only(response.status)
             self.send_header("Date", formatdate(usegmt=True))
             names = {name.lower() for name, _ in response.headers}
@@ -286,12 +287,12 @@ def serving(routes: list[Route], functions: Mapping[str, Invoke]) -> Generator[s
             return body
 
         def __getattr__(self, name: str) -> object:
-            # Every method must reach the functions: they own 405, HEAD and OPTIONS.
+            # Every method reaches the functions, which handle 405, HEAD and OPTIONS.
             if name.startswith("do_"):
                 return self.handle_any
             raise AttributeError(name)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the base class
             pass
 
     class Server(ThreadingHTTPServer):

@@ -1,6 +1,6 @@
-"""One execution environment: the built artifact in AWS's runtime client under AWS's own emulator.
+"""Runs the built zip in Lambda execution environments: AWS's runtime client under AWS's emulator.
 
-Knows events and results, never HTTP: the gateway is a module of its own.
+Events go in and results come out; gateway.py adds HTTP.
 """
 
 import http.client
@@ -24,12 +24,12 @@ INVOKE = "/2015-03-31/functions/function/invocations"
 
 
 class FunctionError(Exception):
-    """The function crashed, timed out or answered what Lambda cannot pass on."""
+    """The function crashed, timed out or returned a result that Lambda cannot encode."""
 
 
 @dataclass(frozen=True)
 class Function:
-    """What serverless.yml says of one function; `timeout` in seconds, `memory` in MB."""
+    """A function of serverless.yml; `timeout` in seconds, `memory` in MB."""
 
     name: str
     handler: str
@@ -38,7 +38,7 @@ class Function:
 
 
 class Sandbox:
-    """Answers one event at a time, as Lambda does; ended by `close`."""
+    """One execution environment, which handles one event at a time until `close`."""
 
     def __init__(self, function: Function, environment: Mapping[str, str], content: Path) -> None:
         self.port, runtime_port = free_port(), free_port()
@@ -59,21 +59,21 @@ class Sandbox:
         self.timeout = function.timeout
 
     def invoke(self, event: object) -> object:
-        """The function's result. Raises FunctionError, with Lambda's words, when there is none."""
+        """Return the function's result. Raises FunctionError with Lambda's message."""
         body = json.dumps(event).encode()
         connection = self.connect()
         try:
             connection.request("POST", INVOKE, body, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            text = answer.read().decode()
+            response = connection.getresponse()
+            text = response.read().decode()
         finally:
             connection.close()
         try:
             result = json.loads(text)
         except json.JSONDecodeError:
             raise FunctionError(text) from None
-        # The emulator has no X-Amz-Function-Error header: an error is known by its shape.
-        if answer.status != 200 or (isinstance(result, dict) and "errorType" in result):
+        # The emulator sends no X-Amz-Function-Error header: an error is recognized by its keys.
+        if response.status != 200 or (isinstance(result, dict) and "errorType" in result):
             raise FunctionError(text)
         return result
 
@@ -93,7 +93,7 @@ class Sandbox:
                 return connection
 
     def output(self) -> str:
-        """All that the function and the emulator have printed so far."""
+        """Return everything that the function and the emulator have printed so far."""
         return self.log.read_text(errors="replace")
 
     def close(self) -> None:
@@ -107,7 +107,7 @@ class Sandbox:
 
 
 class Fleet:
-    """Up to `size` sandboxes of one function, started when all others are busy, as Lambda does."""
+    """Up to `size` sandboxes of one function; as on Lambda, one is started if all are busy."""
 
     def __init__(self, function: Function, environment: Mapping[str, str], size: int) -> None:
         self.function = function
@@ -115,11 +115,11 @@ class Fleet:
         self.content = unpacked_artifact()
         lambda_runtime(), emulator_binary()
         self.idle: queue.LifoQueue[Sandbox] = queue.LifoQueue()
-        self.places = threading.Semaphore(size)
+        self.slots = threading.Semaphore(size)
         self.started: list[Sandbox] = []
 
     def invoke(self, event: object) -> object:
-        with self.places:
+        with self.slots:
             try:
                 sandbox = self.idle.get_nowait()
             except queue.Empty:
@@ -147,7 +147,7 @@ def running_sandbox(
 
 
 def interpreter() -> list[str | Path]:
-    """Python as Lambda has it: without site-packages that would hide a package we do not ship."""
+    """Return the command of Python without site-packages, where an unshipped package may be."""
     return [Path(sys.base_prefix) / "bin" / "python3.13", "-S"]
 
 

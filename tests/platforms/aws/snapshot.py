@@ -1,7 +1,7 @@
-"""Lambda's side of SnapStart: starts a function, stops it where a snapshot would be taken, goes on.
+"""Emulates SnapStart: starts a function, holds it where a snapshot would be taken, and restores it.
 
-It speaks the Runtime API (AWS's emulator does not know its restore part) to AWS's own runtime
-client. What it cannot show is a restore in another machine: here the same process goes on.
+It serves the Runtime API to AWS's runtime client, since AWS's emulator lacks the restore calls. It
+cannot emulate a restore on another machine: the same process continues.
 """
 
 import json
@@ -18,15 +18,15 @@ from time import time
 from tests.platforms.aws.sandbox import Function, interpreter, lambda_environment
 
 API = "/2018-06-01/runtime"
-PATIENCE = 60  # seconds
+WAIT_SECONDS = 60
 
 
 class RuntimeFailed(Exception):
-    """What the runtime client reported instead of going on."""
+    """The runtime client reported an error, or its process ended."""
 
 
 class FrozenFunction:
-    """A function that waits where its snapshot would be taken, until `restore`."""
+    """A function that waits at the point of its snapshot until `restore`."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
@@ -40,27 +40,27 @@ class FrozenFunction:
         self._wait(self.at_snapshot)
 
     def restore(self) -> None:
-        """Let it go on, as if in a new sandbox. Raises RuntimeFailed if a hook fails."""
+        """Continue as after a restore. Raises RuntimeFailed if a hook fails."""
         self.restored.set()
         self._wait(self.waiting)
 
     def invoke(self, event: object) -> object:
         self.events.put(json.dumps(event).encode())
-        for _ in range(PATIENCE * 10):
+        for _ in range(WAIT_SECONDS * 10):
             try:
                 result = self.results.get(timeout=0.1)
                 break
             except queue.Empty:
                 if self.process.poll() is not None:
-                    raise RuntimeFailed(f"It ended with {self.process.returncode}.") from None
+                    raise RuntimeFailed(f"It exited with {self.process.returncode}.") from None
         else:
-            raise TimeoutError("The function did not answer.")
+            raise TimeoutError("The function returned no result.")
         if isinstance(result, RuntimeFailed):
             raise result
         return json.loads(result)
 
     def memory_holds(self, text: str) -> bool:
-        """Whether these bytes are anywhere in the memory of the process."""
+        """Return whether the text is anywhere in the memory of the process."""
         wanted = text.encode()
         maps = Path(f"/proc/{self.process.pid}/maps").read_text()
         with Path(f"/proc/{self.process.pid}/mem").open("rb", buffering=0) as memory:
@@ -75,7 +75,7 @@ class FrozenFunction:
         return False
 
     def connections(self) -> int:
-        """How many TCP sockets it has open, the one to the runtime API among them."""
+        """Return the number of its open TCP sockets, including the one to the Runtime API."""
         process = Path(f"/proc/{self.process.pid}")
         lines = [
             line
@@ -86,22 +86,22 @@ class FrozenFunction:
         return sum(str(descriptor.readlink()) in tcp for descriptor in (process / "fd").iterdir())
 
     def _wait(self, reached: threading.Event) -> None:
-        for _ in range(PATIENCE * 10):
+        for _ in range(WAIT_SECONDS * 10):
             if reached.wait(0.1):
                 return
             if not self.results.empty():
                 failed = self.results.get()
                 raise failed if isinstance(failed, RuntimeFailed) else AssertionError(failed)
             if self.process.poll() is not None:
-                raise RuntimeFailed(f"It ended with {self.process.returncode}.")
-        raise TimeoutError("The function did not come so far.")
+                raise RuntimeFailed(f"It exited with {self.process.returncode}.")
+        raise TimeoutError("The function did not reach this point.")
 
 
 @contextmanager
 def frozen_function(
     function: Function, environment: Mapping[str, str], content: Path
 ) -> Generator[FrozenFunction]:
-    """Start the function as for a snapshot; it has initialized when `wait_for_snapshot` returns."""
+    """Start the function; when `wait_for_snapshot` returns, its initialization is complete."""
     runtime_api = type("RuntimeApi", (_RuntimeApi,), {})
     server = _Server(("127.0.0.1", 0), runtime_api)
     variables = {
@@ -131,7 +131,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A function that is killed resets its connection: that is no error here."""
+        """Ignore the connection that a killed function resets."""
 
 
 class _RuntimeApi(BaseHTTPRequestHandler):
@@ -143,19 +143,19 @@ class _RuntimeApi(BaseHTTPRequestHandler):
         if self.path == f"{API}/restore/next":
             function.at_snapshot.set()
             function.restored.wait()
-            self._answer(200, b"")
+            self._respond(200, b"")
         else:
             function.waiting.set()
             event = function.events.get()
-            self._answer(
+            self._respond(
                 200,
                 event,
-                # AWS's client crashes without any one of them.
+                # AWS's client crashes if one of them is missing.
                 {
                     "Content-Type": "application/json",
                     "Lambda-Runtime-Trace-Id": "Root=1-6923a1f0-1c7b0e5d3a9f48627d15ce30",
                     "Lambda-Runtime-Aws-Request-Id": str(uuid.uuid4()),
-                    "Lambda-Runtime-Deadline-Ms": str(int(1000 * (time() + PATIENCE))),
+                    "Lambda-Runtime-Deadline-Ms": str(int(1000 * (time() + WAIT_SECONDS))),
                     "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:::function:it:1",
                 },
             )
@@ -165,9 +165,9 @@ class _RuntimeApi(BaseHTTPRequestHandler):
         failed = self.path.endswith("/error")
         kind = self.headers.get("Lambda-Runtime-Function-Error-Type", "")
         self.function.results.put(RuntimeFailed(f"{kind} {body.decode()}") if failed else body)
-        self._answer(202, b"")
+        self._respond(202, b"")
 
-    def _answer(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+    def _respond(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         self.send_response_only(status)
         for name, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
             self.send_header(name, value)

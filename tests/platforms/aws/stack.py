@@ -1,4 +1,4 @@
-"""What serverless.yml says of functions and routes; reads the file, never runs the deploy tool."""
+"""Reads the functions and routes of serverless.yml without running the deploy tool."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ SERVERLESS_YML = Path(__file__).resolve().parents[3] / "serverless.yml"
 
 
 class CloudFormationLoader(yaml.SafeLoader):
-    """Takes CloudFormation's short forms (`!Ref X`) as plain values: nobody here evaluates them."""
+    """Reads CloudFormation's short forms (`!Ref X`) as plain strings; nothing evaluates them."""
 
 
 CloudFormationLoader.add_multi_constructor(
@@ -42,5 +42,5 @@ def read_routes() -> list[Route]:
 
 
 def read_stack() -> dict:
-    # CloudFormationLoader is a SafeLoader: it makes plain values only.
+    # CloudFormationLoader is a SafeLoader: it creates plain values only.
     return yaml.load(SERVERLESS_YML.read_text(), Loader=CloudFormationLoader)  # noqa: S506

@@ -1,4 +1,4 @@
-"""What is inside the zip, and that it is what Lambda can run."""
+"""The zip holds what Lambda can run, and nothing else."""
 
 import re
 import struct
@@ -22,7 +22,7 @@ def archive(artifact: Path) -> zipfile.ZipFile:
     return zipfile.ZipFile(artifact)
 
 
-def test_it_is_smaller_than_promised(artifact: Path, archive: zipfile.ZipFile) -> None:
+def test_its_size_is_within_the_limits(artifact: Path, archive: zipfile.ZipFile) -> None:
     assert 1_000_000 < artifact.stat().st_size < 25_000_000
     assert sum(entry.file_size for entry in archive.infolist()) < 250_000_000
 
@@ -30,14 +30,14 @@ def test_it_is_smaller_than_promised(artifact: Path, archive: zipfile.ZipFile) -
 def test_the_same_sources_give_the_same_bytes_and_a_limit_holds(
     artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(package, "ZIPPED_LIMIT", artifact.stat().st_size - 1)
+    monkeypatch.setattr(package, "MAX_ZIPPED_BYTES", artifact.stat().st_size - 1)
     again = tmp_path / "again.zip"
     with pytest.raises(RuntimeError, match=r"too large .*find what grew"):
         package.build("arm64", again)
     assert digest(again) == digest(artifact)
 
 
-def test_only_what_functions_import_is_inside(archive: zipfile.ZipFile) -> None:
+def test_it_holds_only_what_functions_import(archive: zipfile.ZipFile) -> None:
     roots = {name.split("/")[0] for name in archive.namelist()}
     assert {"api", "lib", "fastapi", "mangum", "psycopg"} <= roots
     assert not roots & {
@@ -49,12 +49,12 @@ def test_only_what_functions_import_is_inside(archive: zipfile.ZipFile) -> None:
     assert hidden == []
 
 
-def test_every_function_of_the_stack_is_inside(archive: zipfile.ZipFile) -> None:
+def test_it_holds_every_function_of_the_stack(archive: zipfile.ZipFile) -> None:
     for function in read_functions().values():
         assert f"{function.handler.split('.')[0]}.py" in archive.namelist()
 
 
-def test_every_library_is_for_arm64_and_a_glibc_that_lambda_has(archive: zipfile.ZipFile) -> None:
+def test_every_library_is_for_arm64_and_the_glibc_of_lambda(archive: zipfile.ZipFile) -> None:
     libraries = [name for name in archive.namelist() if ".so" in Path(name).suffixes]
     assert len(libraries) > 5
     for name in libraries:
@@ -65,7 +65,9 @@ def test_every_library_is_for_arm64_and_a_glibc_that_lambda_has(archive: zipfile
         assert max(needed, default=0) <= 34, name
 
 
-def test_all_bytecode_is_there_and_asks_no_source_for_its_date(archive: zipfile.ZipFile) -> None:
+def test_every_module_has_bytecode_that_is_never_compared_with_its_source(
+    archive: zipfile.ZipFile,
+) -> None:
     names = set(archive.namelist())
     sources = {name for name in names if name.endswith(".py")}
     compiled = {name for name in names if name.endswith(".pyc")}
@@ -78,7 +80,7 @@ def test_all_bytecode_is_there_and_asks_no_source_for_its_date(archive: zipfile.
         assert flags == UNCHECKED_HASH, name
 
 
-def test_dates_and_modes_are_the_same_on_every_machine(archive: zipfile.ZipFile) -> None:
+def test_dates_modes_and_order_do_not_depend_on_the_machine(archive: zipfile.ZipFile) -> None:
     entries = archive.infolist()
     assert {entry.date_time for entry in entries} == {(1980, 1, 1, 0, 0, 0)}
     assert {entry.external_attr >> 16 for entry in entries} == {0o100644, 0o100755}
@@ -87,14 +89,14 @@ def test_dates_and_modes_are_the_same_on_every_machine(archive: zipfile.ZipFile)
     )
 
 
-def test_versions_of_packages_can_still_be_asked_for(archive: zipfile.ZipFile) -> None:
+def test_the_metadata_of_every_package_is_included(archive: zipfile.ZipFile) -> None:
     pinned = re.findall(r"^([a-z-]+)==", (package.ROOT / "requirements.txt").read_text(), re.M)
     found = {re.sub(r"-[^-]*\.dist-info.*", "", name) for name in archive.namelist()}
     windows_only = {"tzdata", "colorama"}
     assert {name.replace("-", "_") for name in pinned} - windows_only <= found
 
 
-def test_lambdas_python_takes_the_bytecode_and_compiles_nothing() -> None:
+def test_lambdas_python_uses_the_bytecode_and_compiles_nothing() -> None:
     content = unpacked_artifact()
     imports = "; ".join(
         f"import {function.handler.split('.')[0].replace('/', '.')}"

@@ -1,5 +1,6 @@
-"""`make deploy-aws` against moto's AWS, which knows uploads, stacks, functions and parameters, but
-neither gateway nor alarms: so the smoke test of a rehearsal looks at our own stand-in.
+"""`make deploy-aws` against moto, which emulates uploads, stacks, functions and parameters.
+
+It emulates neither the gateway nor alarms, so the smoke test runs against our emulated gateway.
 """
 
 import base64
@@ -18,27 +19,29 @@ from moto.cloudformation import models as cloudformation
 from moto.server import ThreadedMotoServer
 
 from dev.app import GROUPS
+from dev.deploy.aws import CannotDeploy, check_parameters
 from tests.conftest import SECRET
 from tests.platforms.aws.artifact import ROOT
 from tests.support.databases import Cluster, Database
 from tests.support.targets.lambda_runtime import serve
 
 STAGE = "rehearsal"
+REGION = "eu-central-1"
 
 type Deploy = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
 def empty_database(cluster: Cluster) -> Iterator[Database]:
-    """A database that no migration has seen."""
+    """A database without any migration."""
     with cluster.clone(template="template1") as clone:
         yield clone
 
 
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
-    """Makes clients of an AWS of our own."""
-    # It takes cfn-lint's remarks for errors, also those that the template says to ignore.
+    """Creates boto3 clients of an emulated AWS."""
+    # moto treats cfn-lint's warnings as errors, even those that the template ignores.
     monkeypatch.setattr(cloudformation, "validate_template_cfn_lint", lambda _: [])
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
@@ -56,7 +59,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
 
 @pytest.fixture
 def deploy(empty_database: Database) -> Deploy:
-    """Runs what `make deploy-aws` runs, in a shell that has all it needs, but for `changes`."""
+    """Runs the command of `make deploy-aws` with every variable it needs, and with `changes`."""
 
     def run(**changes: str) -> subprocess.CompletedProcess[str]:
         environment = {
@@ -99,7 +102,7 @@ def is_migrated(database: Database) -> bool:
         ({"BETTER_AUTH_SECRET": ""}, "Set BETTER_AUTH_SECRET"),
     ],
 )
-def test_a_shell_that_lacks_something_is_told_before_anything_happens(
+def test_a_missing_variable_is_named_before_anything_happens(
     deploy: Deploy, changes: dict[str, str], sentence: str
 ) -> None:
     done = deploy(**changes)
@@ -122,11 +125,22 @@ def test_without_credentials_nothing_happens(
     assert "credentials" in done.stderr
 
 
-@pytest.mark.filterwarnings("ignore:Tried to parse:UserWarning")  # what moto does not know
-def test_the_whole_way(deploy: Deploy, aws: Callable[[str], Any], empty_database: Database) -> None:
+@pytest.mark.parametrize("function", ["tasks", "smoke"])
+def test_a_parameter_that_no_role_could_read_is_refused_before_anything_happens(
+    function: str,
+) -> None:
+    environment = {"BETTER_AUTH_SECRET_PARAMETER": "auth-secret"}
+    with pytest.raises(CannotDeploy, match="auth-secret must begin with a slash"):
+        check_parameters({"functions": {function: {"environment": environment}}}, STAGE, REGION)
+
+
+@pytest.mark.filterwarnings("ignore:Tried to parse:UserWarning")  # types that moto does not emulate
+def test_a_deployment_from_missing_parameters_to_a_failing_smoke_test(
+    deploy: Deploy, aws: Callable[[str], Any], empty_database: Database
+) -> None:
     stacks = aws("cloudformation")
 
-    # A parameter is missing: the sentence has the command that makes it.
+    # A parameter is missing: the message has the command that creates it.
     done = deploy()
     assert done.returncode == 1
     assert "aws ssm put-parameter --region eu-central-1" in done.stderr
@@ -141,7 +155,7 @@ def test_the_whole_way(deploy: Deploy, aws: Callable[[str], Any], empty_database
     assert not is_migrated(empty_database)
     assert stacks.list_stacks()["StackSummaries"] == []
 
-    # All is well.
+    # Everything is set up.
     environment = {"DATABASE_URL": empty_database.admin_url, "BETTER_AUTH_SECRET": SECRET}
     with serve({**environment, "CORS_ORIGINS": "http://localhost:3000"}) as url:
         done = deploy(SMOKE_BASE_URL=url)
@@ -156,7 +170,7 @@ def test_the_whole_way(deploy: Deploy, aws: Callable[[str], Any], empty_database
     }
     assert {function["CodeSha256"] for function in functions} == {digest}
 
-    # What serves is broken: the way back is told.
+    # The smoke test fails: the message has the commands to roll back.
     done = deploy(SMOKE_BASE_URL="http://127.0.0.1:1")
     assert done.returncode == 1
     assert f"rollback --stage {STAGE}" in done.stderr

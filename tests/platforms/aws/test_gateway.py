@@ -1,4 +1,4 @@
-"""Our stand-in for the gateway against what AWS documents: routes, events, results."""
+"""The emulated gateway follows the AWS documentation: routes, events, results."""
 
 import base64
 import json
@@ -14,8 +14,8 @@ from tests.platforms.aws.gateway import (
     FunctionFailed,
     HttpRequest,
     Route,
-    answer,
     find_route,
+    handle_request,
     make_event,
     read_result,
 )
@@ -60,14 +60,13 @@ def test_a_route_of_one_method_comes_before_any() -> None:
 @pytest.mark.parametrize(
     "name", [name for name in event_names() if not re.search("no_request|base64", name)]
 )
-def test_an_event_made_here_is_the_event_that_aws_would_send(name: str) -> None:
-    """From the HTTP request that an event tells of, the same event comes out again."""
-    told = json.loads((EVENTS / f"{name}.json").read_text())
-    made = event_of(request_of(told), told["requestContext"]["requestId"])
-    for event in (told, made):
+def test_the_request_of_a_recorded_event_gives_the_same_event(name: str) -> None:
+    recorded = json.loads((EVENTS / f"{name}.json").read_text())
+    made = event_of(request_of(recorded), recorded["requestContext"]["requestId"])
+    for event in (recorded, made):
         del event["headers"]["x-amzn-trace-id"]
         del event["requestContext"]["time"], event["requestContext"]["timeEpoch"]
-    assert made == told
+    assert made == recorded
 
 
 def request_of(event: dict[str, Any]) -> HttpRequest:
@@ -100,7 +99,7 @@ def test_several_headers_of_one_name_are_joined() -> None:
 
 
 @pytest.mark.parametrize("kind", ["image/png", "application/x-www-form-urlencoded"])
-def test_a_body_that_is_no_text_is_base64(kind: str) -> None:
+def test_a_binary_body_is_base64(kind: str) -> None:
     event = event_of(HttpRequest("POST", "/", [("Content-Type", kind)], b"a\xff"))
     assert event["isBase64Encoded"] is True
     assert base64.b64decode(event["body"]) == b"a\xff"
@@ -123,7 +122,7 @@ def test_a_body_that_is_no_text_is_base64(kind: str) -> None:
         ({"statusCode": 200, "body": {}}, 500, None, b'{"message":"Internal Server Error"}'),
     ],
 )
-def test_a_result_becomes_an_answer(
+def test_a_result_becomes_a_response(
     result: object, status: int, headers: list[tuple[str, str]] | None, body: bytes
 ) -> None:
     response = read_result(result)
@@ -132,11 +131,11 @@ def test_a_result_becomes_an_answer(
         assert response.headers == headers
 
 
-def test_a_function_that_fails_is_a_500_of_the_gateways_own() -> None:
+def test_a_failing_function_gives_the_500_of_the_gateway() -> None:
     def fail(_: dict[str, object]) -> object:
         raise FunctionFailed("Task timed out after 3.00 seconds")
 
-    response = answer(HttpRequest("GET", "/", []), [Route("$default", "f")], {"f": fail})
+    response = handle_request(HttpRequest("GET", "/", []), [Route("$default", "f")], {"f": fail})
     assert response.status == 500
     assert json.loads(response.body) == {"message": "Internal Server Error"}
 
@@ -149,13 +148,15 @@ def test_a_function_that_fails_is_a_500_of_the_gateways_own() -> None:
         (HttpRequest("GET", "/nowhere", []), 404),
     ],
 )
-def test_what_the_gateway_refuses_reaches_no_function(request_: HttpRequest, status: int) -> None:
-    assert answer(request_, [Route("GET /somewhere", "f")], {}).status == status
+def test_a_request_refused_by_the_gateway_reaches_no_function(
+    request_: HttpRequest, status: int
+) -> None:
+    assert handle_request(request_, [Route("GET /somewhere", "f")], {}).status == status
 
 
 @pytest.mark.parametrize("user", ["ada", USER, OTHER_USER])
-def test_a_task_belongs_to_one_greedy_route(user: str) -> None:
-    """AWS does not say which of two it would take."""
+def test_only_one_greedy_route_matches_a_task(user: str) -> None:
+    # AWS does not document which of two greedy routes it selects.
     path = f"/api/{user}/tasks/1"
-    taking = [route for route in read_routes() if route.match("PUT", path) is not None]
-    assert [route.function for route in taking if route.key != "$default"] == ["tasks"]
+    matching = [route for route in read_routes() if route.match("PUT", path) is not None]
+    assert [route.function for route in matching if route.key != "$default"] == ["tasks"]

@@ -1,4 +1,4 @@
-"""The built artifact in AWS's own runtime client, driven with events as AWS documents them."""
+"""The built zip in AWS's runtime client handles events as AWS documents them."""
 
 import base64
 import gzip
@@ -15,14 +15,14 @@ REQUEST_ID = "UcJ0fjC5liAEPvA="
 LOGGED_REQUEST_ID = "UcJ0fjC5liAEPvA-"
 
 
-def answer(sandbox: Sandbox, event: object) -> dict[str, Any]:
+def invoke(sandbox: Sandbox, event: object) -> dict[str, Any]:
     result = sandbox.invoke(event)
     assert isinstance(result, dict)
     return result
 
 
 def log_lines(sandbox: Sandbox) -> list[dict[str, Any]]:
-    """What the function itself has printed: without the emulator's own lines."""
+    """Return the function's own lines, without those of the emulator."""
     own = re.compile(r"(START|END|REPORT) RequestId|\d\d \w{3} \d{4} ")
     lines = [line for line in sandbox.output().splitlines() if line and not own.match(line)]
     return [json.loads(line) for line in lines]
@@ -37,27 +37,27 @@ def get(path: str, read_event: ReadEvent, **changes: Any) -> Event:
 # Every route
 
 
-def test_a_task_lives_from_its_creation_to_its_end(
+def test_a_task_is_created_read_changed_and_deleted(
     deployed: dict[str, Sandbox], read_event: ReadEvent
 ) -> None:
     tasks = deployed["tasks"]
-    created = answer(tasks, read_event("create_task", "ada"))
+    created = invoke(tasks, read_event("create_task", "ada"))
     assert created["statusCode"] == 201
     task = json.loads(created["body"])
     assert task["title"] == "Buy milk 🥛"
     assert created["headers"]["location"] == f"/api/ada/tasks/{task['id']}"
 
     about = {"user": "ada", "task": task["id"]}
-    got = answer(tasks, read_event("get_task", **about))
+    got = invoke(tasks, read_event("get_task", **about))
     assert (got["statusCode"], got["body"]) == (200, created["body"])
-    updated = answer(tasks, read_event("update_task", **about))
+    updated = invoke(tasks, read_event("update_task", **about))
     assert json.loads(updated["body"])["title"] == "Buy bread"
-    completed = answer(tasks, read_event("complete_task", **about))
+    completed = invoke(tasks, read_event("complete_task", **about))
     assert json.loads(completed["body"])["completed"] is True
     # The list's event asks for pending tasks only.
-    assert answer(tasks, read_event("list_tasks", "ada"))["body"] == "[]"
-    assert answer(tasks, read_event("delete_task", **about))["statusCode"] == 204
-    assert answer(tasks, read_event("get_task", **about))["statusCode"] == 404
+    assert invoke(tasks, read_event("list_tasks", "ada"))["body"] == "[]"
+    assert invoke(tasks, read_event("delete_task", **about))["statusCode"] == 204
+    assert invoke(tasks, read_event("get_task", **about))["statusCode"] == 404
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_task_lives_from_its_creation_to_its_end(
         ("docs", "openapi", 200, "application/json"),
     ],
 )
-def test_every_route_answers(
+def test_every_route_responds(
     deployed: dict[str, Sandbox],
     read_event: ReadEvent,
     function: str,
@@ -83,7 +83,7 @@ def test_every_route_answers(
     kind: str,
 ) -> None:
     user = "zoë and co@example.com" if "percent" in name else "ada"
-    result = answer(deployed[function], read_event(name, user))
+    result = invoke(deployed[function], read_event(name, user))
     assert result["statusCode"] == status
     assert result["headers"]["content-type"] == kind
     # Lambda passes bytes on in base64, as those of the compressed documentation.
@@ -98,40 +98,40 @@ def test_every_route_answers(
 def test_a_body_in_base64_is_the_same_body(
     deployed: dict[str, Sandbox], read_event: ReadEvent
 ) -> None:
-    result = answer(deployed["tasks"], read_event("create_task_in_base64", "ada"))
+    result = invoke(deployed["tasks"], read_event("create_task_in_base64", "ada"))
     assert result["statusCode"] == 201
     assert json.loads(result["body"])["title"] == "Buy milk 🥛"
 
 
-def test_a_preflight_tells_what_may_come(
+def test_a_preflight_request_allows_only_the_configured_origin(
     deployed: dict[str, Sandbox], read_event: ReadEvent, environment: dict[str, str]
 ) -> None:
     event = read_event("preflight", "ada", 1)
     origin = environment["CORS_ORIGINS"]
     event["headers"]["origin"] = origin
-    allowed = answer(deployed["tasks"], event)
+    allowed = invoke(deployed["tasks"], event)
     assert allowed["statusCode"] == 204
     assert allowed["headers"]["access-control-allow-origin"] == origin
     event["headers"]["origin"] = "https://evil.example"
-    assert "access-control-allow-origin" not in answer(deployed["tasks"], event)["headers"]
+    assert "access-control-allow-origin" not in invoke(deployed["tasks"], event)["headers"]
 
 
-def test_a_request_with_cookies_and_several_forwarders_is_answered(
+def test_cookies_and_several_proxies_are_accepted(
     deployed: dict[str, Sandbox], read_event: ReadEvent
 ) -> None:
-    result = answer(deployed["tasks"], read_event("list_tasks_with_cookies", "ada"))
+    result = invoke(deployed["tasks"], read_event("list_tasks_with_cookies", "ada"))
     assert result["statusCode"] == 200
     assert "cookies" not in result or not result["cookies"]
 
 
-# What is no request
+# Events that are not requests
 
 
 @pytest.mark.parametrize("name", event_names("no_request_*"))
-def test_an_event_that_is_no_request_is_told_so(
+def test_another_event_is_reported_as_not_handled(
     deployed: dict[str, Sandbox], read_event: ReadEvent, name: str
 ) -> None:
-    result = answer(deployed["health"], read_event(name))
+    result = invoke(deployed["health"], read_event(name))
     assert result["handled"] is False
     assert "HTTP API" in result["reason"]
 
@@ -141,12 +141,12 @@ def test_an_event_that_is_no_request_is_told_so(
     [{}, [], "warm", "", 1, None, True, {"requestContext": None}, {"requestContext": "x"}],
     ids=repr,
 )
-def test_nonsense_is_told_so_by_the_same_process(
+def test_an_invalid_event_does_not_end_the_process(
     echo: Sandbox, read_event: ReadEvent, event: object
 ) -> None:
-    before = json.loads(answer(echo, get("/echo/x", read_event))["body"])["process"]
-    assert answer(echo, event)["handled"] is False
-    assert json.loads(answer(echo, get("/echo/x", read_event))["body"])["process"] == before
+    before = json.loads(invoke(echo, get("/echo/x", read_event))["body"])["process"]
+    assert invoke(echo, event)["handled"] is False
+    assert json.loads(invoke(echo, get("/echo/x", read_event))["body"])["process"] == before
 
 
 @pytest.mark.parametrize(
@@ -162,53 +162,53 @@ def test_nonsense_is_told_so_by_the_same_process(
     ],
     ids=repr,
 )
-def test_an_odd_event_is_no_error_and_the_process_goes_on(
+def test_unusual_headers_do_not_end_the_process(
     echo: Sandbox, read_event: ReadEvent, headers: dict[str, str] | None
 ) -> None:
-    before = json.loads(answer(echo, get("/echo/x", read_event))["body"])["process"]
+    before = json.loads(invoke(echo, get("/echo/x", read_event))["body"])["process"]
     event = get("/echo/odd", read_event)
     event["headers"] = headers if headers is None else event["headers"] | headers
-    assert answer(echo, event)["statusCode"] == 200
-    assert json.loads(answer(echo, get("/echo/x", read_event))["body"])["process"] == before
+    assert invoke(echo, event)["statusCode"] == 200
+    assert json.loads(invoke(echo, get("/echo/x", read_event))["body"])["process"] == before
 
 
-# What passes through the adapter
+# What the adapter passes on
 
 
-def test_a_path_reaches_the_application_decoded(echo: Sandbox, read_event: ReadEvent) -> None:
-    seen = json.loads(answer(echo, get("/echo/zoë and/co", read_event))["body"])
+def test_the_application_receives_a_decoded_path(echo: Sandbox, read_event: ReadEvent) -> None:
+    seen = json.loads(invoke(echo, get("/echo/zoë and/co", read_event))["body"])
     assert seen["path"] == "/echo/zoë and/co"
 
 
-def test_a_query_reaches_the_application_as_it_came(echo: Sandbox, read_event: ReadEvent) -> None:
+def test_the_application_receives_the_query_unchanged(echo: Sandbox, read_event: ReadEvent) -> None:
     query = "a=1&a=2&b=%2Fx+y&c"
-    seen = json.loads(answer(echo, get("/echo/x", read_event, rawQueryString=query))["body"])
+    seen = json.loads(invoke(echo, get("/echo/x", read_event, rawQueryString=query))["body"])
     assert seen["query"] == query
 
 
-def test_cookies_reach_the_application_as_one_header(echo: Sandbox, read_event: ReadEvent) -> None:
+def test_the_application_receives_cookies_as_one_header(
+    echo: Sandbox, read_event: ReadEvent
+) -> None:
     cookies = ["theme=dark", "session=abc.def%3D"]
-    seen = json.loads(answer(echo, get("/echo/x", read_event, cookies=cookies))["body"])
+    seen = json.loads(invoke(echo, get("/echo/x", read_event, cookies=cookies))["body"])
     assert ["cookie", "; ".join(cookies)] in seen["headers"]
 
 
-def test_bytes_reach_the_application(echo: Sandbox, read_event: ReadEvent) -> None:
+def test_the_application_receives_a_binary_body(echo: Sandbox, read_event: ReadEvent) -> None:
     body = base64.b64encode(bytes(range(256))).decode()
     event = get("/echo/x", read_event, body=body, isBase64Encoded=True)
     event["requestContext"]["http"]["method"] = "POST"
-    assert json.loads(answer(echo, event)["body"])["body"] == list(range(256))
+    assert json.loads(invoke(echo, event)["body"])["body"] == list(range(256))
 
 
-def test_two_cookies_and_a_repeated_header_leave_whole(
-    echo: Sandbox, read_event: ReadEvent
-) -> None:
-    result = answer(echo, get("/cookies", read_event))
+def test_repeated_response_headers_are_kept(echo: Sandbox, read_event: ReadEvent) -> None:
+    result = invoke(echo, get("/cookies", read_event))
     assert [cookie.split(";")[0] for cookie in result["cookies"]] == ["first=1", "second=2"]
     assert result["headers"]["link"] == "</1>,</2>"
 
 
-def test_bytes_leave_in_base64(echo: Sandbox, read_event: ReadEvent) -> None:
-    result = answer(echo, get("/bytes", read_event))
+def test_a_binary_response_is_base64(echo: Sandbox, read_event: ReadEvent) -> None:
+    result = invoke(echo, get("/bytes", read_event))
     assert result["isBase64Encoded"] is True
     assert base64.b64decode(result["body"]) == bytes(range(256))
 
@@ -219,7 +219,7 @@ def test_bytes_leave_in_base64(echo: Sandbox, read_event: ReadEvent) -> None:
 def test_an_unexpected_error_is_a_500_and_logged_with_its_request_id(
     echo: Sandbox, read_event: ReadEvent
 ) -> None:
-    result = answer(echo, get("/fail", read_event))
+    result = invoke(echo, get("/fail", read_event))
     assert result["statusCode"] == 500
     assert list(json.loads(result["body"])) == ["detail"]
     [line] = [line for line in log_lines(echo) if line["message"] == "Unexpected error."]
@@ -228,37 +228,33 @@ def test_an_unexpected_error_is_a_500_and_logged_with_its_request_id(
     assert "a secret text" not in echo.output()
 
 
-def test_a_request_to_end_does_not_end_the_process(echo: Sandbox, read_event: ReadEvent) -> None:
-    before = json.loads(answer(echo, get("/echo/x", read_event))["body"])["process"]
-    result = answer(echo, get("/stop", read_event))
+def test_systemexit_does_not_end_the_process(echo: Sandbox, read_event: ReadEvent) -> None:
+    before = json.loads(invoke(echo, get("/echo/x", read_event))["body"])["process"]
+    result = invoke(echo, get("/stop", read_event))
     assert result["statusCode"] == 500
     assert json.loads(result["body"]) == {"detail": "Internal server error."}
     assert result["headers"]["x-request-id"] == LOGGED_REQUEST_ID
-    assert json.loads(answer(echo, get("/echo/x", read_event))["body"])["process"] == before
+    assert json.loads(invoke(echo, get("/echo/x", read_event))["body"])["process"] == before
 
 
-def test_the_event_loop_survives_somebody_elses(echo: Sandbox, read_event: ReadEvent) -> None:
-    assert answer(echo, get("/lose-loop", read_event))["statusCode"] == 200
-    assert answer(echo, get("/echo/x", read_event))["statusCode"] == 200
+def test_the_event_loop_survives_another_asyncio_run(echo: Sandbox, read_event: ReadEvent) -> None:
+    assert invoke(echo, get("/lose-loop", read_event))["statusCode"] == 200
+    assert invoke(echo, get("/echo/x", read_event))["statusCode"] == 200
 
 
-def test_after_a_crash_the_next_request_is_answered(
-    start_echo: StartEcho, read_event: ReadEvent
-) -> None:
+def test_the_request_after_a_crash_succeeds(start_echo: StartEcho, read_event: ReadEvent) -> None:
     sandbox = start_echo()
     with pytest.raises(FunctionError, match=r"Runtime.ExitError"):
         sandbox.invoke(get("/die", read_event))
-    assert answer(sandbox, get("/echo/x", read_event))["statusCode"] == 200
+    assert invoke(sandbox, get("/echo/x", read_event))["statusCode"] == 200
 
 
-def test_after_a_timeout_the_next_request_is_answered(
-    start_echo: StartEcho, read_event: ReadEvent
-) -> None:
+def test_the_request_after_a_timeout_succeeds(start_echo: StartEcho, read_event: ReadEvent) -> None:
     sandbox = start_echo(timeout=5)
-    assert answer(sandbox, get("/echo/x", read_event))["statusCode"] == 200
+    assert invoke(sandbox, get("/echo/x", read_event))["statusCode"] == 200
     with pytest.raises(FunctionError, match=r"timed out after 5"):
         sandbox.invoke(get("/hang", read_event))
-    assert answer(sandbox, get("/echo/x", read_event))["statusCode"] == 200
+    assert invoke(sandbox, get("/echo/x", read_event))["statusCode"] == 200
 
 
 # Logs
@@ -269,9 +265,9 @@ def test_every_line_is_one_json_object_and_a_request_has_exactly_one(
 ) -> None:
     sandbox = deployed["tasks"]
     event = read_event("create_task", "ada")
-    answer(sandbox, event)  # others may have asked this sandbox before, or nobody
+    invoke(sandbox, event)  # the first request of a sandbox is a cold start
     before = len(log_lines(sandbox))
-    answer(sandbox, event)
+    invoke(sandbox, event)
     [line] = log_lines(sandbox)[before:]
     assert line["level"] == "INFO"
     assert line["request_id"] == LOGGED_REQUEST_ID
@@ -281,11 +277,11 @@ def test_every_line_is_one_json_object_and_a_request_has_exactly_one(
     assert line["cold_start"] is False
 
 
-def test_no_line_holds_a_token_a_title_or_a_secret(
+def test_no_line_contains_a_token_a_title_or_a_secret(
     deployed: dict[str, Sandbox], read_event: ReadEvent, environment: dict[str, str]
 ) -> None:
     event = read_event("create_task", "ada")
-    answer(deployed["tasks"], event)
+    invoke(deployed["tasks"], event)
     printed = deployed["tasks"].output()
     assert "Buy milk" not in printed
     assert event["headers"]["authorization"].split()[1] not in printed
@@ -298,5 +294,5 @@ def test_only_the_first_request_of_a_process_is_a_cold_start(
 ) -> None:
     sandbox = start_echo()
     for _ in range(3):
-        answer(sandbox, get("/echo/x", read_event))
+        invoke(sandbox, get("/echo/x", read_event))
     assert [line["cold_start"] for line in log_lines(sandbox)] == [True, False, False]

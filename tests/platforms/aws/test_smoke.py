@@ -1,4 +1,4 @@
-"""The schedule's event under the real Lambda runtime: green with the stack up, red with it down."""
+"""The scheduled event in Lambda's runtime: the smoke test passes, and fails if the API is down."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ def metrics(output: str) -> dict[str, Any]:
     return json.loads(line)
 
 
-def test_a_schedule_measures_the_stack(
+def test_the_scheduled_smoke_test_reports_a_metric(
     environment: dict[str, str], fresh_database: Database
 ) -> None:
     function = read_functions()["smoke"]
@@ -27,7 +27,7 @@ def test_a_schedule_measures_the_stack(
     with lambda_runtime.serve(environment) as url:
         variables = {"SMOKE_BASE_URL": url, "POWERTOOLS_METRICS_NAMESPACE": "task-api/prod"}
         with running_sandbox(function, environment | variables) as sandbox:
-            # A cold machine may be slow: what is tested is that each step works.
+            # The first run may fail because cold functions are slow.
             reports: list[Any] = [sandbox.invoke(schedule["input"]) for _ in range(2)]
             assert reports[-1]["ok"], reports[-1]["detail"]
             assert metrics(sandbox.output())["SmokeSuccess"] == [1.0]

@@ -1,4 +1,4 @@
-"""SnapStart: what goes into a snapshot, and what is new behind it."""
+"""SnapStart: what a snapshot contains, and what is created anew after a restore."""
 
 import json
 import uuid
@@ -26,7 +26,7 @@ type Freeze = Callable[..., FrozenFunction]
 
 @pytest.fixture
 def parameters() -> Iterator[Any]:
-    """An SSM of our own, at `endpoint`, with what serverless.yml names in it."""
+    """A client of an emulated SSM."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -48,7 +48,7 @@ def put(parameters: Any, name: str, value: str) -> None:
 
 @pytest.fixture
 def freeze(parameters: Any, database: Database) -> Iterator[Freeze]:
-    """Starts a function of serverless.yml as for a snapshot, its secrets in SSM."""
+    """Starts a function of serverless.yml up to its snapshot, with its secrets in SSM."""
     put(parameters, "/it/database-url", database.app_url)
     put(parameters, "/it/better-auth-secret", OLD)
     with ExitStack() as stack:
@@ -76,27 +76,27 @@ def list_of(user: str, secret: str, read_event: ReadEvent) -> dict[str, Any]:
     return event
 
 
-def test_nothing_secret_and_nothing_connected_goes_into_the_snapshot(
+def test_a_snapshot_contains_no_secret_and_no_connection(
     freeze: Freeze, database: Database
 ) -> None:
     frozen = freeze()
-    assert frozen.memory_holds("DATABASE_URL_PARAMETER"), "the search finds what is there"
+    assert frozen.memory_holds("DATABASE_URL_PARAMETER"), "the search itself works"
     assert not frozen.memory_holds(OLD)
     assert not frozen.memory_holds(database.app_url.split("@")[0].split(":")[-1] + "@")
     assert frozen.connections() == 1
 
 
-def test_behind_the_snapshot_the_function_answers(freeze: Freeze, read_event: ReadEvent) -> None:
+def test_a_restored_function_handles_requests(freeze: Freeze, read_event: ReadEvent) -> None:
     frozen = freeze()
     frozen.restore()
-    somebody_new = f"frozen-{uuid.uuid4().hex}"
+    new_user = f"frozen-{uuid.uuid4().hex}"
     for _ in range(2):
-        result = frozen.invoke(list_of(somebody_new, OLD, read_event))
+        result = frozen.invoke(list_of(new_user, OLD, read_event))
         assert isinstance(result, dict)
         assert (result["statusCode"], result["body"]) == (200, "[]")
 
 
-def test_a_secret_that_changed_after_the_snapshot_is_in_use(
+def test_a_restored_function_uses_a_secret_that_changed_after_the_snapshot(
     freeze: Freeze, read_event: ReadEvent, parameters: Any
 ) -> None:
     frozen = freeze()
@@ -108,15 +108,15 @@ def test_a_secret_that_changed_after_the_snapshot_is_in_use(
         assert result["statusCode"] == status
 
 
-def test_a_restore_without_its_secrets_fails_as_a_whole(freeze: Freeze, parameters: Any) -> None:
-    """Lambda then tries again, instead of sending requests to a function that cannot work."""
+def test_a_restore_without_its_secrets_fails(freeze: Freeze, parameters: Any) -> None:
+    # Lambda then repeats the restore, and sends no requests to a function that cannot work.
     frozen = freeze()
     parameters.delete_parameter(Name="/it/better-auth-secret")
     with pytest.raises(RuntimeFailed, match=r"AfterRestoreError.*/it/better-auth-secret"):
         frozen.restore()
 
 
-def test_random_numbers_are_new_behind_the_snapshot(read_event: ReadEvent) -> None:
+def test_random_numbers_differ_after_a_restore(read_event: ReadEvent) -> None:
     function = Function("chance", "chance.lambda_handler")
     path = f"{FUNCTIONS}:{unpacked_artifact()}:{lambda_runtime()}"
     with frozen_function(function, {"PYTHONPATH": path}, unpacked_artifact()) as frozen:

@@ -1,4 +1,4 @@
-"""Builds and deployments shared by the tests of this folder; knows no route and no rule."""
+"""Fixtures that build this project and a small one, and serve what was built."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ import pytest
 from dev.deploy import vercel_build
 from tests.support.targets import vercel_runtime
 
-# Answers with what reached it: the function's name, the path, the query, the headers, the body.
+# Responds with the request as the function received it, and with the function's name.
 ECHO = """
 import json
 
@@ -41,10 +41,10 @@ async def app(scope, receive, send):
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    """Return when it is so; fail the test when it does not become so."""
+    """Return when the condition holds; fail the test if it does not within the time."""
     until = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < until, "it did not happen in time"
+        assert time.monotonic() < until, "the condition did not become true in time"
         time.sleep(0.02)
 
 
@@ -59,7 +59,7 @@ def built() -> vercel_build.Built:
 
 @pytest.fixture(scope="session")
 def make_tree() -> MakeTree:
-    """Makes a project with this vercel.json whose functions only echo: it builds in seconds."""
+    """Creates a project with this vercel.json and functions that echo: it builds in seconds."""
 
     def make(folder: Path) -> Path:
         for name in ("vercel.json", ".vercelignore", ".python-version", ".gitignore"):
@@ -68,7 +68,7 @@ def make_tree() -> MakeTree:
             (folder / name).mkdir()
         for path in (vercel_build.ROOT / "api").glob("*.py"):
             (folder / "api" / path.name).write_text("" if path.stem.startswith("_") else ECHO)
-        (folder / "lib" / "secret_of_the_house.py").write_text("")
+        (folder / "lib" / "settings.py").write_text("")
         (folder / "tests" / "test_nothing.py").write_text("")
         (folder / "public" / "robots.txt").write_text("User-agent: *\n")
         (folder / "requirements.txt").write_text("")
@@ -77,6 +77,7 @@ def make_tree() -> MakeTree:
             "dependencies = []\n[tool.uv]\npackage = false\n"
         )
         subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+        subprocess.run(["git", "add", "--all"], cwd=folder, check=True)
         return folder
 
     return make
@@ -86,7 +87,7 @@ def make_tree() -> MakeTree:
 def echo(
     make_tree: MakeTree, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[vercel_runtime.Deployment]:
-    """A deployment of the echoing project: what this vercel.json makes of a request."""
+    """A deployment of the echoing project, which shows how this vercel.json routes a request."""
     folder = tmp_path_factory.mktemp("echo")
     tree = folder / "tree"
     tree.mkdir()

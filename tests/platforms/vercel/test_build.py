@@ -1,4 +1,4 @@
-"""What the real builder makes of this tree, and that the gate sees what is wrong."""
+"""The output of Vercel's builder, and the checks that a deployment depends on."""
 
 import json
 import subprocess
@@ -14,10 +14,10 @@ from dev.deploy import vercel_build
 from tests.platforms.vercel.conftest import MakeTree
 
 FUNCTIONS = sorted(group.__name__.replace(".", "/") for group in GROUPS)
-UNCHECKED_HASH = 1  # The flags of a .pyc that Python runs without looking at its source.
+UNCHECKED_HASH = 1  # The flags of a .pyc that Python does not compare with its source.
 
 
-def test_the_build_is_fit_to_deploy(built: vercel_build.Built) -> None:
+def test_the_build_can_be_deployed(built: vercel_build.Built) -> None:
     assert vercel_build.problems(built) == []
 
 
@@ -46,7 +46,7 @@ def test_only_the_public_folder_is_published(built: vercel_build.Built) -> None:
     assert "robots.txt" in published
 
 
-def test_no_file_of_the_build_holds_a_secret_that_lay_in_the_tree(
+def test_no_file_of_the_build_holds_a_secret_of_the_tree(
     built: vercel_build.Built,
 ) -> None:
     for place in (built.output, built.folder / "functions"):
@@ -64,7 +64,7 @@ def test_the_functions_have_exactly_the_packages_that_lambda_gets(
     assert names.isdisjoint({"pytest", "ruff", "alembic", "uvicorn", "moto", "boto3"})
 
 
-def test_the_code_ships_as_bytecode_that_is_never_checked_again(
+def test_the_bytecode_is_never_compared_with_its_source(
     built: vercel_build.Built,
 ) -> None:
     folder = built.function_folder("api/tasks")
@@ -88,7 +88,8 @@ def test_an_upload_takes_only_what_a_build_needs(tmp_path: Path, make_tree: Make
     for name in vercel_build.DECOYS:
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         (tree / name).write_text("secret")
-    # The command line reads .vercelignore by the rules of .gitignore.
+    # The CLI applies the rules of .gitignore to .vercelignore, whether git tracks a file or not.
+    subprocess.run(["git", "rm", "-r", "--quiet", "--cached", "."], cwd=tree, check=True)
     listing = subprocess.run(
         ["git", "ls-files", "--others", "--exclude-from=.vercelignore"],
         cwd=tree,
@@ -98,7 +99,7 @@ def test_an_upload_takes_only_what_a_build_needs(tmp_path: Path, make_tree: Make
     ).stdout.split()
     sources = {str(path.relative_to(tree)) for path in (tree / "api").glob("*.py")}
     assert set(listing) == sources | {
-        "lib/secret_of_the_house.py",
+        "lib/settings.py",
         "public/robots.txt",
         "vercel.json",
         "pyproject.toml",
@@ -133,13 +134,13 @@ def _change_configuration(tree: Path, change: Callable[[str], str]) -> None:
 @pytest.mark.parametrize(
     ("spoil", "complaint"),
     [
-        pytest.param(_without_public_folder, "lib/secret_of_the_house.py", id="no public folder"),
+        pytest.param(_without_public_folder, "lib/settings.py", id="no public folder"),
         pytest.param(_with_named_groups, "unnamed groups", id="named groups"),
         pytest.param(_with_everything_bundled, ".env.production.local", id="nothing excluded"),
         pytest.param(_with_other_packages, "requirements.txt", id="other packages"),
     ],
 )
-def test_the_gate_refuses_a_build_that(
+def test_a_build_is_refused_that_has(
     spoil: Callable[[Path], None], complaint: str, make_tree: MakeTree, tmp_path: Path
 ) -> None:
     tree = tmp_path / "tree"
@@ -150,7 +151,7 @@ def test_the_gate_refuses_a_build_that(
     assert any(complaint in sentence for sentence in found), found
 
 
-def test_the_gate_refuses_another_python_and_a_size_beyond_the_limit(
+def test_another_python_and_a_size_above_the_limit_are_refused(
     built: vercel_build.Built,
 ) -> None:
     first, *rest = built.functions

@@ -1,4 +1,4 @@
-"""The variables as Vercel, Neon's integration and a careless operator set them."""
+"""Environment variables as Vercel, Neon's integration and a careless operator set them."""
 
 import time
 import uuid
@@ -12,7 +12,7 @@ from tests.platforms.vercel.conftest import wait_until
 from tests.support.databases import Database
 from tests.support.targets import vercel_runtime
 
-# What Neon's integration sets beside DATABASE_URL. libpq reads the PG* names as defaults, so wrong
+# Neon's integration sets these beside DATABASE_URL. libpq reads the PG* names as defaults: wrong
 # values show whether anything but DATABASE_URL is used.
 OF_NEON = {
     "DATABASE_URL_UNPOOLED": "postgresql://nobody:wrong@127.0.0.1:9/nowhere?sslmode=require",
@@ -44,7 +44,7 @@ FOREIGN = [
 ]
 
 
-def test_what_neons_integration_sets_works_unchanged(
+def test_the_variables_of_neons_integration_work_unchanged(
     environment: dict[str, str], database: Database
 ) -> None:
     given = OF_NEON | {"DATABASE_URL": database.app_url.replace("postgresql://", "postgres://")}
@@ -63,7 +63,7 @@ def test_what_neons_integration_sets_works_unchanged(
     assert found == [("in the right place",)]
 
 
-def test_only_previews_of_ones_own_project_are_allowed_origins(
+def test_only_previews_of_the_own_project_are_allowed_origins(
     environment: dict[str, str],
 ) -> None:
     with (
@@ -72,18 +72,18 @@ def test_only_previews_of_ones_own_project_are_allowed_origins(
     ):
         for origin in ("https://app-abc123xyz-team.vercel.app", environment["CORS_ORIGINS"]):
             headers = {"Origin": origin, "Access-Control-Request-Method": "GET"}
-            for answer in (
+            for response in (
                 client.get("/api/nobody/tasks", headers=headers),
                 client.options("/api/nobody/tasks", headers=headers),
             ):
-                assert answer.headers["Access-Control-Allow-Origin"] == origin
+                assert response.headers["Access-Control-Allow-Origin"] == origin
         for origin in FOREIGN:
             headers = {"Origin": origin, "Access-Control-Request-Method": "GET"}
-            for answer in (
+            for response in (
                 client.get("/api/nobody/tasks", headers=headers),
                 client.options("/api/nobody/tasks", headers=headers),
             ):
-                assert "Access-Control-Allow-Origin" not in answer.headers, origin
+                assert "Access-Control-Allow-Origin" not in response.headers, origin
 
 
 @pytest.mark.parametrize(
@@ -96,14 +96,14 @@ def test_only_previews_of_ones_own_project_are_allowed_origins(
         "https://*-*-*.vercel.app",
     ],
 )
-def test_a_pattern_that_would_allow_strangers_stops_the_start(
+def test_a_pattern_that_would_allow_other_projects_stops_the_start(
     environment: dict[str, str], pattern: str
 ) -> None:
     with vercel_runtime.deploy(environment | {"CORS_PREVIEW_ORIGIN": pattern}) as deployment:
         headers = {"Origin": "https://evil.vercel.app"}
-        answer = httpx2.get(f"{deployment.url}/api/health", headers=headers, timeout=60)
+        response = httpx2.get(f"{deployment.url}/api/health", headers=headers, timeout=60)
         instance = deployment.instances["api/health"]
-        # The log goes another way than the answer, and may come later.
+        # The log may arrive after the response.
         wait_until(lambda: any("CORS_PREVIEW_ORIGIN" in line.text for line in list(instance.lines)))
-    assert answer.status_code == 500
-    assert "Access-Control-Allow-Origin" not in answer.headers
+    assert response.status_code == 500
+    assert "Access-Control-Allow-Origin" not in response.headers

@@ -1,5 +1,5 @@
-"""One instance that serves many people at once, as Fluid compute has it: nothing leaks from one to
-the other, little is connected, and nobody waits for a stranger.
+"""One instance serves many users at once, as under Fluid compute: requests do not mix, connections
+are bounded, and a slow request does not delay others.
 """
 
 import json
@@ -32,7 +32,7 @@ ITS_WAITERS = f"{ITS_CONNECTIONS} AND wait_event_type = 'Lock'"
 
 
 class Person:
-    """A user of the API, with a token and a connection of their own."""
+    """A user of the API, with a token and an HTTP client."""
 
     def __init__(self, url: str) -> None:
         self.id = f"user-{uuid.uuid4().hex}"
@@ -46,9 +46,9 @@ class Person:
         self.tasks = f"/api/{self.id}/tasks"
 
     def create(self, title: str) -> dict:
-        answer = self.client.post(self.tasks, json={"title": title})
-        assert answer.status_code == 201, answer.text
-        return answer.json()
+        response = self.client.post(self.tasks, json={"title": title})
+        assert response.status_code == 201, response.text
+        return response.json()
 
 
 type NewPerson = Callable[[], Person]
@@ -56,7 +56,7 @@ type NewPerson = Callable[[], Person]
 
 @pytest.fixture(scope="module")
 def counted(cluster: Cluster) -> Iterator[Database]:
-    """A database of this module's own: its connections are counted."""
+    """A database that only this module uses, so that its connections can be counted."""
     with cluster.clone() as clone:
         yield clone
 
@@ -82,7 +82,7 @@ def new_person(deployment: Deployment) -> Iterator[NewPerson]:
 
 @contextmanager
 def locked(database: Database, task: dict) -> Generator[psycopg.Connection]:
-    """Keep whoever wants to change this task waiting."""
+    """Make every change of this task wait."""
     with psycopg.connect(database.admin_url) as connection:
         connection.execute("SELECT FROM tasks WHERE id = %s FOR UPDATE", [task["id"]])
         yield connection
@@ -94,12 +94,12 @@ def count(database: Database, statement: str) -> int:
 
 
 def request_lines(instance: Instance) -> list[tuple[int, dict]]:
-    """The platform's number of the request, and the line that the application wrote in it."""
+    """Return the platform's request number and the application's log line of each request."""
     lines = [(line.request_id, json.loads(line.text)) for line in list(instance.lines)]
     return [(number, line) for number, line in lines if line["message"] == "request"]
 
 
-def test_fifty_people_at_once_get_their_own_answers_and_log_lines(
+def test_fifty_users_at_once_get_their_own_responses_and_log_lines(
     deployment: Deployment, new_person: NewPerson
 ) -> None:
     people = [new_person() for _ in range(CROWD)]
@@ -111,15 +111,15 @@ def test_fifty_people_at_once_get_their_own_answers_and_log_lines(
             mark = f"{person.id}-{step}"
             headers = {"X-Request-ID": mark}
             if step % 2 == 0:
-                answer = person.client.post(person.tasks, json={"title": mark}, headers=headers)
-                assert (answer.status_code, answer.json()["title"]) == (201, mark)
-                assert answer.json()["user_id"] == person.id
-                assert answer.headers["Location"].startswith(person.tasks)
+                response = person.client.post(person.tasks, json={"title": mark}, headers=headers)
+                assert (response.status_code, response.json()["title"]) == (201, mark)
+                assert response.json()["user_id"] == person.id
+                assert response.headers["Location"].startswith(person.tasks)
             else:
-                answer = person.client.get(person.tasks, headers=headers)
-                assert answer.status_code == 200
-                assert {task["user_id"] for task in answer.json()} == {person.id}
-            assert answer.headers["X-Request-ID"] == mark
+                response = person.client.get(person.tasks, headers=headers)
+                assert response.status_code == 200
+                assert {task["user_id"] for task in response.json()} == {person.id}
+            assert response.headers["X-Request-ID"] == mark
 
     with ThreadPoolExecutor(CROWD) as crowd:
         for result in [crowd.submit(use, person) for person in people]:
@@ -129,12 +129,12 @@ def test_fifty_people_at_once_get_their_own_answers_and_log_lines(
     instance = deployment.instances["api/tasks"]
     wait_until(lambda: len(request_lines(instance)) == 4 * CROWD)
     lines = request_lines(instance)
-    # One line a request, and the caller on it is the one whose request it was.
+    # One line for each request, with the user who sent it.
     assert {line["request_id"] for _, line in lines} == {
         f"{person.id}-{step}" for person in people for step in range(4)
     }
     assert [line for _, line in lines if not line["request_id"].startswith(line["user_id"])] == []
-    # The platform files each line under the request that it belongs to.
+    # The platform attributes each line to its own request.
     assert len({number for number, _ in lines}) == 4 * CROWD
     assert 0 not in {number for number, _ in lines}
 
@@ -158,7 +158,7 @@ def test_the_connections_of_an_instance_are_bounded(
     assert list(deployment.instances) == ["api/tasks"]
 
 
-def test_people_whose_database_call_is_slow_do_not_hold_others_up(
+def test_a_slow_database_call_does_not_delay_other_users(
     counted: Database, new_person: NewPerson
 ) -> None:
     slow, other = new_person(), new_person()
@@ -171,16 +171,16 @@ def test_people_whose_database_call_is_slow_do_not_hold_others_up(
         ]
         wait_until(lambda: count(counted, ITS_WAITERS) == 4)
         began = time.monotonic()
-        answer = other.client.get(other.tasks)
+        response = other.client.get(other.tasks)
         took = time.monotonic() - began
         assert not any(one.done() for one in waiting)
         lock.rollback()
         assert [one.result().status_code for one in waiting] == [200] * 4
-    assert (answer.status_code, len(answer.json())) == (200, 1)
+    assert (response.status_code, len(response.json())) == (200, 1)
     assert took < 1
 
 
-def test_with_every_connection_taken_the_instance_still_answers_and_nobody_hangs(
+def test_with_every_connection_in_use_requests_end_in_time(
     counted: Database, new_person: NewPerson
 ) -> None:
     slow, other = new_person(), new_person()
@@ -199,13 +199,13 @@ def test_with_every_connection_taken_the_instance_still_answers_and_nobody_hangs
         all_took = time.monotonic() - began
     assert refused.status_code == 401
     assert took < BUDGET / 2
-    assert {answer.status_code for answer in late} == {503}
-    assert all("Retry-After" in answer.headers for answer in late)
+    assert {response.status_code for response in late} == {503}
+    assert all("Retry-After" in response.headers for response in late)
     assert all_took < 3 * BUDGET
     assert other.client.get(other.tasks).status_code == 200
 
 
-def test_a_stopping_instance_finishes_what_it_began_and_closes_its_connections(
+def test_a_stopping_instance_finishes_its_requests_and_closes_its_connections(
     deployment: Deployment, counted: Database, new_person: NewPerson
 ) -> None:
     person = new_person()
@@ -220,23 +220,23 @@ def test_a_stopping_instance_finishes_what_it_began_and_closes_its_connections(
         time.sleep(0.2)
         assert instance.process.poll() is None
         lock.rollback()
-        answer = waiting.result()
-        answered = time.monotonic()
+        response = waiting.result()
+        responded = time.monotonic()
         instance.process.wait(10)
-        took = time.monotonic() - answered
-    assert (answer.status_code, answer.json()["title"]) == (200, "finished")
-    # Vercel gives 500 ms; the machine that runs the tests is slower, and shared.
+        took = time.monotonic() - responded
+    assert (response.status_code, response.json()["title"]) == (200, "finished")
+    # Vercel allows 500 ms; the machine that runs the tests may be slower.
     assert took < 2
     assert instance.failure == ""
     wait_until(lambda: count(counted, ITS_CONNECTIONS) == 0, 2)
 
 
-def test_nothing_is_lost_with_an_instance(deployment: Deployment, new_person: NewPerson) -> None:
+def test_no_task_is_lost_with_an_instance(deployment: Deployment, new_person: NewPerson) -> None:
     person = new_person()
     task = person.create("kept")
     first = deployment.instances["api/tasks"]
     first.process.kill()
     first.process.wait()
-    answer = person.client.get(f"{person.tasks}/{task['id']}")
-    assert (answer.status_code, answer.json()["title"]) == (200, "kept")
+    response = person.client.get(f"{person.tasks}/{task['id']}")
+    assert (response.status_code, response.json()["title"]) == (200, "kept")
     assert deployment.instances["api/tasks"].process.pid != first.process.pid

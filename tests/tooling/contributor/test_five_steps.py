@@ -33,6 +33,8 @@ def follow_steps(copy: WorkingCopy) -> None:
     headings = [line for line in steps.splitlines() if line.startswith("### ")]
     assert [heading.split()[1] for heading in headings] == ["1.", "2.", "3.", "4.", "5."]
     apply_blocks(copy, steps, PYTEST_ADDOPTS=ITS_TESTS)
+    # Builds for AWS and Vercel take only files that git tracks.
+    copy.run("git", "add", "api", "lib")
 
 
 def check_notes(url: str, headers: Mapping[str, str]) -> None:

@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from dev.deploy.vercel_build import tracked_files
+from dev.deploy.sources import tracked_files, untracked_files
 
 ROOT = Path(__file__).parents[3]
 INSTALLED = (".venv", "node_modules")
@@ -60,15 +60,16 @@ class WorkingCopy:
 
 def copy_tree(root: Path, *, installed: tuple[str, ...] = INSTALLED) -> WorkingCopy:
     """Copy the working tree to `root`, a new git repository, with links to `installed` folders."""
-    for name in tracked_files(ROOT):
+    for name in [*tracked_files(ROOT), *untracked_files(ROOT)]:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, root / name)
         os.utime(root / name, (LONG_AGO, LONG_AGO))
+    copy = WorkingCopy(root)
+    copy.run("git", "init", "--quiet")
+    copy.run("git", "add", "--all")
     for name in installed:
         if (ROOT / name).exists():
             (root / name).symlink_to(ROOT / name)
-    copy = WorkingCopy(root)
-    copy.run("git", "init", "--quiet")
     return copy
 
 

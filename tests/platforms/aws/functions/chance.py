@@ -1,4 +1,4 @@
-"""A function whose random numbers are known when its snapshot is taken."""
+"""A function whose random numbers are predictable when its snapshot is taken."""
 
 import random
 
@@ -14,7 +14,7 @@ FROZEN = random.Random(1).random()
 
 @router.get("/chance")
 async def chance() -> dict[str, float]:
-    """Give the next number, and the one that the snapshot would have given."""
+    """Return the next number, and the one that the state of the snapshot would give."""
     return {"now": random.random(), "frozen": FROZEN}
 
 

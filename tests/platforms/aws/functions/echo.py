@@ -1,5 +1,6 @@
-"""A function that our adapter wraps, for what the real ones must never do; runs in Lambda's runtime
-only, never in a test's own process.
+"""A function that echoes requests, crashes, hangs and so on, behind our Lambda adapter.
+
+It runs in Lambda's runtime only, never in the process of a test.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ router = APIRouter()
 
 @router.api_route("/echo/{rest:path}", methods=["GET", "POST"])
 async def echo(request: Request) -> dict[str, object]:
-    """Tell what reached the application."""
+    """Return the request as the application received it."""
     return {
         "path": request.scope["path"],
         "query": request.scope["query_string"].decode(),
@@ -40,39 +41,39 @@ async def set_cookies() -> Response:
 
 
 @router.get("/bytes")
-async def give_bytes() -> Response:
-    """Give what is no text."""
+async def send_bytes() -> Response:
+    """Return a binary body."""
     return Response(bytes(range(256)), media_type="application/octet-stream")
 
 
 @router.get("/fail")
 async def fail() -> Response:
-    """Fail as nobody expects."""
+    """Raise an unexpected error."""
     raise RuntimeError("a secret text")
 
 
 @router.get("/stop")
 async def stop() -> Response:
-    """Ask Python to end."""
+    """Raise SystemExit."""
     raise SystemExit(3)
 
 
 @router.get("/die")
 async def die() -> Response:
-    """End the process at once, as a crash in a library of C does."""
+    """End the process immediately, as a crash in a C extension does."""
     os._exit(3)
 
 
 @router.get("/hang")
 async def hang() -> Response:
-    """Take longer than the function may."""
+    """Block for longer than the timeout of the function."""
     time.sleep(30)  # noqa: ASYNC251 - a hang, not a wait
     return Response()
 
 
 @router.get("/lose-loop")
 def lose_loop() -> dict[str, bool]:
-    """Do in a worker thread what takes the current loop away from whoever does it."""
+    """Run asyncio.run in a worker thread, which removes that thread's event loop."""
     asyncio.run(asyncio.sleep(0))
     return {"done": True}
 
@@ -82,7 +83,7 @@ wrapped = create_lambda_handler(app)
 
 
 def lambda_handler(event: dict, context: object) -> dict:
-    """The handler, once after somebody else's asyncio.run in its own thread."""
+    """Call the handler, for one path after another asyncio.run in the same thread."""
     if isinstance(event, dict) and event.get("rawPath") == "/lose-loop":
         asyncio.run(asyncio.sleep(0))
     return wrapped(event, context)
