@@ -152,7 +152,7 @@ def start_api(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> G
             return stack.enter_context(TestClient(app, raise_server_exceptions=False))
 
         yield start
-        database_module.close()
+        database_module.close_pools()
 
 
 type RequestLines = Callable[[], list[dict[str, Any]]]

@@ -115,4 +115,4 @@ def serve(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Gener
             return url
 
         yield start
-    database_module.close()
+    database_module.close_pools()
