@@ -286,7 +286,7 @@ class Request:
 
     def settle(self, outcome: Outcome) -> Outcome:
         """Complete the outcome from the database, after a repeat if the request has a key."""
-        applied = self._applied()
+        applied = self.applied()
         if not self.kind.endswith("once"):
             return dataclasses.replace(outcome, applied=applied, finally_applied=applied)
         repeat = self.send()
@@ -296,12 +296,13 @@ class Request:
         return dataclasses.replace(
             outcome,
             applied=applied,
-            finally_applied=self._applied(),
+            finally_applied=self.applied(),
             same_response=repeat.body["id"] == newest_id
             and (outcome.reported != "done" or repeat.body == outcome.body),
         )
 
-    def _applied(self) -> int:
+    def applied(self) -> int:
+        """How often the effect of the request is in the database."""
         count = {
             "list": "0",
             "create": "(SELECT count(*) - 1 FROM tasks WHERE user_id = %s)",
