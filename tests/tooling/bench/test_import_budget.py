@@ -32,6 +32,8 @@ DATABASE = {
     "lib.db.pipeline",
     "lib.db.compiled",
     "lib.db.tasks",
+    "lib.db.transaction",
+    "lib.db.waiting",
     "psycopg",
 }
 TOKENS = {"jwt", "lib.auth.tokens", "lib.web.routing"}
