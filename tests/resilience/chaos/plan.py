@@ -15,10 +15,10 @@ MIX = {
     "delete": 10,
     "toggle once": 20,
     "toggle": 10,
-    "edit": 14,
+    "edit": 12,
     "overwrite": 8,
     "list": 8,
-    "trespass": 4,
+    "trespass": 6,
 }
 # The share of operations whose client gives up after the first failure, as a closed tab does.
 GIVES_UP = 0.04
