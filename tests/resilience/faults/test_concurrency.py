@@ -1,5 +1,8 @@
 """Faults while 50 requests are under way in one event loop, with a pool of eight connections."""
 
+import json
+import socket
+import uuid
 from collections import Counter
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +15,13 @@ from lib.db import pool as database
 from lib.db import transaction
 from lib.db import url as database_url
 from lib.settings import load_settings
-from tests.conftest import StartApi
+from tests.conftest import SECRET, StartApi, bearer
 from tests.resilience.faults import lab as labs
 from tests.resilience.faults.catalogue import _kill, tasks_locked
 from tests.resilience.faults.lab import KINDS, Batch, Fault, Lab, Outcome, Request, running_lab
 from tests.support import tcp_proxy
 from tests.support.databases import Cluster
+from tests.support.targets.local import serve
 
 REQUESTS = 50
 TOLERANCE = 1.0
@@ -124,3 +128,55 @@ def test_one_user_cannot_take_the_instance_from_others_during_a_fault(
     assert reported["unknown"] >= POOL_SIZE // 2
     applied = greedy.applied()
     assert reported["done"] <= applied <= reported["done"] + reported["unknown"]
+
+
+def post(url: str, user: str, key: str) -> bytes:
+    """An HTTP request that creates a task."""
+    body = json.dumps({"title": "New"}).encode()
+    headers = bearer(user) | {
+        "Host": url.removeprefix("http://"),
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+        "Connection": "close",
+        "Idempotency-Key": key,
+    }
+    lines = [f"POST /api/{user}/tasks HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def test_clients_that_disconnect_from_a_server_leave_it_intact(lab: Lab) -> None:
+    """Half of the clients go away while their requests run or wait, then repeat them."""
+    users = [f"user-{uuid.uuid4().hex}" for _ in range(REQUESTS)]
+    environment = {
+        "DATABASE_URL": lab.url.replace(lab.host, "127.0.0.1"),
+        "BETTER_AUTH_SECRET": SECRET,
+    }
+    with serve(environment) as url, tasks_locked(lab) as locker:
+        host, port = url.removeprefix("http://").split(":")
+
+        def connect(user: str) -> socket.socket:
+            connection = socket.create_connection((host, int(port)), timeout=20)
+            connection.sendall(post(url, user, "key"))
+            return connection
+
+        def read(connection: socket.socket) -> str:
+            with connection, connection.makefile("rb") as stream:
+                return stream.read().decode().partition("\r\n")[0]
+
+        connections = [connect(user) for user in users]
+        lab.await_sessions(POOL_SIZE, "wait_event_type = 'Lock'")
+        for connection in connections[::2]:
+            connection.close()
+        locker.rollback()
+        assert {read(each) for each in connections[1::2]} == {"HTTP/1.1 201 Created"}
+        with ThreadPoolExecutor(REQUESTS) as threads:
+            with tasks_locked(lab) as locker_again:
+                # A repeat finds the effect of the first attempt.
+                responses = threads.map(lambda user: read(connect(user)), users)
+                lab.await_sessions(POOL_SIZE, "wait_event_type = 'Lock'")  # no slot was lost
+                locker_again.rollback()
+            assert set(responses) == {"HTTP/1.1 201 Created"}
+        lab.await_sessions(0, "state <> 'idle'")
+        assert len(lab.backends()) <= POOL_SIZE
+        created = "SELECT count(*) FROM tasks WHERE user_id = ANY (%s)"
+        assert lab.database.query(created, users) == [(REQUESTS,)]
