@@ -1,6 +1,6 @@
 """A request that is cancelled leaves no open transaction, no lost slot and no leaked connection.
 
-Servers cancel the task of a request when its client has gone away, or at shutdown.
+Servers cancel the task of a request at shutdown, and some when its client disconnects.
 """
 
 import asyncio
@@ -43,9 +43,10 @@ def _api(lab: Lab, start_api: StartApi) -> None:
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    give_up = time.monotonic() + 10
+    """Wait for a condition."""
+    end = time.monotonic() + 10
     while not condition():
-        assert time.monotonic() < give_up
+        assert time.monotonic() < end
         await asyncio.sleep(0.005)
 
 
@@ -106,7 +107,7 @@ def test_while_it_waits_for_a_slot(lab: Lab) -> None:
     run(main, lab)
 
 
-def test_in_the_moment_in_which_it_is_granted_a_slot(lab: Lab) -> None:
+def test_when_it_is_granted_a_slot_just_before(lab: Lab) -> None:
     async def main(pool: Pool) -> None:
         connections = [await pool.acquire(USER, time.monotonic()) for _ in range(POOL_SIZE // 2)]
         first, second = start(SELECT_1), start(SELECT_1)
@@ -122,7 +123,7 @@ def test_in_the_moment_in_which_it_is_granted_a_slot(lab: Lab) -> None:
     run(main, lab)
 
 
-def test_after_it_is_cancelled_and_before_it_ends_it_is_granted_a_slot(lab: Lab) -> None:
+def test_when_it_is_granted_a_slot_just_after(lab: Lab) -> None:
     async def main(pool: Pool) -> None:
         connections = [await pool.acquire(USER, time.monotonic()) for _ in range(POOL_SIZE // 2)]
         first, second = start(SELECT_1), start(SELECT_1)
@@ -159,11 +160,11 @@ def test_while_the_server_does_not_respond_to_the_login(lab: Lab) -> None:
 def test_while_the_host_name_is_resolved(lab: Lab) -> None:
     async def main(pool: Pool) -> None:
         with ExitStack() as stack:
-            over = asyncio.Event()
+            resolved = asyncio.Event()
             loop = asyncio.get_running_loop()
 
             def resolve() -> list[Any]:
-                asyncio.run_coroutine_threadsafe(over.wait(), loop).result(10)
+                asyncio.run_coroutine_threadsafe(resolved.wait(), loop).result(10)
                 return original()
 
             original = lab.resolve
@@ -173,7 +174,7 @@ def test_while_the_host_name_is_resolved(lab: Lab) -> None:
             await until(lambda: pool._in_use[USER])
             await asyncio.sleep(0.05)
             await cancel(task)
-            over.set()
+            resolved.set()
 
     run(main, lab)
 
@@ -197,7 +198,6 @@ def test_while_a_statement_runs(lab: Lab, writes: bool) -> None:
 def test_while_a_large_request_is_written(lab: Lab) -> None:
     async def main(pool: Pool) -> None:
         await open_connections(pool)
-        lab.proxy.delay(0)
         text = "x" * 30_000_000  # more than the buffers of the sockets hold
         task = start(("SELECT length(%(text)s::text)", {"text": text}))
         await until(lambda: pool._in_use[USER])

@@ -57,7 +57,7 @@ def while_statements_run(inflict: Callable[[Lab], None]) -> Fault:
 
             lab.during.append(inflict_and_unlock)
             yield
-        lab.proxy.now(tcp_proxy.Fault.RESET)  # what is silent would stay so
+        lab.proxy.now(tcp_proxy.Fault.RESET)  # ends silent connections
 
     return fault
 
@@ -99,7 +99,7 @@ def test_a_silent_network_holds_no_request_beyond_its_budget(lab: Lab, start_api
     silence = while_statements_run(lambda lab: lab.proxy.now(tcp_proxy.Fault.SILENCE))
     outcomes = send_fifty(lab, client, silence)
     reported = Counter(outcome.reported for outcome in outcomes)
-    # Of the requests that waited for a connection, none or few were sent in the last moment.
+    # Of the requests that waited for a connection, few were sent shortly before their deadline.
     assert POOL_SIZE - REQUESTS // len(KINDS) <= reported["unknown"] <= 2 * POOL_SIZE, reported
     assert reported["unchanged"] >= REQUESTS - 3 * POOL_SIZE, reported
 
@@ -145,7 +145,7 @@ def post(url: str, user: str, key: str) -> bytes:
 
 
 def test_clients_that_disconnect_from_a_server_leave_it_intact(lab: Lab) -> None:
-    """Half of the clients go away while their requests run or wait, then repeat them."""
+    """Half of the clients disconnect while their requests run or wait. Then all repeat them."""
     users = [f"user-{uuid.uuid4().hex}" for _ in range(REQUESTS)]
     environment = {
         "DATABASE_URL": lab.url.replace(lab.host, "127.0.0.1"),
