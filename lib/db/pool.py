@@ -157,6 +157,9 @@ async def _is_alive(connection: Connection, deadline: float) -> bool:
         await pipeline.run(connection, ("SELECT 1", {}))
     except psycopg.OperationalError:
         return False
+    except BaseException:  # the request was cancelled
+        connection.close()
+        raise
     return True
 
 

@@ -82,6 +82,8 @@ async def run_transaction(
 
 def _settings(connection: Connection, user: str) -> Statement:
     left = connection.deadline - RESPONSE_RESERVE - time.monotonic()
+    if left <= 0:
+        raise NotConnected("no time left")
     values: dict[str, Any] = {
         "user_id": user,
         "statement_timeout": _milliseconds(left),

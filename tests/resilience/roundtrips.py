@@ -1,10 +1,10 @@
-"""`make roundtrips`: how often each request goes to the database and back, and tutorials' do."""
+"""`make roundtrips`: counts the round trips of each request to the database."""
 
 import os
 import tempfile
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,18 @@ from tests.support import tcp_proxy
 
 USER = "round-tripper"
 TASKS = f"/api/{USER}/tasks"
-# Opening the TCP connection is a round trip that no proxy can see.
+# Opening the TCP connection is a round trip that a proxy cannot count.
 TCP = 1
 
-type Flights = Callable[[], int]
+# Counts the round trips since the start of the proxy.
+type RoundTrips = Callable[[], int]
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request of a user; `{task}` in the path is a new task, whose version is 1."""
+    """A request of a user. `{task}` in the path is the id of a new task, `{etag}` in a header its
+    ETag.
+    """
 
     method: str
     path: str = TASKS
@@ -48,7 +51,7 @@ TASK = f"{TASKS}/{{task}}"
 MISSING = f"{TASKS}/999999999"
 COMPLETE = f"{TASK}/complete"
 NEW, CHANGED, SET = {"title": "New"}, {"title": "Changed"}, {"completed": True}
-CURRENT, STALE = {"If-Match": '"1"'}, {"If-Match": '"7"'}
+CURRENT, STALE = {"If-Match": "{etag}"}, {"If-Match": f'"{"0" * 32}"'}
 REQUESTS = [
     Request("GET"),
     Request("GET", f"{TASKS}?limit=2"),
@@ -57,7 +60,7 @@ REQUESTS = [
     Request("POST", TASKS, NEW, {"Idempotency-Key": "post"}, 201),
     Request("POST", TASKS, NEW, {"Idempotency-Key": "post"}, 201, "again"),
     Request("GET", TASK),
-    Request("GET", TASK, headers={"If-None-Match": '"1"'}, status=304),
+    Request("GET", TASK, headers={"If-None-Match": "{etag}"}, status=304),
     Request("GET", MISSING, status=404, note="missing"),
     Request("PUT", TASK, CHANGED),
     Request("PUT", TASK, CHANGED, CURRENT),
@@ -73,40 +76,46 @@ REQUESTS = [
 ]
 
 
-def count_first_request(client: TestClient, bearer: dict[str, str], flights: Flights) -> int:
-    """The flights of a process's first request, of which all but one make the connection."""
-    before = flights()
-    _send(client, bearer, REQUESTS[0], REQUESTS[0].path)
-    return flights() - before
+def count_first_request(client: TestClient, bearer: dict[str, str], round_trips: RoundTrips) -> int:
+    """The round trips of the first request of a process: all but one open the connection."""
+    before = round_trips()
+    _send(client, bearer, REQUESTS[0])
+    return round_trips() - before
 
 
 def count_requests(
-    client: TestClient, bearer: dict[str, str], flights: Flights
+    client: TestClient, bearer: dict[str, str], round_trips: RoundTrips
 ) -> list[tuple[Request, int]]:
-    """The flights of each request on a warm connection."""
+    """The round trips of each request on an open connection."""
 
-    def create() -> str:
-        return str(client.post(TASKS, json=NEW, headers=bearer).json()["id"])
+    def with_task(request: Request) -> Request:
+        created = client.post(TASKS, json=NEW, headers=bearer)
+        headers = {
+            name: value.replace("{etag}", created.headers["etag"])
+            for name, value in request.headers.items()
+        }
+        path = request.path.replace("{task}", str(created.json()["id"]))
+        return replace(request, path=path, headers=headers)
 
-    # All before the first is counted: then nothing that is not counted happens in between.
-    paths = [each.path.replace("{task}", create()) for each in REQUESTS]
+    # All tasks are created first, so that nothing else happens between the counted requests.
+    prepared = [with_task(request) for request in REQUESTS]
     counted = []
-    for request, path in zip(REQUESTS, paths, strict=True):
-        before = flights()
-        _send(client, bearer, request, path)
-        counted.append((request, flights() - before))
+    for request, sent in zip(REQUESTS, prepared, strict=True):
+        before = round_trips()
+        _send(client, bearer, sent)
+        counted.append((request, round_trips() - before))
     return counted
 
 
-def _send(client: TestClient, bearer: dict[str, str], request: Request, path: str) -> None:
-    answer = client.request(
-        request.method, path, json=request.body, headers=bearer | request.headers
+def _send(client: TestClient, bearer: dict[str, str], request: Request) -> None:
+    response = client.request(
+        request.method, request.path, json=request.body, headers=bearer | request.headers
     )
-    assert answer.status_code == request.status, (request, answer.status_code, answer.text)
+    assert response.status_code == request.status, (request, response.text)
 
 
-def count_tutorial(engine: Engine, flights: Flights) -> dict[str, int]:
-    """The flights of the same operations with a SQLModel Session each, as tutorials write them."""
+def count_tutorial(engine: Engine, round_trips: RoundTrips) -> dict[str, int]:
+    """The round trips of the same operations with a SQLModel Session each, as in tutorials."""
 
     def list_tasks(session: Session) -> None:
         session.exec(select(Task).where(Task.user_id == USER)).all()
@@ -150,11 +159,11 @@ def count_tutorial(engine: Engine, flights: Flights) -> dict[str, int]:
         ("PATCH /tasks/{id}/complete", complete_task),
         ("DELETE /tasks/{id}", delete_task),
     ):
-        before = flights()
+        before = round_trips()
         with Session(engine) as session:
             created = operation(session)
             known = created.id if created else known
-        counted[label] = flights() - before
+        counted[label] = round_trips() - before
     return counted
 
 
@@ -183,9 +192,9 @@ def main() -> None:
     def line(label: str, ours: object, theirs: object) -> None:
         print(f"{label:<64}{ours:>10}{theirs:>10}")
 
-    line("round trips of a request on a warm connection", "this API", "tutorial")
-    for request, flights in counted:
-        line(request.label, flights, tutorial.get(request.label, ""))
+    line("round trips of a request on an open connection", "this API", "tutorial")
+    for request, round_trips in counted:
+        line(request.label, round_trips, tutorial.get(request.label, ""))
     line("the first request of a process", first + TCP, tutorial["first"] + TCP)
     print("\nWithout TLS; TLS 1.3 adds 2 to the first request, or 1 where Neon speaks TLS at once.")
 

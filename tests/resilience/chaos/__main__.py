@@ -1,4 +1,4 @@
-"""`make chaos`: the proof that nothing is lost and nothing doubled, and what users notice."""
+"""`make chaos`: checks that nothing is lost or doubled under faults, and measures availability."""
 
 import argparse
 import asyncio
@@ -26,17 +26,17 @@ def say(line: str = "") -> None:
 
 
 class ProgressLine:
-    """One line that is written over in a terminal, a new one every ten seconds elsewhere."""
+    """One line that is overwritten in a terminal. Elsewhere a new line every ten seconds."""
 
     def __init__(self, size: Size) -> None:
-        self._size, self._began, self._next = size, time.monotonic(), 0.0
+        self._size, self._started, self._next = size, time.monotonic(), 0.0
 
     def __call__(self, done: int, ledger: Ledger) -> None:
-        now = time.monotonic() - self._began
+        now = time.monotonic() - self._started
         if not TERMINAL and now < self._next and done < self._size.operations:
             return
         self._next = now + 10
-        wrong = f", {len(ledger.seen)} wrong" if ledger.seen else ""
+        wrong = f", {len(ledger.violations)} violations" if ledger.violations else ""
         line = f"{now:5.0f} s  {done:,} of {self._size.operations:,} operations{wrong}"
         if TERMINAL:
             sys.stdout.write(f"\r\x1b[K{line}")
@@ -51,10 +51,10 @@ def report(result: Result) -> None:
     outcomes = result.ledger.outcomes()
     say()
     say("Faults:     " + _counted(result.faults))
-    say(f"Calls:      {result.calls:,}; {_counted(result.trouble)}")
+    say(f"Calls:      {result.calls:,}; {_counted(result.failures)}")
     say(
-        f"Writes:     {outcomes['done']:,} acknowledged, {outcomes['unknown']:,} unknown to the "
-        f"client, {outcomes['unchanged']:,} refused; {result.ledger.reads:,} lists and trespasses"
+        f"Writes:     {outcomes['done']:,} acknowledged, {outcomes['unknown']:,} with unknown "
+        f"outcome, {outcomes['unchanged']:,} failed; {result.ledger.reads:,} lists and trespasses"
     )
     say("Violations: " + ", ".join(f"{kind} {n}" for kind, n in result.count().items()))
     for violation in result.violations[:20]:
@@ -62,7 +62,7 @@ def report(result: Result) -> None:
     if len(result.violations) > 20:
         say(f"  ... and {len(result.violations) - 20} more")
     if result.violations and result.log:
-        say("The last words of the functions:")
+        say("The last log lines of the functions:")
         say("\n".join(result.log.splitlines()[-20:]))
 
 
@@ -74,8 +74,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.resilience.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
     parser.add_argument("--quick", action="store_true", help="1,000 operations")
-    parser.add_argument("--seconds", type=float, help="begin no operation after so long")
-    parser.add_argument("--mutant", choices=sorted(mutants.MUTANTS), default="", help="add a bug")
+    parser.add_argument("--seconds", type=float, help="begin no operation after this time")
+    parser.add_argument(
+        "--mutant",
+        choices=sorted(mutants.MUTANTS),
+        default="",
+        help="add a bug, which must be found",
+    )
     parser.add_argument("--availability", type=int, choices=(0, 1), help="default: unless quick")
     options = parser.parse_args()
     size = QUICK if options.quick else FULL
@@ -83,7 +88,7 @@ def main() -> None:
         size = dataclasses.replace(size, seconds=options.seconds)
     say(
         f"Seed {options.seed}: {size.operations:,} operations by {size.clients} clients of "
-        f"{size.users} users, {size.sandboxes} sandboxes and a busy instance behind PgBouncer."
+        f"{size.users} users, {size.sandboxes} sandboxes and one instance behind PgBouncer."
     )
     with (
         tempfile.TemporaryDirectory(prefix="chaos-") as folder,
@@ -98,15 +103,15 @@ def main() -> None:
             say(f"\nAvailability at {RATE:.0f} requests a second:")
             for line in table(asyncio.run(measure(cluster, options.seed, seconds, say))):
                 say(line)
-    wrong, proves_little = len(result.violations), result.proves_little()
+    violations, too_little = len(result.violations), result.acknowledged_too_little()
     verdict = "nothing lost, nothing doubled"
-    if wrong or proves_little:
-        verdict = f"{wrong:,} VIOLATIONS" if wrong else "TOO FEW WRITES WERE ACKNOWLEDGED"
+    if violations or too_little:
+        verdict = f"{violations:,} VIOLATIONS" if violations else "TOO FEW WRITES WERE ACKNOWLEDGED"
     number = f"{result.done:,}"
     if result.done < size.operations:
-        number += f" of {size.operations:,} (the time was up)"
+        number += f" of {size.operations:,} (time limit reached)"
     say(f"\nchaos: {number} operations, seed {result.seed}: {verdict}")
-    sys.exit(bool(wrong or proves_little))
+    sys.exit(bool(violations or too_little))
 
 
 if __name__ == "__main__":

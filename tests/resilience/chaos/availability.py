@@ -1,7 +1,7 @@
-"""What users notice: requests at a fixed rate, calm and while the database is harmed, ours beside
-the tutorial's way; knows nothing of what is right.
+"""Measures errors and latency at a fixed rate of requests, without and with faults, of this API and
+of one in the style of tutorials.
 
-Latency counts from the moment a request was due, not from when there was time to send it.
+Latency counts from the time a request was due, not from when it could be sent.
 """
 
 import asyncio
@@ -16,22 +16,22 @@ from random import Random
 from tests.resilience.chaos.clients import User
 from tests.resilience.chaos.fault_injector import FaultInjector
 from tests.resilience.chaos.fleet import Fleet, Request, TransportError
-from tests.resilience.chaos.plan import PATIENCE
-from tests.resilience.chaos.run import Size, make_users, stage
+from tests.resilience.chaos.plan import TIMEOUT
+from tests.resilience.chaos.run import Size, make_users, running_environment
 from tests.support.databases import Cluster
 
 APPLICATIONS = {"this API": "api.tasks", "tutorial style": "bench.tutorial"}
 SANDBOXES = 40
 USERS = 25
 RATE = 40.0  # requests a second
-# Only what an application can do something about: a killed sandbox answers nobody.
+# Only faults that an application can handle: a killed sandbox responds to no request.
 STREAMS = ("backends", "pooler")
 MIX = {"get": 35, "list": 20, "create": 20, "toggle": 25}
 
 
 @dataclass
 class Figures:
-    """Of one application in one phase; `seconds` of every request, failed ones too."""
+    """The figures of one application in one phase, with the `seconds` of every request."""
 
     application: str
     phase: str
@@ -47,23 +47,25 @@ class Figures:
 async def measure(
     cluster: Cluster, seed: int, seconds: float, say: Callable[[str], None]
 ) -> list[Figures]:
-    """Each application `seconds` long calm, and as long under faults."""
+    """Measure each application for some seconds without faults, and as long with faults."""
     found = []
     for name, module in APPLICATIONS.items():
-        async with stage(cluster, SANDBOXES, module=module, instance=False) as scene:
-            users = make_users(scene.database, Size(0, 0, USERS, SANDBOXES, seconds))
+        async with running_environment(
+            cluster, SANDBOXES, module=module, instance=False
+        ) as environment:
+            users = make_users(environment.database, Size(0, 0, USERS, SANDBOXES, seconds))
             warm = Figures(name, "warm-up")
             first = [_request("get", users[0], "") for _ in range(SANDBOXES)]
-            await asyncio.gather(*(_send(scene.fleet, one, 0.0, warm) for one in first))
-            for phase in ("calm", "faults"):
+            await asyncio.gather(*(_send(environment.fleet, one, 0.0, warm) for one in first))
+            for phase in ("no faults", "faults"):
                 say(f"{name}, {phase}: {seconds:.0f} s ...")
-                fault_injector = FaultInjector(scene.target, seed, streams=STREAMS)
+                fault_injector = FaultInjector(environment.target, seed, streams=STREAMS)
                 figures = Figures(name, phase)
                 try:
                     async with AsyncExitStack() as stack:
                         if phase == "faults":
-                            await stack.enter_async_context(fault_injector.at_work())
-                        await _open_loop(scene.fleet, users, seed, seconds, figures)
+                            await stack.enter_async_context(fault_injector.running())
+                        await _open_loop(environment.fleet, users, seed, seconds, figures)
                 finally:
                     fault_injector.close()
                 found.append(figures)
@@ -89,7 +91,7 @@ def _request(kind: str, user: User, key: str) -> Request:
     tasks = f"/api/{user.name}/tasks"
     headers = {"authorization": f"Bearer {user.token}"}
     if kind in ("create", "toggle"):
-        # As our own frontend sends it; the tutorial's application does not look at it.
+        # As our own frontend sends it. The tutorial's application ignores it.
         headers["idempotency-key"] = f"{kind}-{key}"
     match kind:
         case "get":
@@ -104,17 +106,17 @@ def _request(kind: str, user: User, key: str) -> Request:
 
 async def _send(fleet: Fleet, request: Request, due: float, figures: Figures) -> None:
     try:
-        status = (await fleet.invoke(request, PATIENCE)).status
+        status = (await fleet.invoke(request, TIMEOUT)).status
         failure = str(status) if status >= 300 else ""
     except TransportError:
-        failure = "none"
+        failure = "no response"
     figures.seconds.append(time.monotonic() - due)
     if failure:
         figures.errors[failure] += 1
 
 
 def table(found: list[Figures]) -> list[str]:
-    lines = [f"{'':<24}{'requests':>9}{'errors':>17}{'p50 ms':>9}{'p99 ms':>9}   answered"]
+    lines = [f"{'':<24}{'requests':>9}{'errors':>17}{'p50 ms':>9}{'p99 ms':>9}   errors by status"]
     for one in found:
         number, wrong = len(one.seconds), one.errors.total()
         lines.append(

@@ -1,4 +1,4 @@
-"""Carries out the planned faults on backends, pooler, sandboxes and instance; knows no task."""
+"""Carries out the planned faults on the backends, the pooler, the sandboxes and the instance."""
 
 import asyncio
 import contextlib
@@ -15,22 +15,23 @@ from typing import Any
 import psycopg
 
 from tests.resilience.chaos import plan
-from tests.resilience.chaos.fleet import Fleet, Prey
+from tests.resilience.chaos.fleet import Fleet, Process
 from tests.resilience.chaos.plan import Fault
 from tests.support import pgbouncer
 from tests.support.pgbouncer import Pooler
 
-OURSELVES = "fault_injector"
-# How long writes gather before the pooler dies, below their lock timeout; and then to commit.
+APPLICATION_NAME = "fault_injector"
+# Seconds in which writes gather before the pooler is killed, below their lock timeout, and again in
+# which they commit.
 CROWD_SECONDS = 0.25
 
-# Like Neon's, but the pooler forgets a failed login sooner than in 15 seconds: the run goes on.
+# As Neon configures it, except that a failed login is forgotten sooner than in 15 seconds.
 POOLER_SETTINGS = {"server_login_retry": "1", "default_pool_size": "10"}
 
 
 @dataclass
 class Target:
-    """What can be broken. `admin_url` is of another database of the same server."""
+    """What faults are injected into. `admin_url` names another database of the same server."""
 
     database: str
     admin_url_of_database: str
@@ -42,13 +43,12 @@ class Target:
 
 @dataclass
 class FaultInjector:
-    """`done` counts the faults that took place."""
+    """`done` counts the faults that took place. `speed` divides their pauses and durations."""
 
     target: Target
     seed: int
     streams: tuple[str, ...] = tuple(plan.STREAMS)
-    # How many times as fast as planned all this goes: short runs are rougher.
-    haste: float = 1.0
+    speed: float = 1.0
     done: Counter[str] = field(default_factory=Counter)
     _frozen: set[asyncio.Task[None]] = field(default_factory=set)
     _restarted: subprocess.Popen[bytes] | None = None
@@ -56,16 +56,16 @@ class FaultInjector:
     _admin: psycopg.AsyncConnection[Any] | None = None
 
     @asynccontextmanager
-    async def at_work(self) -> AsyncGenerator[None]:
-        """Break things for the length of the `with`; then all is whole again."""
+    async def running(self) -> AsyncGenerator[None]:
+        """Inject faults for the length of the `with`. After it, nothing is frozen any more."""
         async with asyncio.TaskGroup() as group:
             for stream in self.streams:
-                group.create_task(self._follow(stream))
+                group.create_task(self._inject_stream(stream))
             try:
                 yield
             finally:
                 self._over.set()
-        # A frozen one thaws when its task is cancelled.
+        # The cancellation continues a frozen process.
         for task in self._frozen:
             task.cancel()
         await asyncio.gather(*self._frozen, return_exceptions=True)
@@ -77,17 +77,17 @@ class FaultInjector:
             self._restarted.kill()
             self._restarted.wait()
 
-    async def _follow(self, stream: str) -> None:
+    async def _inject_stream(self, stream: str) -> None:
         for fault in plan.faults(self.seed, stream):
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._over.wait(), fault.pause / self.haste)
+                await asyncio.wait_for(self._over.wait(), fault.pause / self.speed)
                 return
-            if await self._commit(fault):
+            if await self._inject(fault):
                 self.done[fault.what] += 1
 
-    async def _commit(self, fault: Fault) -> bool:
-        """Whether there was something to break."""
-        seconds = fault.seconds / self.haste
+    async def _inject(self, fault: Fault) -> bool:
+        """Inject one fault. Returns whether there was a target."""
+        seconds = fault.seconds / self.speed
         fleet, instance = self.target.fleet, self.target.fleet.instance
         sandbox = fleet.sandboxes[fault.target % len(fleet.sandboxes)]
         match fault.what:
@@ -102,7 +102,7 @@ class FaultInjector:
             case "freeze a sandbox":
                 return sandbox.alive and self._freeze(sandbox, seconds)
             case "kill a sandbox":
-                sandbox = next((prey for prey in self._shuffled(fault) if prey.busy), sandbox)
+                sandbox = next((each for each in self._shuffled(fault) if each.busy), sandbox)
                 if not sandbox.alive:
                     return False
                 sandbox.kill()
@@ -120,14 +120,14 @@ class FaultInjector:
         first = fault.target % len(sandboxes)
         return [box for box in sandboxes[first:] + sandboxes[:first] if box.alive]
 
-    def _freeze(self, prey: Prey, seconds: float) -> bool:
-        task = asyncio.create_task(prey.freeze(seconds))
+    def _freeze(self, process: Process, seconds: float) -> bool:
+        task = asyncio.create_task(process.freeze(seconds))
         self._frozen.add(task)
         task.add_done_callback(self._frozen.discard)
         return True
 
     async def _kill_backend(self, salt: int) -> bool:
-        """One that is at work, if there is one."""
+        """Kill a backend, if possible one that runs a statement."""
         statement = (
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = %s AND application_name <> %s"
@@ -135,11 +135,11 @@ class FaultInjector:
         )
         if self._admin is None:
             self._admin = await _connect(self.target.admin_url)
-        values = [self.target.database, OURSELVES, str(salt)]
+        values = [self.target.database, APPLICATION_NAME, str(salt)]
         return bool(await (await self._admin.execute(statement, values)).fetchall())
 
     async def _console(self, *steps: str | float) -> None:
-        """Commands to the pooler, and pauses in seconds."""
+        """Run commands on the console of the pooler, with pauses in seconds."""
         async with await _connect(self.target.pooler.admin_url) as console:
             for step in steps:
                 if isinstance(step, str):
@@ -149,8 +149,8 @@ class FaultInjector:
 
     async def _pause_pooler(self, seconds: float) -> None:
         async with await _connect(self.target.pooler.admin_url) as console:
-            # Without waiting for its answer, which comes when the last transaction has ended, and
-            # after a RESUME never.
+            # Not awaited: the response comes when the last transaction has ended, and never after a
+            # RESUME.
             console.pgconn.send_query(f"PAUSE {self.target.database}".encode())
             console.pgconn.flush()
             await asyncio.sleep(seconds)
@@ -158,7 +158,7 @@ class FaultInjector:
             console.pgconn.finish()
 
     async def _cut_off_pooler(self) -> None:
-        """Every connection through it breaks in mid-write, and new ones work at once."""
+        """Close every connection during writes. New connections work at once."""
         async with self._crowd_of_writes():
             cutting = asyncio.create_task(self._console("KILL {}", "RESUME {}"))
             await asyncio.wait({cutting}, timeout=2)
@@ -167,9 +167,9 @@ class FaultInjector:
             try:
                 await cutting
             except psycopg.OperationalError:
-                # PgBouncer 1.24.1 itself crashes, or runs in circles for ever, when it is told to
-                # kill a connection that is just closing.
-                self.done["the pooler broke by itself"] += 1
+                # PgBouncer 1.24.1 crashes, or loops for ever, if it has to kill a connection that
+                # is just closing.
+                self.done["the pooler crashed by itself"] += 1
                 await self._restart_pooler()
 
     def _pooler_pid(self) -> int:
@@ -186,9 +186,9 @@ class FaultInjector:
 
     @asynccontextmanager
     async def _crowd_of_writes(self) -> AsyncGenerator[None]:
-        """The worst moment: PostgreSQL has writes in hand, which it ends behind the `with`."""
+        """Hold writes inside PostgreSQL, which completes them after the `with`."""
         async with await _connect(self.target.admin_url_of_database) as holder:
-            # A planted bug may keep its own locks.
+            # A mutant may hold locks of its own.
             await holder.execute("SET lock_timeout = '2s'")
             await holder.execute("BEGIN")
             with contextlib.suppress(psycopg.errors.LockNotAvailable):
@@ -198,7 +198,7 @@ class FaultInjector:
             await holder.execute("ROLLBACK")
 
     async def _restart_pooler(self) -> None:
-        """On the same port, as its configuration says."""
+        """Start the pooler again, on the same port."""
         if self._restarted:
             self._restarted.wait()
         self._restarted = pgbouncer._start(pgbouncer.binary(), self.target.folder)
@@ -207,10 +207,10 @@ class FaultInjector:
                 await self._console()
                 return
             await asyncio.sleep(0.02)
-        raise RuntimeError(f"PgBouncer did not start again: {pgbouncer._log(self.target.folder)}")
+        raise RuntimeError(f"PgBouncer did not restart: {pgbouncer._log(self.target.folder)}")
 
 
 async def _connect(url: str) -> psycopg.AsyncConnection[Any]:
     return await psycopg.AsyncConnection.connect(
-        url, autocommit=True, connect_timeout=10, application_name=OURSELVES
+        url, autocommit=True, connect_timeout=10, application_name=APPLICATION_NAME
     )

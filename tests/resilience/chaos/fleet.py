@@ -1,5 +1,5 @@
-"""Where calls go: many sandboxes that each answer one event at a time, and one busy instance; both
-can be frozen and killed. Knows no task.
+"""Runs what serves the calls: sandboxes that handle one event at a time, and one instance that
+serves many requests at once. Both can be frozen and killed.
 """
 
 import asyncio
@@ -15,11 +15,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-LONGEST_ANSWER = 1 << 24  # bytes
+MAX_RESPONSE_BYTES = 1 << 24
 
 
 class TransportError(Exception):
-    """The call was sent and no answer came. Whether it had an effect is not known."""
+    """The call was sent and no response came. Whether it had an effect is not known."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Request:
         return None if self.body is None else json.dumps(self.body)
 
     def event(self) -> dict[str, Any]:
-        """As an API Gateway HTTP API sends it, payload format 2.0."""
+        """The event of an API Gateway HTTP API, payload format 2.0."""
         return {
             "version": "2.0",
             "routeKey": "ANY /api/{user_id}/tasks",
@@ -59,7 +59,7 @@ class Request:
             "isBase64Encoded": False,
         }
 
-    def on_the_wire(self) -> bytes:
+    def http(self) -> bytes:
         content = (self.content or "").encode()
         query = f"?{self.query}" if self.query else ""
         lines = [f"{self.method} {self.path}{query} HTTP/1.1", "host: chaos", "connection: close"]
@@ -71,7 +71,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """`headers` have lower-case names; `body` is None where there is none."""
 
     status: int
@@ -79,13 +79,13 @@ class Answer:
     body: Any
 
 
-class Nursery:
+class ForkServer:
     """The process whose forks serve: see tests/resilience/chaos/sandbox.py."""
 
     def __init__(
         self, module: str, mutant: str, environment: Mapping[str, str], log: IO[bytes]
     ) -> None:
-        self._orders, theirs = socket.socketpair()
+        self._commands, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
                 [
@@ -102,38 +102,38 @@ class Nursery:
                 stderr=log,
                 pass_fds=[theirs.fileno()],
             )
-        self._orders.setblocking(False)
-        self._turn = asyncio.Lock()
+        self._commands.setblocking(False)
+        self._lock = asyncio.Lock()
 
     async def ready(self) -> None:
         await self._reply()
 
     async def _reply(self) -> bytes:
-        reply = await asyncio.get_running_loop().sock_recv(self._orders, 64)
+        reply = await asyncio.get_running_loop().sock_recv(self._commands, 64)
         if not reply:
             raise RuntimeError("The application did not load.")
         return reply
 
     async def fork(self, link: socket.socket) -> int:
-        """The pid of a new process that serves this socket."""
-        async with self._turn:
-            socket.send_fds(self._orders, [b"fork"], [link.fileno()])
+        """Start a process that serves this socket. Returns its pid."""
+        async with self._lock:
+            socket.send_fds(self._commands, [b"fork"], [link.fileno()])
             return int(await self._reply())
 
-    async def bury(self, pid: int) -> None:
-        """Wait for the end of a process that was killed. Until then its number stays its own."""
-        async with self._turn:
-            self._orders.send(str(pid).encode())
+    async def reap(self, pid: int) -> None:
+        """Wait for the end of a process that was killed. Until then its pid is not used again."""
+        async with self._lock:
+            self._commands.send(str(pid).encode())
             await self._reply()
 
     def close(self) -> None:
-        self._orders.close()
+        self._commands.close()
         self._process.kill()
         self._process.wait()
 
 
 @dataclass
-class Prey:
+class Process:
     """A process that can be frozen and killed."""
 
     pid: int = 0
@@ -144,7 +144,7 @@ class Prey:
         self.alive = False
 
     async def freeze(self, seconds: float) -> None:
-        """Stop it for so long, unless it stands still already."""
+        """Stop it for some seconds."""
         pid = self.pid
         os.kill(pid, signal.SIGSTOP)
         try:
@@ -155,21 +155,21 @@ class Prey:
 
 
 @dataclass
-class Sandbox(Prey):
+class Sandbox(Process):
     busy: bool = False
     _link: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def start(self, nursery: Nursery) -> None:
+    async def start(self, fork_server: ForkServer) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            self.pid = await nursery.fork(theirs)
+            self.pid = await fork_server.fork(theirs)
         self.alive = True
-        self._link = await asyncio.open_connection(sock=ours, limit=LONGEST_ANSWER)
+        self._link = await asyncio.open_connection(sock=ours, limit=MAX_RESPONSE_BYTES)
 
-    async def answer(self, event: dict[str, Any], nursery: Nursery) -> dict[str, Any]:
-        """Raises TransportError when it ends in the middle."""
+    async def handle(self, event: dict[str, Any], fork_server: ForkServer) -> dict[str, Any]:
+        """Raises TransportError if the sandbox is killed meanwhile."""
         if not self.alive:
-            await self._replace(nursery)
+            await self._replace(fork_server)
         assert self._link
         reader, writer = self._link
         self.busy = True
@@ -185,12 +185,12 @@ class Sandbox(Prey):
             raise TransportError("the sandbox was killed")
         return json.loads(line)
 
-    async def _replace(self, nursery: Nursery) -> None:
-        self.hang_up()
-        await nursery.bury(self.pid)
-        await self.start(nursery)
+    async def _replace(self, fork_server: ForkServer) -> None:
+        self.disconnect()
+        await fork_server.reap(self.pid)
+        await self.start(fork_server)
 
-    def hang_up(self) -> None:
+    def disconnect(self) -> None:
         if self._link:
             self._link[1].close()
             self._link = None
@@ -198,48 +198,48 @@ class Sandbox(Prey):
 
 @dataclass
 class Fleet:
-    """Sandboxes of one application, and perhaps an instance."""
+    """The sandboxes of one application, and its instance if there is one."""
 
-    nursery: Nursery
+    fork_server: ForkServer
     sandboxes: list[Sandbox]
     instance: "Instance | None" = None
     _idle: asyncio.Queue[Sandbox] = field(default_factory=asyncio.Queue)
-    _running: set[asyncio.Task[Answer]] = field(default_factory=set)
+    _running: set[asyncio.Task[Response]] = field(default_factory=set)
 
-    async def invoke(self, request: Request, patience: float) -> Answer:
-        """The answer of a sandbox that is free. Raises TransportError.
+    async def invoke(self, request: Request, seconds: float) -> Response:
+        """The response of an idle sandbox, within some seconds. Raises TransportError.
 
-        Whoever loses patience goes away; the sandbox works on, and its effect may come late.
+        After a timeout the sandbox continues, so that the effect may come late.
         """
         sandbox = await self._idle.get()
-        return await self._patiently(self._exchange(sandbox, request), patience)
+        return await self._within(seconds, self._exchange(sandbox, request))
 
-    async def call(self, request: Request, patience: float) -> Answer:
-        """The answer of the instance, which serves all calls at once. Raises TransportError."""
+    async def call(self, request: Request, seconds: float) -> Response:
+        """The response of the instance, within some seconds. Raises TransportError."""
         assert self.instance
-        return await self._patiently(self.instance.answer(request), patience)
+        return await self._within(seconds, self.instance.handle(request))
 
-    async def _patiently(self, work: Coroutine[Any, Any, Answer], patience: float) -> Answer:
+    async def _within(self, seconds: float, work: Coroutine[Any, Any, Response]) -> Response:
         task = asyncio.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         try:
-            return await asyncio.wait_for(asyncio.shield(task), patience)
+            return await asyncio.wait_for(asyncio.shield(task), seconds)
         except TimeoutError:
             task.add_done_callback(lambda late: late.cancelled() or late.exception())
-            raise TransportError("the client lost patience") from None
+            raise TransportError("the client timed out") from None
 
-    async def _exchange(self, sandbox: Sandbox, request: Request) -> Answer:
+    async def _exchange(self, sandbox: Sandbox, request: Request) -> Response:
         try:
-            raw = await sandbox.answer(request.event(), self.nursery)
+            raw = await sandbox.handle(request.event(), self.fork_server)
         finally:
             self._idle.put_nowait(sandbox)
-        return Answer(raw["statusCode"], raw.get("headers", {}), _content(raw.get("body")))
+        return Response(raw["statusCode"], raw.get("headers", {}), _content(raw.get("body")))
 
     async def settle(self) -> None:
-        """Return when every call has ended, those that nobody waits for too, and nobody serves.
+        """Wait for every call, also for those whose client timed out, and end all processes.
 
-        What a sandbox wanted to do after its answer never happens: no event wakes it again.
+        What a sandbox left for later never happens: no event wakes it again.
         """
         while self._running:
             await asyncio.wait(set(self._running))
@@ -252,7 +252,7 @@ class Fleet:
     async def _start(self, sandboxes: int) -> None:
         for _ in range(sandboxes):
             sandbox = Sandbox()
-            await sandbox.start(self.nursery)
+            await sandbox.start(self.fork_server)
             self.sandboxes.append(sandbox)
             self._idle.put_nowait(sandbox)
 
@@ -267,58 +267,58 @@ async def running_fleet(
     mutant: str = "",
     instance: bool = True,
 ) -> AsyncGenerator[Fleet]:
-    """Start the sandboxes, and the instance if it is wanted."""
+    """Start the sandboxes, and the instance if requested."""
     on_lambda = {**environment, "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9"}
-    nurseries = [Nursery(module, mutant, on_lambda, log)]
+    fork_servers = [ForkServer(module, mutant, on_lambda, log)]
     if instance:
-        nurseries.append(Nursery(module, mutant, {**environment, "VERCEL": "1"}, log))
-    fleet = Fleet(nurseries[0], [])
+        fork_servers.append(ForkServer(module, mutant, {**environment, "VERCEL": "1"}, log))
+    fleet = Fleet(fork_servers[0], [])
     try:
-        for nursery in nurseries:
-            await nursery.ready()
+        for fork_server in fork_servers:
+            await fork_server.ready()
         await fleet._start(sandboxes)
         if instance:
-            fleet.instance = Instance(nurseries[1])
+            fleet.instance = Instance(fork_servers[1])
             await fleet.instance.start()
         yield fleet
     finally:
         for sandbox in fleet.sandboxes:
-            sandbox.hang_up()
+            sandbox.disconnect()
         if fleet.instance:
             fleet.instance.listener.close()
-        for nursery in nurseries:
-            nursery.close()
+        for fork_server in fork_servers:
+            fork_server.close()
 
 
-class Instance(Prey):
-    """One process on a port that stays open while the process is replaced."""
+class Instance(Process):
+    """One process, on a port that stays open while the process is replaced."""
 
-    def __init__(self, nursery: Nursery) -> None:
+    def __init__(self, fork_server: ForkServer) -> None:
         super().__init__()
-        self._nursery = nursery
+        self._fork_server = fork_server
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self._address = self.listener.getsockname()
 
     async def start(self) -> None:
-        self.pid = await self._nursery.fork(self.listener)
+        self.pid = await self._fork_server.fork(self.listener)
         self.alive = True
 
     async def replace(self) -> None:
-        """After a kill."""
-        await self._nursery.bury(self.pid)
+        """Start a new process after a kill."""
+        await self._fork_server.reap(self.pid)
         await self.start()
 
     async def stop(self) -> None:
-        """Let it finish what it has begun, and end."""
+        """Let it finish the requests under way, and end."""
         os.kill(self.pid, signal.SIGTERM)
         self.alive = False
-        await self._nursery.bury(self.pid)
+        await self._fork_server.reap(self.pid)
 
-    async def answer(self, request: Request) -> Answer:
+    async def handle(self, request: Request) -> Response:
         try:
-            reader, writer = await asyncio.open_connection(*self._address, limit=LONGEST_ANSWER)
+            reader, writer = await asyncio.open_connection(*self._address, limit=MAX_RESPONSE_BYTES)
             try:
-                writer.write(request.on_the_wire())
+                writer.write(request.http())
                 raw = await reader.read(-1)
             finally:
                 writer.close()
@@ -327,7 +327,7 @@ class Instance(Prey):
         return _parse(raw)
 
 
-def _parse(raw: bytes) -> Answer:
+def _parse(raw: bytes) -> Response:
     head, _, body = raw.partition(b"\r\n\r\n")
     first, *lines = head.decode().split("\r\n")
     headers = {}
@@ -336,11 +336,11 @@ def _parse(raw: bytes) -> Answer:
         headers[name.lower()] = value
     if not first.startswith("HTTP/1.1 ") or int(headers.get("content-length", 0)) != len(body):
         raise TransportError("the instance was killed")
-    return Answer(int(first.split()[1]), headers, _content(body.decode()))
+    return Response(int(first.split()[1]), headers, _content(body.decode()))
 
 
 def _content(body: str | None) -> Any:
-    """The JSON, or the text where it is none."""
+    """The JSON document, or the text if it is not JSON."""
     try:
         return json.loads(body) if body else None
     except ValueError:

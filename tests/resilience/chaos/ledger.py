@@ -1,20 +1,18 @@
-"""What clients asked for and were told, and what the database may hold after it; knows no client,
-no fault and no HTTP.
-"""
+"""Records what clients requested and which responses they got, and checks the database by it."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-# Unknown: it may have happened, once at most. Unchanged: every answer said that it had not.
+# Unknown: applied once or not at all. Unchanged: every response said that nothing was changed.
 type Outcome = Literal["done", "unknown", "unchanged"]
 
 LOST = "lost"
 DOUBLED = "doubled"
 LOST_UPDATE = "lost updates"
 FOREIGN = "foreign rows"
-WRONG = "wrong answers"
+WRONG = "wrong responses"
 KINDS = (LOST, DOUBLED, LOST_UPDATE, FOREIGN, WRONG)
 
 
@@ -26,7 +24,7 @@ class Violation:
 
 @dataclass
 class Creation:
-    """A task that a client asked for; `deleted` is the outcome of its deletion, if it was asked."""
+    """A task that a client requested. `deleted` is the outcome of its deletion, if requested."""
 
     user: str
     title: str
@@ -37,17 +35,21 @@ class Creation:
 
 @dataclass
 class Change:
-    """A toggle or an edit of a shared task; `version` is the one that the answer told."""
+    """A change of a shared task: a toggle, an edit or an overwrite.
+
+    `mark` is unique. `updated_at` and `completed` are those of the response.
+    """
 
     mark: str
     key: str | None
     outcome: Outcome = "unknown"
-    version: int | None = None
+    updated_at: str | None = None
+    completed: bool | None = None
 
 
 @dataclass(frozen=True)
 class Row:
-    """A task as the database holds it."""
+    """A task in the database."""
 
     id: int
     user: str
@@ -57,24 +59,38 @@ class Row:
     version: int
 
 
+@dataclass(frozen=True)
+class State:
+    """A state that a task has had, as a trigger of the database recorded it."""
+
+    task_id: int
+    version: int
+    updated_at: str
+    description: str
+    completed: bool
+
+
 @dataclass
 class Ledger:
-    """Every operation of a run, and what was seen to be wrong while it went on."""
+    """Every operation of a run, and the violations that clients saw in responses."""
 
     creations: list[Creation] = field(default_factory=list)
     toggles: dict[int, list[Change]] = field(default_factory=lambda: defaultdict(list))
     edits: dict[int, list[Change]] = field(default_factory=lambda: defaultdict(list))
-    seen: list[Violation] = field(default_factory=list)
+    overwrites: dict[int, list[Change]] = field(default_factory=lambda: defaultdict(list))
+    # The document of each ETag: no two states of a task share one.
+    etags: dict[str, object] = field(default_factory=dict)
+    violations: list[Violation] = field(default_factory=list)
     reads: int = 0
 
-    def accuse(self, kind: str, text: str) -> None:
-        self.seen.append(Violation(kind, text))
+    def report(self, kind: str, text: str) -> None:
+        self.violations.append(Violation(kind, text))
 
     def outcomes(self) -> Counter[Outcome]:
-        changes = [
-            change for log in (self.toggles, self.edits) for c in log.values() for change in c
-        ]
-        counted = Counter[Outcome](change.outcome for change in changes)
+        shared = (self.toggles, self.edits, self.overwrites)
+        counted = Counter[Outcome](
+            change.outcome for tasks in shared for changes in tasks.values() for change in changes
+        )
         for creation in self.creations:
             counted[creation.outcome] += 1
             if creation.deleted:
@@ -82,107 +98,193 @@ class Ledger:
         return counted
 
 
-def check(ledger: Ledger, rows: Iterable[Row], keys: Iterable[tuple[str, int]]) -> list[Violation]:
-    """Compare what was told with what is there. `keys`: each idempotency key with its task."""
+@dataclass(frozen=True)
+class Contents:
+    """The database after a run. `keys` holds each idempotency key with the id of its task."""
+
+    rows: Iterable[Row]
+    keys: Iterable[tuple[str, int]] = ()
+    history: Iterable[State] = ()
+
+
+def check(ledger: Ledger, contents: Contents) -> list[Violation]:
+    """Compare the responses with the database. Returns every violation."""
     by_id, by_title = {}, defaultdict(list)
-    for row in rows:
+    for row in contents.rows:
         by_id[row.id] = row
         by_title[row.title].append(row)
-    found = list(ledger.seen)
+    history = defaultdict(list)
+    for state in sorted(contents.history, key=lambda state: state.version):
+        history[state.task_id].append(state)
+    applied_keys = defaultdict(set)
+    for key, task_id in contents.keys:
+        applied_keys[task_id].add(key)
+    found = list(ledger.violations)
     for creation in ledger.creations:
         found += _check_creation(creation, by_title.pop(creation.title, []))
-    shared = ledger.toggles.keys() | ledger.edits.keys()
-    for title, uninvited in by_title.items():
-        if not shared.issuperset(row.id for row in uninvited):
-            found.append(Violation(DOUBLED, f"nobody asked for the task {title!r}"))
-    applied_keys = defaultdict(set)
-    for key, task_id in keys:
-        applied_keys[task_id].add(key)
+    shared = ledger.toggles.keys() | ledger.edits.keys() | ledger.overwrites.keys()
+    for title, unrequested in by_title.items():
+        if not shared.issuperset(row.id for row in unrequested):
+            found.append(Violation(DOUBLED, f"no client requested the task {title!r}"))
+    for changes_of_tasks, check_task in (
+        (ledger.toggles, _check_toggles),
+        (ledger.edits, _check_edits),
+        (ledger.overwrites, _check_overwrites),
+    ):
+        for task_id, changes in changes_of_tasks.items():
+            if row := by_id.get(task_id):
+                found += check_task(_SharedTask(row, changes, history[task_id]))
+            else:
+                found.append(Violation(LOST, f"the shared task {task_id} does not exist"))
     for task_id, toggles in ledger.toggles.items():
-        found += _check_toggles(task_id, by_id.get(task_id), toggles, applied_keys[task_id])
-    for task_id, edits in ledger.edits.items():
-        found += _check_edits(task_id, by_id.get(task_id), edits)
+        if row := by_id.get(task_id):
+            found += _check_keys(row, toggles, applied_keys[task_id])
     return found
 
 
-def _check_creation(asked: Creation, rows: list[Row]) -> list[Violation]:
-    what, number = f"the task {asked.title!r}", len(rows)
+def _check_creation(creation: Creation, rows: list[Row]) -> list[Violation]:
+    what, number = f"the task {creation.title!r}", len(rows)
     if number > 1:
-        return [Violation(DOUBLED, f"{what} is there {number} times")]
+        return [Violation(DOUBLED, f"{what} exists {number} times")]
     found = []
-    if rows and rows[0].user != asked.user:
+    if rows and rows[0].user != creation.user:
         found.append(Violation(FOREIGN, f"{what} belongs to {rows[0].user}"))
-    if asked.outcome == "unchanged" and rows:
-        found.append(Violation(WRONG, f"{what} is there, though nothing was changed"))
-    if asked.outcome != "done":
+    if creation.outcome == "unchanged" and rows:
+        found.append(Violation(WRONG, f"{what} exists, but the response was 'nothing was changed'"))
+    if creation.outcome != "done":
         return found
-    if rows and asked.deleted == "done":
-        found.append(Violation(LOST, f"{what} is there, though it was deleted"))
-    if rows and rows[0].id != asked.task_id:
-        found.append(Violation(DOUBLED, f"{what} is {rows[0].id}, and was {asked.task_id}"))
-    if not rows and asked.deleted in (None, "unchanged"):
-        found.append(Violation(LOST, f"{what} is not there"))
+    if rows and creation.deleted == "done":
+        found.append(Violation(LOST, f"{what} exists, but was deleted"))
+    if rows and rows[0].id != creation.task_id:
+        found.append(Violation(DOUBLED, f"{what} is {rows[0].id}, but was {creation.task_id}"))
+    if not rows and creation.deleted in (None, "unchanged"):
+        found.append(Violation(LOST, f"{what} does not exist"))
     return found
 
 
-def _check_versions(what: str, changes: list[Change], applied: int) -> list[Violation]:
-    """Each change makes a version of its own, so no two may have been told the same one."""
-    told = Counter(change.version for change in changes if change.version is not None)
-    done = sum(change.outcome == "done" for change in changes)
-    open_ = sum(change.outcome == "unknown" for change in changes)
+@dataclass(frozen=True)
+class _SharedTask:
+    row: Row
+    changes: list[Change]
+    history: list[State]
+
+    @property
+    def applied(self) -> int:
+        return self.row.version - 1
+
+    def state_after(self, change: Change) -> State | None:
+        """The state that the response to a change described."""
+        found = [state for state in self.history if state.updated_at == change.updated_at]
+        return found[0] if len(found) == 1 else None
+
+
+def _check_versions(task: _SharedTask) -> list[Violation]:
+    """Each change makes a state of its own, so no two responses may describe the same one."""
+    what = f"task {task.row.id}"
+    described = Counter(change.updated_at for change in task.changes if change.updated_at)
+    done = sum(change.outcome == "done" for change in task.changes)
+    unknown = sum(change.outcome == "unknown" for change in task.changes)
     found = [
-        Violation(LOST_UPDATE, f"version {version} of {what} was made by {number} changes")
-        for version, number in told.items()
+        Violation(LOST_UPDATE, f"{number} changes of {what} have the same updated_at {timestamp}")
+        for timestamp, number in described.items()
         if number > 1
     ]
-    if applied < done:
-        found.append(Violation(LOST_UPDATE, f"{done} changes of {what} are done, {applied} there"))
-    if applied > done + open_:
+    found += [
+        Violation(WRONG, f"change {change.mark} of {what}: its state {change.updated_at} never was")
+        for change in task.changes
+        if change.updated_at and not task.state_after(change)
+    ]
+    if task.applied < done:
         found.append(
-            Violation(DOUBLED, f"{done} to {done + open_} changes of {what}, {applied} are there")
+            Violation(LOST_UPDATE, f"{done} changes of {what} are done, {task.applied} applied")
+        )
+    if task.applied > done + unknown:
+        found.append(
+            Violation(
+                DOUBLED, f"{done} to {done + unknown} changes of {what}, {task.applied} applied"
+            )
         )
     return found
 
 
-def _check_toggles(
-    task_id: int, row: Row | None, toggles: list[Change], applied_keys: set[str]
-) -> list[Violation]:
-    what = f"the toggled task {task_id}"
-    if row is None:
-        return [Violation(LOST, f"{what} is not there")]
-    applied = row.version - 1
-    found = _check_versions(what, toggles, applied)
-    if row.completed != bool(applied % 2):
-        found.append(Violation(LOST_UPDATE, f"{what} is {row.completed} after {applied} toggles"))
-    keyed = {toggle.key for toggle in toggles if toggle.key}
-    if keyed:
-        # Every toggle of this task has a key, so its record tells what is unknown to the client.
-        if applied != len(keyed & applied_keys):
-            told = f"{len(keyed & applied_keys)} keys of {what} are recorded, {applied} applied"
-            found.append(Violation(DOUBLED, told))
-        done = {toggle.key for toggle in toggles if toggle.key and toggle.outcome == "done"}
-        found += [
-            Violation(LOST, f"{what} knows nothing of key {k}") for k in done - applied_keys if k
-        ]
+def _check_toggles(task: _SharedTask) -> list[Violation]:
+    what = f"the toggled task {task.row.id}"
+    found = _check_versions(task)
+    states = [(state.version, state.completed) for state in task.history]
+    states += [(task.row.version, task.row.completed)]
+    for version, completed in states:
+        if completed != bool((version - 1) % 2):
+            text = f"{what} is {completed} after {version - 1} toggles"
+            found.append(Violation(LOST_UPDATE, text))
+    for change in task.changes:
+        state = task.state_after(change)
+        if state and state.completed != change.completed:
+            text = f"toggle {change.mark} of {what}: the response says {change.completed}"
+            found.append(Violation(WRONG, text))
     return found
 
 
-def _check_edits(task_id: int, row: Row | None, edits: list[Change]) -> list[Violation]:
-    what = f"the edited task {task_id}"
-    if row is None:
-        return [Violation(LOST, f"{what} is not there")]
-    marks = row.description.split()
-    found = _check_versions(what, edits, row.version - 1)
-    for edit in edits:
-        number = marks.count(edit.mark)
+def _check_keys(row: Row, toggles: list[Change], applied_keys: set[str]) -> list[Violation]:
+    """The records of the keys say which toggles were applied, also where the client cannot know."""
+    what, applied = f"the toggled task {row.id}", row.version - 1
+    keys = {toggle.key for toggle in toggles if toggle.key}
+    if not keys:
+        return []
+    found = []
+    if applied != len(keys & applied_keys):
+        text = f"{len(keys & applied_keys)} keys of {what} are recorded, {applied} applied"
+        found.append(Violation(DOUBLED, text))
+    done = {toggle.key for toggle in toggles if toggle.key and toggle.outcome == "done"}
+    found += [
+        Violation(LOST, f"{what} has no record of key {key}") for key in done - applied_keys if key
+    ]
+    return found
+
+
+def _check_edits(task: _SharedTask) -> list[Violation]:
+    """Each edit appended its mark to the description, under If-Match."""
+    what, marks = f"the edited task {task.row.id}", task.row.description.split()
+    found = _check_versions(task)
+    for edit in task.changes:
+        number, state = marks.count(edit.mark), task.state_after(edit)
         if number > 1:
             found.append(Violation(DOUBLED, f"edit {edit.mark} of {what} is there {number} times"))
         elif number and edit.outcome == "unchanged":
-            found.append(Violation(WRONG, f"edit {edit.mark} of {what}: nothing was changed?"))
+            text = f"edit {edit.mark} of {what}: the response was 'nothing was changed'"
+            found.append(Violation(WRONG, text))
         elif not number and edit.outcome == "done":
             found.append(Violation(LOST_UPDATE, f"edit {edit.mark} of {what} is not there"))
-        elif number and edit.version not in (None, marks.index(edit.mark) + 2):
-            found.append(Violation(LOST_UPDATE, f"edit {edit.mark} of {what} has another place"))
-    if len(marks) != row.version - 1:
-        found.append(Violation(LOST_UPDATE, f"{what} lists {len(marks)} of {row.version - 1}"))
+        elif number and state and state.version != marks.index(edit.mark) + 2:
+            found.append(Violation(LOST_UPDATE, f"edit {edit.mark} of {what} changed its position"))
+    if len(marks) != task.applied:
+        found.append(Violation(LOST_UPDATE, f"{what} has {len(marks)} of {task.applied} marks"))
+    return found
+
+
+def _check_overwrites(task: _SharedTask) -> list[Violation]:
+    """Each overwrite replaced the description by its mark, without a condition.
+
+    One that was applied twice has undone the changes that were made in between.
+    """
+    what, found = f"the overwritten task {task.row.id}", _check_versions(task)
+    applied = Counter(state.description for state in task.history if state.version > 1)
+    for change in task.changes:
+        number, state = applied.pop(change.mark, 0), task.state_after(change)
+        if number > 1:
+            text = f"overwrite {change.mark} of {what} was applied {number} times"
+            found.append(Violation(DOUBLED, text))
+        elif number and change.outcome == "unchanged":
+            text = f"overwrite {change.mark} of {what}: the response was 'nothing was changed'"
+            found.append(Violation(WRONG, text))
+        elif not number and change.outcome == "done":
+            found.append(Violation(LOST_UPDATE, f"overwrite {change.mark} of {what} never was"))
+        elif state and state.description != change.mark:
+            text = f"overwrite {change.mark} of {what} made {state.description!r}"
+            found.append(Violation(LOST_UPDATE, text))
+    found += [
+        Violation(DOUBLED, f"no client requested {description!r} of {what}")
+        for description in applied
+    ]
+    if task.history and task.row.description != task.history[-1].description:
+        found.append(Violation(LOST_UPDATE, f"{what} ends as {task.row.description!r}"))
     return found

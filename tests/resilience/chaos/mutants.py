@@ -1,47 +1,58 @@
-"""Bugs that the checker must find: each breaks the application in one way; never part of it."""
+"""Bugs that the checker must find. Each breaks the application in one way."""
 
 import contextlib
 import json
 import random
-import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
 
 import psycopg
 
-from api import tasks
-from lib.db import compiled as sql
-from lib.db import pool as database
+from lib.db import compiled, pipeline, transaction, waiting
 from lib.db import tasks as store
-from lib.db.connection import connect
-from lib.db.pool import Session
+from lib.db.connection import Connection
+from lib.db.pipeline import Statement
 from lib.errors import DatabaseUnavailable, TaskNotFound
-from lib.schemas import TaskUpdate
+from lib.schemas import ALWAYS, AuthenticatedUser, Precondition, TaskComplete, TaskUpdate
+from lib.settings import load_settings
 
 MUTANTS: dict[str, Callable[[], None]] = {}
+# These make faults that a sound application survives: the checker must find nothing.
+CONTROLS: dict[str, Callable[[], None]] = {}
+# Found in every run: they cause the fault that reveals them.
+BY_CONSTRUCTION = {"blind-repeat", "repeat-that-undoes"}
+# Row-level security alone would hide these: they connect as the owner of the tables.
+WITHOUT_ROW_SECURITY = {"owner-forgotten"}
 
-_unfinished: list[psycopg.Connection[Any]] = []
+_uncommitted: list[psycopg.Connection[Any]] = []
 
 
-def mutant(name: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
-    def register(breaks: Callable[[], None]) -> Callable[[], None]:
-        MUTANTS[name] = breaks
-        return breaks
+def mutant(
+    name: str, register: dict[str, Callable[[], None]] = MUTANTS
+) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    def add(apply: Callable[[], None]) -> Callable[[], None]:
+        register[name] = apply
+        return apply
 
-    return register
+    return add
+
+
+def apply(name: str) -> None:
+    (MUTANTS | CONTROLS)[name]()
 
 
 def replace(module: ModuleType, name: str, value: Any) -> None:
-    """For good: the process with the bug in it ends with the run."""
+    """Replace an attribute for the rest of the process, which ends with the run."""
     assert hasattr(module, name)
     setattr(module, name, value)
 
 
-def wake_up() -> None:
-    """A sandbox stands still from an answer to the next event: so does what it left to do."""
-    while _unfinished:
-        connection = _unfinished.pop()
+def before_event() -> None:
+    """Do what was left for later: a sandbox is frozen between a response and the next event."""
+    while _uncommitted:
+        connection = _uncommitted.pop()
         with contextlib.suppress(psycopg.OperationalError):
             connection.execute("COMMIT")
         connection.close()
@@ -49,109 +60,181 @@ def wake_up() -> None:
 
 @mutant("if-match-ignored")
 def ignore_if_match() -> None:
-    replace(tasks, "allowed_versions", lambda _: None)
+    replace(store, "_condition", lambda _: {"etags": None, "must_match": True})
 
 
 @mutant("toggle-by-read-then-write")
 def toggle_by_read_then_write() -> None:
     complete_task = store.complete_task
 
-    def complete(
-        session: Session, owner: str, task_id: int, wanted: Any, versions: Any, once: Any
+    async def complete(
+        user: AuthenticatedUser,
+        task_id: int,
+        completion: TaskComplete | None = None,
+        precondition: Precondition = ALWAYS,
+        idempotency_key: str | None = None,
     ) -> store.StoredTask:
-        if once:
-            return complete_task(session, owner, task_id, wanted, versions, once)
-        before = store.get_task(session, owner, task_id)
-        opposite = TaskUpdate(completed=not json.loads(before.json)["completed"])
-        return store.update_task(session, owner, task_id, opposite, None)
+        if idempotency_key:
+            return await complete_task(user, task_id, completion, precondition, idempotency_key)
+        before = await store.get_task(user, task_id)
+        opposite = TaskUpdate(completed=not json.loads(before.document)["completed"])
+        return await store.update_task(user, task_id, opposite)
 
     replace(store, "complete_task", complete)
 
 
 @mutant("key-ignored")
 def ignore_keys() -> None:
-    replace(tasks, "_once", lambda *_: None)
+    create_task, complete_task = store.create_task, store.complete_task
+
+    async def create(user: Any, new_task: Any, _: Any = None) -> store.StoredTask:
+        return await create_task(user, new_task)
+
+    async def complete(
+        user: Any, task_id: Any, completion: Any, precondition: Any, _: Any = None
+    ) -> store.StoredTask:
+        return await complete_task(user, task_id, completion, precondition)
+
+    replace(store, "create_task", create)
+    replace(store, "complete_task", complete)
+
+
+type Interlude = Callable[[Connection, Statement, Statement, list[Any]], Awaitable[None]]
+
+
+async def _no_interlude(*_: Any) -> None:
+    pass
+
+
+def lose_responses(
+    *,
+    applies: Callable[[Statement], bool] = lambda _: True,
+    repeatable: bool,
+    interlude: Interlude = _no_interlude,
+) -> None:
+    """Lose the response to the first attempt of each write that must not be repeated.
+
+    With `repeatable` such writes are repeated all the same, after an `interlude`.
+    """
+    run_transaction, run = store.run_transaction, pipeline.run
+    loses: ContextVar[bool] = ContextVar("loses", default=False)
+
+    async def run_unrepeatable(user_id: Any, *statements: Statement, **options: Any) -> Any:
+        if not options.get("writes") or options.get("repeatable") or not applies(statements[0]):
+            return await run_transaction(user_id, *statements, **options)
+        loses.set(True)
+        return await run_transaction(user_id, *statements, **options, repeatable=repeatable)
+
+    async def run_and_lose(connection: Connection, first: Statement, *statements: Statement) -> Any:
+        rows = await run(connection, first, *statements)
+        if statements and loses.get():
+            loses.set(False)
+            await interlude(connection, first, statements[0], rows)
+            connection.close()
+            raise psycopg.OperationalError("the response was lost")
+        return rows
+
+    replace(store, "run_transaction", run_unrepeatable)
+    replace(pipeline, "run", run_and_lose)
+
+
+@mutant("lost-responses", CONTROLS)
+def lose_every_response() -> None:
+    lose_responses(repeatable=False)
 
 
 @mutant("blind-repeat")
 def repeat_blindly() -> None:
-    """Every write is taken for one that may be done twice."""
-    run = database.run
-
-    async def run_blindly(*arguments: Any, **options: Any) -> Any:
-        return await run(*arguments, **{**options, "repeatable": True})
-
-    replace(database, "run", run_blindly)
+    lose_responses(repeatable=True)
 
 
-@mutant("commit-after-the-answer")
-def commit_after_the_answer() -> None:
-    run = database.run
+@mutant("repeat-that-undoes")
+def repeat_updates() -> None:
+    """An update without a condition is repeated after another client has changed the task."""
 
-    async def run_first(owner: str, work: Any, *arguments: Any, **options: Any) -> Any:
+    async def await_another_change(
+        connection: Connection, first: Statement, update: Statement, rows: list[Any]
+    ) -> None:
+        for _ in range(25):
+            [[row]] = await _run(connection, first, (compiled.GET, update[1]))
+            if row != rows[0][0]:
+                return
+            await waiting.sleep(0.1)
+
+    _run = pipeline.run
+    lose_responses(
+        applies=lambda statement: (
+            statement[0] == compiled.UPDATE
+            and statement[1]["etags"] is None
+            and statement[1]["set_description"]
+        ),
+        repeatable=True,
+        interlude=await_another_change,
+    )
+
+
+@mutant("commit-after-the-response")
+def commit_after_the_response() -> None:
+    run_transaction = store.run_transaction
+
+    async def run_uncommitted(user_id: str, *statements: Statement, **options: Any) -> Any:
         if not options.get("writes"):
-            return await run(owner, work, *arguments, **options)
-        settings = database.load_settings()
-        parameters = database.connection_parameters(settings.DATABASE_URL or "")
+            return await run_transaction(user_id, *statements, **options)
+        settings = load_settings()
+        limits = {"user_id": user_id, "statement_timeout": "4000", "lock_timeout": "1500"}
         try:
-            connection = connect(parameters, time.monotonic() + 4)
-            connection.deadline = time.monotonic() + 4
-            connection.execute("BEGIN")
-            answer = work(Session(connection, owner), *arguments)
+            connection = psycopg.connect(settings.DATABASE_URL or "", connect_timeout=4)
+            connection.execute(transaction.SESSION_SETTINGS, limits)
+            cursors = [connection.execute(text, values) for text, values in statements]
+            rows = [cursor.fetchall() if cursor.description else [] for cursor in cursors]
         except psycopg.OperationalError as error:
             raise DatabaseUnavailable(outcome_unknown=True) from error
-        _unfinished.append(connection)
+        _uncommitted.append(connection)
         if settings.platform != "lambda":
-            wake_up()
-        return answer
+            before_event()
+        return rows
 
-    replace(database, "run", run_first)
-
-
-@mutant("error-answered-as-success")
-def answer_errors_as_success() -> None:
-    run = database.run
-
-    async def run_and_hope(owner: str, work: Any, *arguments: Any, **options: Any) -> Any:
-        # The faults of a short run meet few deletes, so that some of these errors are made here.
-        if work is store.delete_task and random.random() < 0.1:
-            return None
-        try:
-            return await run(owner, work, *arguments, **options)
-        except DatabaseUnavailable:
-            if work is store.delete_task:
-                return None
-            raise
-
-    replace(database, "run", run_and_hope)
+    replace(store, "run_transaction", run_uncommitted)
 
 
-@mutant("error-answered-as-not-found")
-def answer_errors_as_not_found() -> None:
-    run = database.run
+@mutant("error-reported-as-success")
+def report_errors_as_success() -> None:
+    delete_task = store.delete_task
+
+    async def delete_or_ignore(*arguments: Any) -> None:
+        # The faults of a short run meet few deletions, so that some of these errors are made here.
+        if random.random() < 0.1:
+            return
+        with contextlib.suppress(DatabaseUnavailable):
+            await delete_task(*arguments)
+
+    replace(store, "delete_task", delete_or_ignore)
+
+
+@mutant("error-reported-as-not-found")
+def report_errors_as_not_found() -> None:
+    run_transaction = store.run_transaction
 
     async def run_or_deny(*arguments: Any, **options: Any) -> Any:
         try:
-            return await run(*arguments, **options)
+            return await run_transaction(*arguments, **options)
         except DatabaseUnavailable as error:
             raise TaskNotFound from error
 
-    replace(database, "run", run_or_deny)
+    replace(store, "run_transaction", run_or_deny)
 
 
-@mutant("nothing-was-changed-is-untrue")
+@mutant("nothing-was-changed-is-false")
 def claim_that_nothing_was_changed() -> None:
     class Claim(DatabaseUnavailable):
         def __init__(self, *, outcome_unknown: bool) -> None:
             super().__init__(outcome_unknown=False)
 
-    replace(database, "DatabaseUnavailable", Claim)
-
-
-# Row-level security alone would hold here: these serve as the owner of everything.
-PAST_ROW_SECURITY = {"owner-forgotten"}
+    replace(transaction, "DatabaseUnavailable", Claim)
 
 
 @mutant("owner-forgotten")
 def forget_the_owner() -> None:
-    replace(sql, "GET", sql.GET.replace(" AND tasks.user_id = %(owner)s::VARCHAR", ""))
+    condition = " AND tasks.user_id = %(owner)s::VARCHAR"
+    assert condition in compiled.GET
+    replace(compiled, "GET", compiled.GET.replace(condition, ""))

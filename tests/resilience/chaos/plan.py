@@ -1,37 +1,40 @@
-"""What a run will do, drawn from its seed: operations, lost answers, faults; knows nothing that
-happens, so that the same seed gives the same plan.
+"""Draws what a run does from its seed: operations, lost responses, faults.
+
+Nothing that happens in a run has an effect on its plan: the same seed gives the same plan.
 """
 
 from collections.abc import Generator
 from dataclasses import dataclass
 from random import Random
 
-# Of a hundred operations. "Once" is with an Idempotency-Key.
+# Of a hundred operations. "Once" means with an Idempotency-Key. An edit is a PUT with If-Match, an
+# overwrite one without. A trespass is a request for tasks of another user.
 MIX = {
-    "create once": 22,
+    "create once": 20,
     "create": 6,
     "delete": 10,
     "toggle once": 20,
     "toggle": 10,
-    "edit": 16,
-    "list": 10,
+    "edit": 12,
+    "overwrite": 8,
+    "list": 8,
     "trespass": 6,
 }
-# Of these, the client may give up after the first failure: whoever closes the tab never comes back.
+# The share of operations whose client gives up after the first failure, as a closed tab does.
 GIVES_UP = 0.04
 TWICE_AT_ONCE = 0.04
 REPEATED_LATER = 0.15
 
-ANSWER_LOST = 0.02
+RESPONSE_LOST = 0.02
 TO_INSTANCE = 0.2
-IMPATIENT = 0.04
-# Seconds. The longest wait of a client is longer than any budget of the API.
-PATIENCE = 15.0
+SHORT_TIMEOUT = 0.04
+# Seconds that a client waits for a response: longer than any budget of the API.
+TIMEOUT = 15.0
 
 
 @dataclass(frozen=True)
 class Operation:
-    """`choice` picks among the tasks, pages or transports that there are when its turn comes."""
+    """`choice` picks one of the tasks, pages or requests that are possible when it begins."""
 
     number: int
     client: int
@@ -43,18 +46,19 @@ class Operation:
 
 
 @dataclass(frozen=True)
-class Journey:
-    """Where one call goes, and what becomes of it on its way."""
+class Delivery:
+    """Where one call goes, whether its response is lost, and how long the client waits for it."""
 
     to_instance: bool
-    answer_lost: bool
-    patience: float
+    response_lost: bool
+    timeout: float
 
 
 @dataclass(frozen=True)
 class Fault:
-    """After `pause` seconds do `what`, to number `target` (modulo how many there are), for
-    `seconds`."""
+    """After `pause` seconds do `what` for `seconds`, to the target of this number (modulo the
+    number of targets).
+    """
 
     pause: float
     what: str
@@ -63,7 +67,7 @@ class Fault:
 
 
 def operations(seed: int, number: int, clients: int) -> list[list[Operation]]:
-    """`number` operations, dealt to the clients."""
+    """`number` operations, distributed to the clients."""
     plans: list[list[Operation]] = [[] for _ in range(clients)]
     chance = Random(f"{seed} operations")
     kinds, weights = list(MIX), list(MIX.values())
@@ -82,18 +86,18 @@ def operations(seed: int, number: int, clients: int) -> list[list[Operation]]:
     return plans
 
 
-def journey(seed: int, operation: int, call: int) -> Journey:
-    """Of the n-th call of an operation, whenever it comes."""
+def delivery(seed: int, operation: int, call: int) -> Delivery:
+    """The delivery of the n-th call of an operation, at whatever time it is made."""
     chance = Random(f"{seed} call {call} of {operation}")
-    return Journey(
+    return Delivery(
         chance.random() < TO_INSTANCE,
-        chance.random() < ANSWER_LOST,
-        chance.uniform(0.2, 3) if chance.random() < IMPATIENT else PATIENCE,
+        chance.random() < RESPONSE_LOST,
+        chance.uniform(0.2, 3) if chance.random() < SHORT_TIMEOUT else TIMEOUT,
     )
 
 
-# Each kind has a stream of its own, so that a slow one delays no other. Mean pause in seconds,
-# what may happen with its weight, and how long it lasts.
+# Each kind of fault has a stream of its own, so that a slow one delays no other: the mean pause in
+# seconds, each fault with its weight, and the shortest and longest duration.
 STREAMS = {
     "backends": (0.1, {"kill a backend": 1}, (0, 0)),
     "pooler": (
@@ -108,7 +112,7 @@ STREAMS = {
 
 
 def faults(seed: int, stream: str) -> Generator[Fault]:
-    """Without end. Backends die at a steady beat, all else at random moments."""
+    """Faults without end. Backends are killed at a fixed rate, all else at random times."""
     mean, kinds, (shortest, longest) = STREAMS[stream]
     chance = Random(f"{seed} {stream}")
     while True:

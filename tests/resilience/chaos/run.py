@@ -1,4 +1,4 @@
-"""One chaos run: set up, run clients beside the fault injector, check the result."""
+"""One chaos run: start everything, run clients and the fault injector, check the result."""
 
 import asyncio
 import tempfile
@@ -17,32 +17,53 @@ from tests.resilience.chaos import plan
 from tests.resilience.chaos.clients import SECRET, Client, Traffic, User, make_token
 from tests.resilience.chaos.fault_injector import POOLER_SETTINGS, FaultInjector, Target
 from tests.resilience.chaos.fleet import Fleet, running_fleet
-from tests.resilience.chaos.ledger import KINDS, Ledger, Row, Violation, check
-from tests.resilience.chaos.mutants import PAST_ROW_SECURITY
+from tests.resilience.chaos.ledger import KINDS, Contents, Ledger, Row, State, Violation, check
+from tests.resilience.chaos.mutants import WITHOUT_ROW_SECURITY
 from tests.support import pgbouncer
 from tests.support.databases import Cluster, Database
 from tests.support.pgbouncer import Pooler
 
-# A list takes 1,000 characters, a mark four of them at most, and nobody should come near.
-EDITS_OF_ONE_TASK = 100
-# Of all writes, what must have been acknowledged.
-ENOUGH = 0.8
-# What the last operations may take once the faults are over.
+# A description takes 1,000 characters, and a mark at most four.
+MAX_EDITS_PER_TASK = 100
+# The share of writes that must be acknowledged. An API that does nothing loses nothing either.
+MIN_ACKNOWLEDGED = 0.8
+# Seconds for the last operations after the last fault.
 GRACE = 20.0
+
+# Records every state of a task: responses name states, and the last state alone does not show which
+# changes came before it.
+RECORD_HISTORY = """
+CREATE TABLE history AS
+SELECT id, version, updated_at, description, completed FROM tasks;
+CREATE FUNCTION record_state() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
+    INSERT INTO history
+    VALUES (NEW.id, NEW.version, NEW.updated_at, NEW.description, NEW.completed);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER record_insert AFTER INSERT ON tasks
+FOR EACH ROW EXECUTE FUNCTION record_state();
+CREATE TRIGGER record_update AFTER UPDATE ON tasks
+FOR EACH ROW WHEN (NEW.* IS DISTINCT FROM OLD.*) EXECUTE FUNCTION record_state();
+"""
+HISTORY = """
+SELECT id, version, to_char(updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+    coalesce(description, ''), completed
+FROM history
+"""
 
 type Progress = Callable[[int, Ledger], None]
 
 
 @dataclass(frozen=True)
 class Size:
-    """Of a run; `seconds` bounds it where the machine is slow."""
+    """The size of a run. No operation begins after `seconds`. `speed` shortens all pauses."""
 
     operations: int
     clients: int
     users: int
     sandboxes: int
     seconds: float
-    haste: float = 1.0
+    speed: float = 1.0
     streams: tuple[str, ...] = tuple(plan.STREAMS)
 
     @property
@@ -51,16 +72,16 @@ class Size:
 
 
 FULL = Size(10_000, 200, 25, 40, seconds=200)
-QUICK = Size(1_000, 200, 25, 40, seconds=60, haste=2)
-# For the tests: few tasks, so that changes meet, and many faults.
-SHORT = Size(300, 60, 4, 16, seconds=12, haste=1.5)
-# For planted bugs: no more than it takes to find them.
-PLANTED = Size(240, 48, 2, 12, seconds=10, haste=3, streams=("pooler",))
+QUICK = Size(1_000, 200, 25, 40, seconds=60, speed=2)
+# For tests: few tasks, so that changes of the same task meet, and many faults.
+SHORT = Size(300, 60, 4, 16, seconds=12, speed=1.5)
+# For mutants: no larger than needed to find them.
+MUTANT = Size(240, 48, 2, 12, seconds=10, speed=3, streams=("pooler",))
 
 
 @dataclass
 class Result:
-    """`done` of the operations that were asked for; the rest was not begun in time."""
+    """`done` counts the operations that were completed; the others were not begun in time."""
 
     seed: int
     size: Size
@@ -69,7 +90,7 @@ class Result:
     seconds: float = 0.0
     ledger: Ledger = field(default_factory=Ledger)
     faults: Counter[str] = field(default_factory=Counter)
-    trouble: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
     violations: list[Violation] = field(default_factory=list)
     log: str = ""
 
@@ -77,10 +98,9 @@ class Result:
         counted = Counter(violation.kind for violation in self.violations)
         return {kind: counted[kind] for kind in KINDS}
 
-    def proves_little(self) -> bool:
-        """An API that answers nobody loses nothing either."""
+    def acknowledged_too_little(self) -> bool:
         outcomes = self.ledger.outcomes()
-        return outcomes["done"] < ENOUGH * outcomes.total() or not outcomes["done"]
+        return outcomes["done"] < MIN_ACKNOWLEDGED * outcomes.total() or not outcomes["done"]
 
 
 async def run(
@@ -89,70 +109,78 @@ async def run(
     size: Size,
     *,
     mutant: str = "",
-    stops_at_once: bool = False,
+    stop_at_violation: bool = False,
     progress: Progress = lambda _done, _ledger: None,
 ) -> Result:
-    """Everything, on a new database of this cluster.
+    """Run it on a new database of the cluster.
 
-    stops_at_once: at the first thing that a client sees to be wrong.
+    `stop_at_violation` ends the run at the first violation that a client sees.
     """
     result = Result(seed, size)
     began = time.monotonic()
-    async with stage(cluster, size.sandboxes, mutant=mutant, instance=size.instance) as scene:
-        users = make_users(scene.database, size)
+    async with running_environment(
+        cluster, size.sandboxes, mutant=mutant, instance=size.instance
+    ) as environment:
+        users = make_users(environment.database, size)
         ledger = result.ledger
         for user in users:
             for task in (user.toggled, user.toggled_once):
                 ledger.toggles[task] = []
+            ledger.overwrites[user.overwritten] = []
             for task in user.edited:
                 ledger.edits[task] = []
+        environment.database.query(RECORD_HISTORY)
         end = time.monotonic() + size.seconds
         traffic = Traffic(
-            seed, scene.fleet, users, ledger, end + min(GRACE, size.seconds), size.haste
+            seed, environment.fleet, users, ledger, end + min(GRACE, size.seconds), size.speed
         )
         traffic.stop = lambda: time.monotonic() > end
-        fault_injector = FaultInjector(scene.target, seed, size.streams, size.haste)
+        fault_injector = FaultInjector(environment.target, seed, size.streams, size.speed)
         plans = plan.operations(seed, size.operations, size.clients)
         try:
-            async with fault_injector.at_work():
-                await _work(traffic, plans, progress, stops_at_once=stops_at_once)
-            if stops_at_once and ledger.seen:
-                result.violations = ledger.seen
+            async with fault_injector.running():
+                await _run_clients(traffic, plans, progress, stop_at_violation=stop_at_violation)
+            if stop_at_violation and ledger.violations:
+                result.violations = ledger.violations
             else:
-                await scene.fleet.settle()
-                await _quiet(scene.database)
-                result.violations = check(ledger, *_contents(scene.database))
+                await environment.fleet.settle()
+                await _idle(environment.database)
+                result.violations = check(ledger, _contents(environment.database))
         finally:
             fault_injector.close()
-        result.log = scene.log()
-    result.done, result.calls, result.trouble = traffic.done, traffic.calls, traffic.trouble
+        result.log = environment.log()
+    result.done, result.calls, result.failures = traffic.done, traffic.calls, traffic.failures
     result.faults = fault_injector.done
     result.seconds = time.monotonic() - began
     return result
 
 
-async def _work(
-    traffic: Traffic, plans: list[list[plan.Operation]], progress: Progress, *, stops_at_once: bool
+async def _run_clients(
+    traffic: Traffic,
+    plans: list[list[plan.Operation]],
+    progress: Progress,
+    *,
+    stop_at_violation: bool,
 ) -> None:
     async def all_clients() -> None:
         async with asyncio.TaskGroup() as group:
             for number, operations in enumerate(plans):
-                group.create_task(Client(traffic, number, operations).work())
+                group.create_task(Client(traffic, number, operations).run())
 
-    working = asyncio.create_task(all_clients())
-    while not working.done():
-        await asyncio.wait({working}, timeout=0.2)
+    clients = asyncio.create_task(all_clients())
+    while not clients.done():
+        await asyncio.wait({clients}, timeout=0.2)
         progress(traffic.done, traffic.ledger)
-        if stops_at_once and traffic.ledger.seen:
-            working.cancel()
-            await asyncio.wait({working})
+        if stop_at_violation and traffic.ledger.violations:
+            clients.cancel()
+            await asyncio.wait({clients})
             return
-    working.result()
+    clients.result()
 
 
 @dataclass
-class Stage:
-    """A database behind a pooler, and the processes that serve it."""
+class Environment:
+    """A database behind a pooler, and the processes that use it."""
 
     database: Database
     fleet: Fleet
@@ -160,22 +188,23 @@ class Stage:
     folder: Path
 
     def log(self) -> str:
-        """What the processes said: errors only."""
+        """The log lines of the processes: errors only."""
         return (self.folder / "log").read_text(errors="replace")
 
 
 @asynccontextmanager
-async def stage(
+async def running_environment(
     cluster: Cluster,
     sandboxes: int,
     *,
     mutant: str = "",
     module: str = "api.tasks",
     instance: bool = True,
-) -> AsyncGenerator[Stage]:
-    """Set it up for a module with a `lambda_handler`, and an `app` if an instance is wanted.
+) -> AsyncGenerator[Environment]:
+    """Start a module that has a `lambda_handler`, and an `app` if an instance is requested.
 
-    Others than ours serve past row-level security, of which they know nothing.
+    Another module than ours does not set the user of row-level security, so that it connects as
+    the superuser.
     """
     ours = module == "api.tasks"
     with (
@@ -184,21 +213,21 @@ async def stage(
         _pooler(cluster, Path(name) / "pooler") as pooler,
         (Path(name) / "log").open("wb") as log,
     ):
-        past_security = mutant in PAST_ROW_SECURITY or not ours
-        user, password = ("postgres", cluster.password) if past_security else (ROLE, PASSWORD)
-        environment = {
+        superuser = mutant in WITHOUT_ROW_SECURITY or not ours
+        user, password = ("postgres", cluster.password) if superuser else (ROLE, PASSWORD)
+        variables = {
             "DATABASE_URL": pooler.url(database.name, user=user, password=password),
             "BETTER_AUTH_SECRET": SECRET,
             "CORS_ORIGINS": "https://app.example.com",
             "LOG_LEVEL": "ERROR",
         }
         async with running_fleet(
-            module, environment, log, sandboxes=sandboxes, mutant=mutant, instance=instance
+            module, variables, log, sandboxes=sandboxes, mutant=mutant, instance=instance
         ) as fleet:
             admin = cluster.url("postgres")
             folder = Path(name) / "pooler"
             target = Target(database.name, database.admin_url, admin, pooler, folder, fleet)
-            yield Stage(database, fleet, target, Path(name))
+            yield Environment(database, fleet, target, Path(name))
 
 
 def _pooler(cluster: Cluster, folder: Path) -> AbstractContextManager[Pooler]:
@@ -212,9 +241,9 @@ def _pooler(cluster: Cluster, folder: Path) -> AbstractContextManager[Pooler]:
 
 
 def make_users(database: Database, size: Size) -> list[User]:
-    """With the tasks that their clients share."""
+    """Create the users, and the tasks that their clients share."""
     edits = size.operations * plan.MIX["edit"] // sum(plan.MIX.values())
-    lists = 1 + edits // size.users // EDITS_OF_ONE_TASK
+    lists = 1 + edits // size.users // MAX_EDITS_PER_TASK
     users = []
     with psycopg.connect(database.admin_url, autocommit=True) as admin:
         for number in range(size.users):
@@ -223,7 +252,7 @@ def make_users(database: Database, size: Size) -> list[User]:
                 "INSERT INTO users (id, name, email) VALUES (%s, %s, %s)",
                 [name, name, f"{name}@example.com"],
             )
-            titles = [f"{name} shares {n}" for n in range(2 + lists)]
+            titles = [f"{name} shares {n}" for n in range(3 + lists)]
             ids = [
                 task_id
                 for title in titles
@@ -232,26 +261,31 @@ def make_users(database: Database, size: Size) -> list[User]:
                     [name, title],
                 )
             ]
-            users.append(User(name, make_token(name), ids[0], ids[1], ids[2:]))
+            users.append(User(name, make_token(name), *ids[:3], ids[3:]))
     return users
 
 
-async def _quiet(database: Database) -> None:
-    """Return when the database has nothing left to do of what it was sent."""
+async def _idle(database: Database) -> None:
+    """Return when the database has completed every statement."""
     busy = (
         "SELECT state, wait_event, now() - xact_start, now() - state_change, query"
         " FROM pg_stat_activity"
         " WHERE datname = %s AND state <> 'idle' AND pid <> pg_backend_pid()"
     )
-    give_up = time.monotonic() + 30
+    until = time.monotonic() + 30
     while rows := database.query(busy, database.name):
-        assert time.monotonic() < give_up, f"the database does not come to rest: {rows}"
+        assert time.monotonic() < until, f"the database does not become idle: {rows}"
         await asyncio.sleep(0.05)
 
 
-def _contents(database: Database) -> tuple[list[Row], list[tuple[str, int]]]:
+def _contents(database: Database) -> Contents:
     rows = database.query(
         "SELECT id, user_id, title, coalesce(description, ''), completed, version FROM tasks"
     )
     keys = database.query("SELECT key, task_id FROM idempotency_keys")
-    return [Row(*row) for row in rows], [(key, task_id) for key, task_id in keys]
+    history = database.query(HISTORY)
+    return Contents(
+        [Row(*row) for row in rows],
+        [(key, task_id) for key, task_id in keys],
+        [State(*row) for row in history],
+    )

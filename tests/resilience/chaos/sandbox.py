@@ -1,9 +1,9 @@
-"""The inside of a sandbox: a process with the application loaded, which forks ready ones; knows no
-client and no fault.
+"""A fork server: loads the application once, and forks a process for each sandbox.
 
-    python -m tests.resilience.chaos.sandbox MODULE PLANT DESCRIPTOR
+    python -m tests.resilience.chaos.sandbox MODULE MUTANT DESCRIPTOR
 
-Lambda's start from a snapshot is much like it: what was imported is there, connections are not.
+A forked process starts as a Lambda sandbox does from a snapshot: with the modules imported, and
+without connections.
 """
 
 import asyncio
@@ -28,36 +28,36 @@ _PR_SET_PDEATHSIG = 1
 def main() -> None:
     name, mutant, descriptor = sys.argv[1:]
     end_with_parent()
-    # Ctrl-C is for the parent, which ends us in its own order.
+    # The parent handles Ctrl-C, and ends its processes in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     module = import_module(name)
     if mutant:
-        mutants.MUTANTS[mutant]()
-    with socket.socket(fileno=int(descriptor)) as orders:
-        orders.send(b"ready")
-        obey(orders, module)
+        mutants.apply(mutant)
+    with socket.socket(fileno=int(descriptor)) as commands:
+        commands.send(b"ready")
+        fork_processes(commands, module)
 
 
-def obey(orders: socket.socket, module: ModuleType) -> None:
-    """Fork a sandbox onto each socket that is sent, and wait for the end of the pids that are."""
+def fork_processes(commands: socket.socket, module: ModuleType) -> None:
+    """Fork a process for each socket that is received, and wait for the end of each pid."""
     while True:
-        order, descriptors, *_ = socket.recv_fds(orders, 64, 1)
-        if not order:
+        command, descriptors, *_ = socket.recv_fds(commands, 64, 1)
+        if not command:
             return
         if not descriptors:
-            os.waitpid(int(order), 0)
-            orders.send(b"gone")
+            os.waitpid(int(command), 0)
+            commands.send(b"gone")
             continue
         pid = os.fork()
         if pid == 0:
-            orders.close()
+            commands.close()
             serve(socket.socket(fileno=descriptors[0]), module)
         os.close(descriptors[0])
-        orders.send(str(pid).encode())
+        commands.send(str(pid).encode())
 
 
 def end_with_parent() -> None:
-    """Also when this process is frozen and the parent is killed."""
+    """End this process when its parent is killed, even while it is frozen."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
@@ -75,21 +75,21 @@ def serve(link: socket.socket, module: ModuleType) -> None:
 
 
 def serve_requests(listener: socket.socket, module: ModuleType) -> None:
-    """As on Vercel: many at once."""
+    """Serve HTTP requests, many at once, as an instance on Vercel does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     config = uvicorn.Config(module.app, log_level="critical", access_log=False, lifespan="on")
     uvicorn.Server(config).run(sockets=[listener])
 
 
 def serve_events(link: socket.socket, module: ModuleType) -> None:
-    """As on Lambda: one after the other. Each event and each answer is a line."""
-    # The loop of the parent is one for all its children: they would share its selector.
+    """Handle events one after the other, as on Lambda. Each event and each response is a line."""
+    # With the loop of the parent, all its children would wait on one selector.
     lambda_module._loop = asyncio.new_event_loop()
     with contextlib.suppress(ConnectionError), link.makefile("rwb") as stream:
         while line := stream.readline():
-            mutants.wake_up()
-            answer = module.lambda_handler(json.loads(line), None)
-            stream.write(json.dumps(answer).encode() + b"\n")
+            mutants.before_event()
+            response = module.lambda_handler(json.loads(line), None)
+            stream.write(json.dumps(response).encode() + b"\n")
             stream.flush()
 
 

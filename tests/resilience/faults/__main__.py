@@ -1,4 +1,4 @@
-"""`make faults`: every fault with the real budgets, and what it was answered."""
+"""`make faults`: every fault with the real time budgets, and the responses that it causes."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ from lib.db import pool as database
 from lib.settings import forget_settings
 from tests.conftest import SECRET
 from tests.resilience.faults.catalogue import CASES
-from tests.resilience.faults.lab import Outcome, Volley, laboratory
+from tests.resilience.faults.lab import KINDS, Batch, Outcome, running_lab
 from tests.support.databases import running_cluster
 from tests.support.pgbouncer import PgBouncerError
 
@@ -24,8 +24,8 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def answers(outcomes: list[Outcome]) -> str:
-    """Like `2 × 2xx, 5 × 503`."""
+def responses(outcomes: list[Outcome]) -> str:
+    """The number of responses by kind, such as `2 × 2xx, 5 × 503`."""
     counted = Counter("503" if outcome.status == 503 else "2xx" for outcome in outcomes)
     return ", ".join(f"{count} × {status}" for status, count in sorted(counted.items()))
 
@@ -36,37 +36,34 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults-")))
         cluster = stack.enter_context(running_cluster(folder / "postgres"))
         labs = {
-            False: stack.enter_context(laboratory(cluster)),
-            True: stack.enter_context(laboratory(cluster, folder / "pooler")),
+            False: stack.enter_context(running_lab(cluster)),
+            True: stack.enter_context(running_lab(cluster, folder / "pooler")),
         }
         os.environ |= {"BETTER_AUTH_SECRET": SECRET, "LOG_LEVEL": "CRITICAL"}
         client = stack.enter_context(TestClient(app, raise_server_exceptions=False))
         say(
-            f"Seven requests each, all at once. Budgets: {database.BUDGET} s, "
-            f"{database.COLD_BUDGET} s where a connection must be made.\n"
+            f"{len(KINDS)} requests each, all at once. Budgets: {database.BUDGET} s, "
+            f"{database.COLD_BUDGET} s where a connection must be opened.\n"
         )
-        say(f"{'fault':<66}{'answers':<20}{'seconds':>8}{'lost':>6}{'doubled':>9}{'untrue':>8}")
+        say(f"{'fault':<66}{'responses':<20}{'seconds':>8}{'lost':>6}{'doubled':>9}{'false':>7}")
         for case in sorted(CASES, key=lambda case: case.pooled):
             lab = labs[case.pooled]
             os.environ["DATABASE_URL"] = lab.url
             forget_settings()
-            outcomes = Volley(lab, client).fly(case.fault)
-            database.close()
+            outcomes = Batch(lab, client).send(case.fault)
+            database.close_pools()
             slowest = max(outcome.seconds for outcome in outcomes)
-            faults = [
-                sum(outcome.lost for outcome in outcomes),
-                sum(outcome.doubled for outcome in outcomes),
-                sum(outcome.untrue for outcome in outcomes),
-            ]
-            unexpected = [o for o in outcomes if o.said != case.expected(o.name)]
+            lost = sum(outcome.lost for outcome in outcomes)
+            doubled = sum(outcome.doubled for outcome in outcomes)
+            false = sum(outcome.misreported for outcome in outcomes)
+            unexpected = [o for o in outcomes if o.reported != case.expected(o.kind)]
             late = slowest > (database.COLD_BUDGET if case.cold else database.BUDGET) + 0.3
-            wrong += bool(sum(faults) or unexpected or late)
-            lost, doubled, untrue = faults
+            wrong += bool(lost or doubled or false or unexpected or late)
             say(
-                f"{case.name:<66}{answers(outcomes):<20}{slowest:>8.2f}"
-                f"{lost:>6}{doubled:>9}{untrue:>8}{'  !' if unexpected or late else ''}"
+                f"{case.name:<66}{responses(outcomes):<20}{slowest:>8.2f}"
+                f"{lost:>6}{doubled:>9}{false:>7}{'  !' if unexpected or late else ''}"
             )
-    sys.exit(f"{wrong} faults were not answered as they must be." if wrong else 0)
+    sys.exit(f"{wrong} faults had other effects than they may have." if wrong else 0)
 
 
 if __name__ == "__main__":

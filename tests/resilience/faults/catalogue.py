@@ -1,4 +1,4 @@
-"""The faults: how each begins and ends, and what each kind of request is answered then."""
+"""The faults: how each begins and ends, and which response each kind of request must get."""
 
 import ctypes
 import os
@@ -14,34 +14,35 @@ from typing import Any, Literal
 
 import psycopg
 
-from lib.db import pool as database
+from lib.db import transaction
 from tests.resilience.faults import lab as labs
-from tests.resilience.faults.lab import READS, REPEATABLE, REQUESTS, Lab, Volley
+from tests.resilience.faults.lab import READS, REPEATABLE, Batch, Lab
 from tests.support import tcp_proxy
 from tests.support.tcp_proxy import Way
 
-type Answer = Literal["done", "unchanged", "unknown"]
+type Expected = Literal["done", "unchanged", "unknown"]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A fault and what must be answered: to reads, to repeatable and to other writes.
+    """A fault, and what the responses to reads, to repeatable and to other writes must report.
 
-    pooled: needs a pooler. cold: may take the time that making a connection may take.
+    `pooled` says that it needs a pooler. `cold` says that responses may take as long as where a
+    connection must be opened.
     """
 
     name: str
     fault: labs.Fault
-    reads: Answer
-    repeatable: Answer
-    others: Answer
+    reads: Expected
+    repeatable: Expected
+    others: Expected
     pooled: bool
     cold: bool
 
-    def expected(self, request: str) -> Answer:
-        if request in READS:
+    def expected(self, kind: str) -> Expected:
+        if kind in READS:
             return self.reads
-        return self.repeatable if request in REPEATABLE else self.others
+        return self.repeatable if kind in REPEATABLE else self.others
 
 
 CASES: list[Case] = []
@@ -49,14 +50,14 @@ CASES: list[Case] = []
 
 def case(
     name: str,
-    reads: Answer,
-    repeatable: Answer | None = None,
-    others: Answer | None = None,
+    reads: Expected,
+    repeatable: Expected | None = None,
+    others: Expected | None = None,
     *,
     pooled: bool = False,
     cold: bool = False,
-) -> Callable[[Callable[[Lab, Volley], Generator[None]]], labs.Fault]:
-    def register(begin: Callable[[Lab, Volley], Generator[None]]) -> labs.Fault:
+) -> Callable[[Callable[[Lab, Batch], Generator[None]]], labs.Fault]:
+    def register(begin: Callable[[Lab, Batch], Generator[None]]) -> labs.Fault:
         fault = contextmanager(begin)
         second = repeatable or reads
         CASES.append(Case(name, fault, reads, second, others or second, pooled, cold))
@@ -65,19 +66,19 @@ def case(
     return register
 
 
-# --- No connection can be had -------------------------------------------------------------------
+# --- Connecting fails ----------------------------------------------------------------------------
 
 
 @case("connections refused", "unchanged")
-def refused(lab: Lab, _: Volley) -> Generator[None]:
+def refused(lab: Lab, _: Batch) -> Generator[None]:
     lab.proxy.refuse_connections()
     lab.proxy.now(tcp_proxy.Fault.DROP)
     yield
     lab.proxy.accept_connections()
 
 
-@case("packets to the server vanish (no SYN is answered)", "unchanged", cold=True)
-def unreachable(lab: Lab, _: Volley) -> Generator[None]:
+@case("packets to the server are dropped (no SYN is answered)", "unchanged", cold=True)
+def unreachable(lab: Lab, _: Batch) -> Generator[None]:
     lab.proxy.refuse_connections()
     lab.proxy.now(tcp_proxy.Fault.DROP)
     with black_hole("127.0.0.1", lab.proxy.port):
@@ -87,7 +88,7 @@ def unreachable(lab: Lab, _: Volley) -> Generator[None]:
 
 @contextmanager
 def black_hole(host: str, port: int) -> Generator[None]:
-    """A port whose queue of newcomers is full: Linux drops every further SYN."""
+    """A port whose accept queue is full: Linux drops every further SYN."""
     with ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -100,8 +101,8 @@ def black_hole(host: str, port: int) -> Generator[None]:
         yield
 
 
-@case("accepts connections and never answers", "unchanged", cold=True)
-def accepts_and_ignores(lab: Lab, _: Volley) -> Generator[None]:
+@case("connections are accepted, then nothing is sent", "unchanged", cold=True)
+def accepts_and_ignores(lab: Lab, _: Batch) -> Generator[None]:
     lab.proxy.ignore_connections()
     lab.proxy.now(tcp_proxy.Fault.DROP)
     yield
@@ -109,8 +110,8 @@ def accepts_and_ignores(lab: Lab, _: Volley) -> Generator[None]:
     lab.proxy.accept_connections()
 
 
-@case("the name server never answers", "unchanged", cold=True)
-def name_server_is_silent(lab: Lab, _: Volley) -> Generator[None]:
+@case("the name server does not respond", "unchanged", cold=True)
+def name_server_is_silent(lab: Lab, _: Batch) -> Generator[None]:
     over = threading.Event()
 
     def resolve() -> list[Any]:
@@ -124,8 +125,8 @@ def name_server_is_silent(lab: Lab, _: Volley) -> Generator[None]:
     lab.resolve = labs.resolve_to_this_machine
 
 
-@case("the name does not resolve", "unchanged")
-def name_is_unknown(lab: Lab, _: Volley) -> Generator[None]:
+@case("the host name does not resolve", "unchanged")
+def name_is_unknown(lab: Lab, _: Batch) -> Generator[None]:
     def resolve() -> list[Any]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -136,7 +137,7 @@ def name_is_unknown(lab: Lab, _: Volley) -> Generator[None]:
 
 
 @case("the password is wrong", "unchanged")
-def wrong_password(lab: Lab, _: Volley) -> Generator[None]:
+def wrong_password(lab: Lab, _: Batch) -> Generator[None]:
     lab.as_owner("ALTER ROLE {role} PASSWORD 'another'")
     lab.proxy.now(tcp_proxy.Fault.DROP)
     yield
@@ -144,18 +145,18 @@ def wrong_password(lab: Lab, _: Volley) -> Generator[None]:
 
 
 @case("too many connections", "unchanged")
-def too_many_connections(lab: Lab, _: Volley) -> Generator[None]:
+def too_many_connections(lab: Lab, _: Batch) -> Generator[None]:
     lab.as_owner("ALTER ROLE {role} CONNECTION LIMIT 0")
     lab.proxy.now(tcp_proxy.Fault.DROP)
     yield
     lab.as_owner("ALTER ROLE {role} CONNECTION LIMIT -1")
 
 
-# --- A connection died while it was idle ---------------------------------------------------------
+# --- A connection broke while it was idle --------------------------------------------------------
 
 
 @case("backends killed while idle", "done")
-def killed_while_idle(lab: Lab, _: Volley) -> Generator[None]:
+def killed_while_idle(lab: Lab, _: Batch) -> Generator[None]:
     _kill(lab)
     lab.await_sessions(0, "true")
     yield
@@ -166,34 +167,34 @@ def _kill(lab: Lab) -> None:
 
 
 @case("connections closed while idle", "done")
-def closed_while_idle(lab: Lab, _: Volley) -> Generator[None]:
+def closed_while_idle(lab: Lab, _: Batch) -> Generator[None]:
     lab.proxy.now(tcp_proxy.Fault.DROP)
     yield
 
 
 @case("connections half closed while idle", "done")
-def half_closed_while_idle(lab: Lab, _: Volley) -> Generator[None]:
+def half_closed_while_idle(lab: Lab, _: Batch) -> Generator[None]:
     lab.proxy.now(tcp_proxy.Fault.END_OF_ANSWERS)
     yield
 
 
 @case("connections reset while idle", "done")
-def reset_while_idle(lab: Lab, _: Volley) -> Generator[None]:
+def reset_while_idle(lab: Lab, _: Batch) -> Generator[None]:
     lab.proxy.now(tcp_proxy.Fault.RESET)
     yield
 
 
 @case("connections forgotten by the network: reset when used", "done", "done", "unknown")
-def forgotten(lab: Lab, volley: Volley) -> Generator[None]:
-    for user in volley.users.values():
+def forgotten(lab: Lab, batch: Batch) -> Generator[None]:
+    for user in batch.users:
         lab.proxy.before(user.encode(), tcp_proxy.Fault.RESET)
     yield
 
 
-@case("connections forgotten by the network: packets vanish", "done", "done", "unknown")
-def swallowed(lab: Lab, _: Volley) -> Generator[None]:
+@case("connections forgotten by the network: packets are dropped", "done", "done", "unknown")
+def swallowed(lab: Lab, _: Batch) -> Generator[None]:
     dead = [c.ends[Way.TO_SERVER].get_extra_info("socket") for c in lab.proxy._connections]
-    # A filter that lets nothing pass, not even to be acknowledged.
+    # A filter that drops every packet, so that none is acknowledged either.
     instruction = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
     drop_all = struct.pack("HL", 1, ctypes.addressof(instruction))
     for end in dead:
@@ -207,49 +208,49 @@ def swallowed(lab: Lab, _: Volley) -> Generator[None]:
 SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27
 
 
-# --- A request is on its way ---------------------------------------------------------------------
+# --- A request is under way ----------------------------------------------------------------------
 
 
 @case("connection closed before the statement arrives", "done", "done", "unknown")
-def closed_before(lab: Lab, volley: Volley) -> Generator[None]:
-    for user in volley.users.values():
+def closed_before(lab: Lab, batch: Batch) -> Generator[None]:
+    for user in batch.users:
         lab.proxy.before(user.encode(), tcp_proxy.Fault.DROP)
     yield
 
 
 @case("connection closed after the statement was done", "done", "done", "unknown")
-def closed_after(lab: Lab, volley: Volley) -> Generator[None]:
-    for user in volley.users.values():
-        # The first of what comes back is the user id, when everything is committed.
+def closed_after(lab: Lab, batch: Batch) -> Generator[None]:
+    for user in batch.users:
+        # The response begins with the user id, after the commit.
         lab.proxy.before(user.encode(), tcp_proxy.Fault.DROP, way=Way.TO_CLIENT)
     yield
 
 
 @case("connection half closed after the statement was done", "done", "done", "unknown")
-def half_closed_after(lab: Lab, volley: Volley) -> Generator[None]:
-    for user in volley.users.values():
+def half_closed_after(lab: Lab, batch: Batch) -> Generator[None]:
+    for user in batch.users:
         lab.proxy.before(user.encode(), tcp_proxy.Fault.END_OF_ANSWERS, way=Way.TO_CLIENT)
     yield
 
 
 @case("the network goes silent before the statement arrives", "unchanged", "unknown")
-def silent_before(lab: Lab, volley: Volley) -> Generator[None]:
-    for user in volley.users.values():
+def silent_before(lab: Lab, batch: Batch) -> Generator[None]:
+    for user in batch.users:
         lab.proxy.before(user.encode(), tcp_proxy.Fault.SILENCE)
     yield
     lab.proxy.now(tcp_proxy.Fault.RESET)
 
 
 @case("the network goes silent after the statement was done", "unchanged", "unknown")
-def silent_after(lab: Lab, volley: Volley) -> Generator[None]:
-    for user in volley.users.values():
+def silent_after(lab: Lab, batch: Batch) -> Generator[None]:
+    for user in batch.users:
         lab.proxy.before(user.encode(), tcp_proxy.Fault.SILENCE, way=Way.TO_CLIENT)
     yield
     lab.proxy.now(tcp_proxy.Fault.RESET)
 
 
-@case("backends stand still (SIGSTOP)", "unchanged", "unknown")
-def stopped(lab: Lab, _: Volley) -> Generator[None]:
+@case("backends stopped (SIGSTOP)", "unchanged", "unknown")
+def stopped(lab: Lab, _: Batch) -> Generator[None]:
     pids = lab.backends()
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
@@ -260,19 +261,19 @@ def stopped(lab: Lab, _: Volley) -> Generator[None]:
 
 @contextmanager
 def tasks_locked(lab: Lab) -> Generator[psycopg.Connection]:
-    """Nobody reads or writes tasks, as while a careless migration runs."""
+    """Lock the table tasks exclusively, as a careless migration does."""
     with psycopg.connect(lab.database.admin_url) as connection:
         connection.execute("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE")
         yield connection
         connection.rollback()
 
 
-@case("backends killed in the middle of a statement", "done", "done", "unknown")
-def killed_in_the_middle(lab: Lab, _: Volley) -> Generator[None]:
+@case("backends killed while a statement runs", "done", "done", "unknown")
+def killed_while_running(lab: Lab, batch: Batch) -> Generator[None]:
     with tasks_locked(lab) as locker:
 
         def kill_and_release() -> None:
-            lab.await_sessions(len(REQUESTS), "wait_event_type = 'Lock'")
+            lab.await_sessions(len(batch.requests), "wait_event_type = 'Lock'")
             _kill(lab)
             locker.rollback()
 
@@ -280,18 +281,18 @@ def killed_in_the_middle(lab: Lab, _: Volley) -> Generator[None]:
         yield
 
 
-@case("the table is locked for long", "unchanged")
-def locked_for_long(lab: Lab, _: Volley) -> Generator[None]:
+@case("the table is locked beyond the budget", "unchanged")
+def locked_for_long(lab: Lab, _: Batch) -> Generator[None]:
     with tasks_locked(lab):
         yield
 
 
-@case("the table is locked a little longer than a statement waits", "done")
-def locked_for_a_moment(lab: Lab, _: Volley) -> Generator[None]:
+@case("the table is locked a little longer than the lock timeout", "done")
+def locked_briefly(lab: Lab, _: Batch) -> Generator[None]:
     with tasks_locked(lab) as locker:
 
         def release() -> None:
-            time.sleep(1.4 * database.LOCK_TIMEOUT)
+            time.sleep(1.4 * transaction.LOCK_TIMEOUT)
             locker.rollback()
 
         lab.during.append(release)
@@ -299,7 +300,7 @@ def locked_for_a_moment(lab: Lab, _: Volley) -> Generator[None]:
 
 
 @case("the database is read-only", "done", "unchanged")
-def read_only(lab: Lab, _: Volley) -> Generator[None]:
+def read_only(lab: Lab, _: Batch) -> Generator[None]:
     lab.as_owner("ALTER ROLE {role} SET default_transaction_read_only = on")
     _kill(lab)
     lab.await_sessions(0, "true")
@@ -312,14 +313,14 @@ def read_only(lab: Lab, _: Volley) -> Generator[None]:
 
 
 @case("pooler paused", "unchanged", "unknown", pooled=True)
-def pooler_paused(lab: Lab, _: Volley) -> Generator[None]:
+def pooler_paused(lab: Lab, _: Batch) -> Generator[None]:
     lab.console("PAUSE {database}")
     yield
     lab.console("RESUME {database}")
 
 
 @case("pooler killed, and gone", "unchanged", pooled=True)
-def pooler_gone(lab: Lab, _: Volley) -> Generator[None]:
+def pooler_gone(lab: Lab, _: Batch) -> Generator[None]:
     assert lab.pooler
     os.kill(lab.pooler.pid, signal.SIGKILL)
     lab.await_sessions(0, "true")
@@ -327,32 +328,32 @@ def pooler_gone(lab: Lab, _: Volley) -> Generator[None]:
     lab.start_pooler()
 
 
-@case("pooler stands still (SIGSTOP)", "unchanged", "unknown", pooled=True)
-def pooler_stopped(lab: Lab, _: Volley) -> Generator[None]:
+@case("pooler stopped (SIGSTOP)", "unchanged", "unknown", pooled=True)
+def pooler_stopped(lab: Lab, _: Batch) -> Generator[None]:
     assert lab.pooler
     os.kill(lab.pooler.pid, signal.SIGSTOP)
     yield
     os.kill(lab.pooler.pid, signal.SIGCONT)
 
 
-@case("pooler drops everybody (KILL), then refuses", "unchanged", pooled=True, cold=True)
-def pooler_drops(lab: Lab, _: Volley) -> Generator[None]:
+@case("pooler closes all connections (KILL), then refuses", "unchanged", pooled=True, cold=True)
+def pooler_drops(lab: Lab, _: Batch) -> Generator[None]:
     lab.console("KILL {database}")
     yield
     lab.console("RESUME {database}")
 
 
-@case("pooler gives up waiting for a backend", "unchanged", "unknown", pooled=True)
-def pooler_gives_up(lab: Lab, _: Volley) -> Generator[None]:
+@case("pooler times out waiting for a backend", "unchanged", "unknown", pooled=True)
+def pooler_gives_up(lab: Lab, _: Batch) -> Generator[None]:
     lab.console("SET query_wait_timeout = 1", "PAUSE {database}")
     yield
     lab.console("RESUME {database}", "SET query_wait_timeout = 120")
 
 
 @case("pooler full (max_client_conn)", "unchanged", pooled=True)
-def pooler_full(lab: Lab, _: Volley) -> Generator[None]:
+def pooler_full(lab: Lab, _: Batch) -> Generator[None]:
     assert lab.pooler
-    # The console is the one client that may be there.
+    # The one client that is allowed is the console.
     with psycopg.connect(lab.pooler.admin_url, autocommit=True) as console:
         console.execute("SET max_client_conn = 1")
         lab.proxy.now(tcp_proxy.Fault.DROP)
@@ -361,14 +362,14 @@ def pooler_full(lab: Lab, _: Volley) -> Generator[None]:
 
 
 @case("backends killed behind the pooler while idle", "done", pooled=True)
-def killed_behind_the_pooler(lab: Lab, _: Volley) -> Generator[None]:
+def killed_behind_the_pooler(lab: Lab, _: Batch) -> Generator[None]:
     _kill(lab)
     lab.await_sessions(0, "true")
     yield
 
 
-@case("backends stand still behind the pooler", "unchanged", "unknown", pooled=True)
-def stopped_behind_the_pooler(lab: Lab, volley: Volley) -> Generator[None]:
-    lab.use_every_backend()
-    with stopped(lab, volley):
+@case("backends stopped behind the pooler", "unchanged", "unknown", pooled=True)
+def stopped_behind_the_pooler(lab: Lab, batch: Batch) -> Generator[None]:
+    lab.open_all_backends()
+    with stopped(lab, batch):
         yield

@@ -1,6 +1,4 @@
-"""An API on a database that can be broken, a volley of requests, and the truth about what they did;
-knows no single fault.
-"""
+"""An API on a database that can be made to fail, a batch of requests, and what they really did."""
 
 import dataclasses
 import socket
@@ -18,7 +16,8 @@ import psycopg
 from starlette.testclient import TestClient
 
 from dev import postgres
-from lib.db import pool as pools
+from lib.db import pool as database
+from lib.db.pool import Pool
 from lib.settings import load_settings
 from tests.conftest import bearer
 from tests.support import pgbouncer, tcp_proxy
@@ -26,7 +25,7 @@ from tests.support.databases import Cluster, Database
 from tests.support.pgbouncer import Pooler
 from tests.support.tcp_proxy import Proxy
 
-# Of the pooler; fewer than its clients.
+# Backends of the pooler; fewer than its clients.
 BACKENDS = 5
 PASSWORD = "faulty-0123456789"
 UNKNOWN = (
@@ -35,11 +34,11 @@ UNKNOWN = (
 )
 UNCHANGED = "The database is unavailable. Nothing was changed. Try again."
 
-# What a request of a volley does; a name that ends in "once" carries an Idempotency-Key.
+# The kinds of request of a batch; one whose name ends in "once" carries an Idempotency-Key.
 READS = ("list",)
-REPEATABLE = ("create once", "toggle once", "rename")
-UNREPEATABLE = ("create", "toggle", "delete")
-REQUESTS = READS + REPEATABLE + UNREPEATABLE
+REPEATABLE = ("create once", "toggle once")
+UNREPEATABLE = ("create", "rename", "complete", "toggle", "delete")
+KINDS = READS + REPEATABLE + UNREPEATABLE
 
 real_getaddrinfo = socket.getaddrinfo
 
@@ -50,7 +49,7 @@ def resolve_to_this_machine() -> list[Any]:
 
 @dataclass
 class Lab:
-    """A database and a role of its own, behind a proxy, and a pooler if there is one."""
+    """A database and a role of its own, behind a proxy, and behind a pooler if `folder` is set."""
 
     cluster: Cluster
     database: Database
@@ -59,19 +58,19 @@ class Lab:
     folder: Path | None
     pooler: Pooler | None = None
     resolve: Callable[[], list[Any]] = resolve_to_this_machine
-    # What a fault wants to do once the volley is on its way.
+    # Steps of a fault that run after the batch was sent.
     during: list[Callable[[], None]] = field(default_factory=list)
-    _pooler_runs: ExitStack = field(default_factory=ExitStack)
+    _pooler_stack: ExitStack = field(default_factory=ExitStack)
 
     @property
     def host(self) -> str:
-        """A name, so that name resolution can fail as well."""
+        """A host name, so that name resolution can fail as well."""
         return f"{self.database.name.replace('_', '-')}.test"
 
     @property
     def url(self) -> str:
-        place = f"{self.host}:{self.proxy.port}/{self.database.name}"
-        return f"postgresql://{self.role}:{PASSWORD}@{place}?sslmode=disable"
+        address = f"{self.host}:{self.proxy.port}/{self.database.name}"
+        return f"postgresql://{self.role}:{PASSWORD}@{address}?sslmode=disable"
 
     def backends(self) -> list[int]:
         """The pids of the server processes of the API, or of its pooler."""
@@ -79,25 +78,25 @@ class Lab:
         return [pid for (pid,) in rows]
 
     def await_sessions(self, count: int, condition: str) -> None:
-        """Return when as many sessions of the API are in a state."""
-        give_up = time.monotonic() + 20
+        """Return when exactly `count` sessions of the API fulfil a condition in SQL."""
+        until = time.monotonic() + 20
         query = f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{{role}}' AND {condition}"  # noqa: S608
         while self.as_owner(query) != [(count,)]:
-            assert time.monotonic() < give_up, f"never {count} sessions with {condition}"
+            assert time.monotonic() < until, f"never {count} sessions with {condition}"
             time.sleep(0.01)
 
     def as_owner(self, statement: str) -> list[tuple]:
         return self.database.query(statement.format(role=self.role, database=self.database.name))
 
     def console(self, *commands: str) -> None:
-        """Tell the pooler."""
+        """Run commands on the console of the pooler."""
         assert self.pooler
         with psycopg.connect(self.pooler.admin_url, autocommit=True) as console:
             for command in commands:
                 console.execute(command.format(database=self.database.name).encode())
 
-    def use_every_backend(self) -> None:
-        """Have the pooler open as many as it may."""
+    def open_all_backends(self) -> None:
+        """Make the pooler open as many backends as it may."""
         urls = [self.url.replace(self.host, "127.0.0.1")] * BACKENDS
         with ExitStack() as stack, ThreadPoolExecutor(BACKENDS) as threads:
             connections = [stack.enter_context(psycopg.connect(url)) for url in urls]
@@ -105,16 +104,16 @@ class Lab:
         assert len(self.backends()) == BACKENDS
 
     def start_pooler(self) -> None:
-        """Start the pooler (again), and have the proxy stand before it."""
+        """Start the pooler, or start it again, and make the proxy forward to it."""
         assert self.folder
-        self._pooler_runs.close()
-        self.pooler = self._pooler_runs.enter_context(
+        self._pooler_stack.close()
+        self.pooler = self._pooler_stack.enter_context(
             pgbouncer.running(
                 postgres.Server(self.cluster.port, "", 0, Path()),
                 users={self.role: PASSWORD},
                 folder=self.folder,
-                tls=False,  # so that the proxy sees what passes
-                # Like Neon's, but login failures are forgotten at once: tests go on.
+                tls=False,  # so that the proxy can read the traffic
+                # As Neon configures it, except that failed logins are forgotten at once.
                 settings={"server_login_retry": "0", "default_pool_size": str(BACKENDS)},
             )
         )
@@ -122,156 +121,194 @@ class Lab:
 
 
 @contextmanager
-def laboratory(cluster: Cluster, pooler_folder: Path | None = None) -> Generator[Lab]:
-    """Behind PgBouncer where a folder for it is given."""
+def running_lab(cluster: Cluster, pooler_folder: Path | None = None) -> Generator[Lab]:
+    """Set up a lab, behind PgBouncer where a folder for it is given."""
     with ExitStack() as stack:
-        database = stack.enter_context(cluster.clone())
-        role = stack.enter_context(_role_of_its_own(database))
+        clone = stack.enter_context(cluster.clone())
+        role = stack.enter_context(_role(clone))
         proxy = stack.enter_context(tcp_proxy.running(cluster.port))
-        lab = Lab(cluster, database, role, proxy, pooler_folder)
-        stack.enter_context(lab._pooler_runs)
+        lab = Lab(cluster, clone, role, proxy, pooler_folder)
+        stack.enter_context(lab._pooler_stack)
         if pooler_folder:
             lab.start_pooler()
 
-        beneath = socket.getaddrinfo  # of this machine, or of another laboratory
+        original = socket.getaddrinfo  # of this machine, or of another lab
 
         def getaddrinfo(host: Any, *rest: Any, **options: Any) -> Any:
-            return lab.resolve() if host == lab.host else beneath(host, *rest, **options)
+            return lab.resolve() if host == lab.host else original(host, *rest, **options)
 
         stack.enter_context(patch.object(socket, "getaddrinfo", getaddrinfo))
         yield lab
 
 
 @contextmanager
-def _role_of_its_own(database: Database) -> Generator[str]:
-    """A role like production's, which a fault may lock out without hurting other tests."""
+def _role(clone: Database) -> Generator[str]:
+    """A role like production's. A fault may lock it out without an effect on other tests."""
     role = f"faulty_{uuid.uuid4().hex[:12]}"
-    database.query(f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}' IN ROLE task_api")
+    clone.query(f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}' IN ROLE task_api")
     try:
         yield role
     finally:
-        database.query(
+        clone.query(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", role
         )
-        database.query(f"DROP ROLE {role}")
+        clone.query(f"DROP ROLE {role}")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one request of a volley was told, and what really happened.
+    """What the response to one request said, and what really happened.
 
-    applied: how often its effect was in the database when everything had settled, and `finally_`
-    after the client had repeated what carries a key. `first`: the repeat gave the first outcome.
+    `applied` counts how often its effect was in the database when nothing was under way any more,
+    `finally_applied` how often after the client had repeated what carries a key. `same_response`
+    says whether that repeat gave the first response.
     """
 
-    name: str
+    kind: str
     status: int
-    answer: dict[str, Any]
+    body: Any
     retry_after: bool
     seconds: float
     applied: int = 0
     finally_applied: int = 0
-    first: bool = True
+    same_response: bool = True
 
     @property
-    def said(self) -> str:
+    def reported(self) -> str:
+        """`done`, `unchanged`, `unknown`, or the status of another response."""
         if self.status != 503:
             return "done" if self.status < 300 else str(self.status)
-        return {UNKNOWN: "unknown", UNCHANGED: "unchanged"}.get(self.answer["detail"], "503 ?")
+        return {UNKNOWN: "unknown", UNCHANGED: "unchanged"}.get(self.body["detail"], "503 ?")
 
     @property
     def lost(self) -> bool:
-        promised = self.said == "done" or self.name.endswith("once")
-        return self.name not in READS and promised and self.finally_applied < 1
+        promised = self.reported == "done" or self.kind.endswith("once")
+        return self.kind not in READS and promised and self.finally_applied < 1
 
     @property
     def doubled(self) -> bool:
         return self.finally_applied > 1
 
     @property
-    def untrue(self) -> bool:
-        return (self.said == "unchanged" and self.applied > 0) or not self.first
+    def misreported(self) -> bool:
+        return (self.reported == "unchanged" and self.applied > 0) or not self.same_response
+
+    @property
+    def sound(self) -> bool:
+        return not (self.lost or self.doubled or self.misreported)
 
 
-type Fault = Callable[[Lab, Volley], AbstractContextManager[None]]
+type Fault = Callable[[Lab, Batch], AbstractContextManager[None]]
 
 
-class Volley:
-    """One request of each kind, each by a user of its own, all at once."""
+class Batch:
+    """Requests that are sent at once, each by a user of its own.
 
-    def __init__(self, lab: Lab, client: TestClient) -> None:
+    `client` must have been entered, so that all requests run in one event loop, as in a server.
+    """
+
+    def __init__(self, lab: Lab, client: TestClient, kinds: tuple[str, ...] = KINDS) -> None:
         self.lab = lab
         self.client = client
-        self.users = {name: f"{name}-{uuid.uuid4().hex}".replace(" ", "-") for name in REQUESTS}
-        self.tasks = {name: self._create(name) for name in REQUESTS}
+        self.requests = [Request(lab.database, client, kind) for kind in kinds]
 
-    def _create(self, name: str) -> int:
-        user = self.users[name]
-        body = {"title": "Before"}
-        answer = self.client.post(f"/api/{user}/tasks", json=body, headers=bearer(user))
-        assert answer.status_code == 201, answer.text
-        return answer.json()["id"]
+    @property
+    def users(self) -> list[str]:
+        return [request.user for request in self.requests]
 
-    def fly(self, fault: Fault) -> list[Outcome]:
-        """Send the volley while the fault is there, then find out what happened."""
-        self._warm_up()
-        with fault(self.lab, self), ThreadPoolExecutor(len(REQUESTS)) as threads:
-            shots = [threads.submit(self._send, name) for name in REQUESTS]
+    def send(self, fault: Fault) -> list[Outcome]:
+        """Send all requests during the fault, then compare the responses with the database."""
+        self._open_connections()
+        with fault(self.lab, self), ThreadPoolExecutor(len(self.requests)) as threads:
+            futures = [threads.submit(request.send) for request in self.requests]
             for step in self.lab.during:
                 step()
             self.lab.during.clear()
-            outcomes = [shot.result(60) for shot in shots]
+            outcomes = [future.result(60) for future in futures]
         self.lab.await_sessions(0, "state <> 'idle'")
-        return [self._settle(outcome) for outcome in outcomes]
+        return [
+            request.settle(outcome)
+            for request, outcome in zip(self.requests, outcomes, strict=True)
+        ]
 
-    def _warm_up(self) -> None:
-        """Give each request a connection that works."""
-        pool = pools.pool_of(load_settings())
-        with ExitStack() as stack:
-            for _ in REQUESTS:
-                stack.enter_context(pool.lend(time.monotonic()))
+    def _open_connections(self) -> None:
+        """Fill the pool with connections that work."""
+        assert self.client.portal, "the client was not entered"
+        self.client.portal.call(open_connections, database.get_pool(load_settings()))
 
-    def _send(self, name: str) -> Outcome:
+
+async def open_connections(pool: Pool) -> None:
+    """Open as many connections as the pool may have."""
+    users = [f"user-{number}" for number in range(pool._size)]
+    connections = [(user, await pool.acquire(user, time.monotonic())) for user in users]
+    for user, connection in connections:
+        pool.release(user, connection)
+
+
+class Request:
+    """One request of a new user who has one task."""
+
+    def __init__(self, clone: Database, client: TestClient, kind: str) -> None:
+        self._database = clone
+        self._client = client
+        self.kind = kind
+        self.user = f"{kind}-{uuid.uuid4().hex}".replace(" ", "-")
+        response = client.post(
+            f"/api/{self.user}/tasks", json={"title": "Before"}, headers=bearer(self.user)
+        )
+        assert response.status_code == 201, response.text
+        self._task = response.json()["id"]
+
+    def send(self) -> Outcome:
         method, path, body = {
             "list": ("GET", "", None),
             "create": ("POST", "", {"title": "After"}),
             "create once": ("POST", "", {"title": "After"}),
-            "rename": ("PUT", f"/{self.tasks[name]}", {"title": "After"}),
-            "toggle": ("PATCH", f"/{self.tasks[name]}/complete", None),
-            "toggle once": ("PATCH", f"/{self.tasks[name]}/complete", None),
-            "delete": ("DELETE", f"/{self.tasks[name]}", None),
-        }[name]
-        user = self.users[name]
-        headers = bearer(user) | ({"Idempotency-Key": "k"} if name.endswith("once") else {})
+            "rename": ("PUT", f"/{self._task}", {"title": "After"}),
+            "complete": ("PATCH", f"/{self._task}/complete", {"completed": True}),
+            "toggle": ("PATCH", f"/{self._task}/complete", None),
+            "toggle once": ("PATCH", f"/{self._task}/complete", None),
+            "delete": ("DELETE", f"/{self._task}", None),
+        }[self.kind]
+        key = {"Idempotency-Key": "k"} if self.kind.endswith("once") else {}
+        headers = bearer(self.user) | key
         started = time.monotonic()
-        answer = self.client.request(method, f"/api/{user}/tasks{path}", headers=headers, json=body)
-        seconds = time.monotonic() - started
-        content = answer.json() if answer.content else {}
-        return Outcome(name, answer.status_code, content, "retry-after" in answer.headers, seconds)
+        response = self._client.request(
+            method, f"/api/{self.user}/tasks{path}", headers=headers, json=body
+        )
+        return Outcome(
+            self.kind,
+            response.status_code,
+            response.json() if response.content else {},
+            "retry-after" in response.headers,
+            time.monotonic() - started,
+        )
 
-    def _settle(self, outcome: Outcome) -> Outcome:
-        applied = self._applied(outcome.name)
-        if not outcome.name.endswith("once"):
+    def settle(self, outcome: Outcome) -> Outcome:
+        """Complete the outcome from the database, after a repeat if the request has a key."""
+        applied = self.applied()
+        if not self.kind.endswith("once"):
             return dataclasses.replace(outcome, applied=applied, finally_applied=applied)
-        repeat = self._send(outcome.name)
-        assert repeat.said == "done", repeat
+        repeat = self.send()
+        assert repeat.reported == "done", repeat
         newest = "SELECT max(id) FROM tasks WHERE user_id = %s"
-        [(newest_id,)] = self.lab.database.query(newest, self.users[outcome.name])
+        [(newest_id,)] = self._database.query(newest, self.user)
         return dataclasses.replace(
             outcome,
             applied=applied,
-            finally_applied=self._applied(outcome.name),
-            first=repeat.answer["id"] == newest_id
-            and (outcome.said != "done" or repeat.answer == outcome.answer),
+            finally_applied=self.applied(),
+            same_response=repeat.body["id"] == newest_id
+            and (outcome.reported != "done" or repeat.body == outcome.body),
         )
 
-    def _applied(self, name: str) -> int:
+    def applied(self) -> int:
+        """How often the effect of the request is in the database."""
         count = {
             "list": "0",
             "create": "(SELECT count(*) - 1 FROM tasks WHERE user_id = %s)",
             "create once": "(SELECT count(*) - 1 FROM tasks WHERE user_id = %s)",
             "delete": "(SELECT 1 - count(*) FROM tasks WHERE user_id = %s)",
-        }.get(name, "(SELECT version - 1 FROM tasks WHERE user_id = %s)")
-        values = [self.users[name]] if "%s" in count else []
-        [(applied,)] = self.lab.database.query(f"SELECT {count}", *values)
+        }.get(self.kind, "(SELECT version - 1 FROM tasks WHERE user_id = %s)")
+        values = [self.user] if "%s" in count else []
+        [(applied,)] = self._database.query(f"SELECT {count}", *values)
         return applied

@@ -1,4 +1,4 @@
-"""A new revision arrives while the API serves: expand, then contract, and nobody notices."""
+"""Migrations run while the API serves requests (expand, then contract), and no request fails."""
 
 import shutil
 import threading
@@ -22,7 +22,7 @@ from tests.support.databases import Database
 
 TASKS = 20_000
 
-EXPAND = '''"""Tasks get a priority: new code writes it, old code does not know it."""
+EXPAND = '''"""Add a priority to tasks, which new code writes and old code ignores."""
 
 from alembic import op
 
@@ -30,13 +30,13 @@ revision, down_revision = "test2", "{head}"
 
 
 def upgrade() -> None:
-    # A constant default is no rewrite of the table: the lock is held for a moment.
+    # A constant default does not rewrite the table: the lock is held only briefly.
     op.execute("ALTER TABLE tasks ADD COLUMN priority integer DEFAULT 0")
     op.execute(
         "ALTER TABLE tasks ADD CONSTRAINT priority_known CHECK (priority IS NOT NULL) NOT VALID"
     )
 '''
-CONTRACT = '''"""Every task has a priority; an index that nothing reads any more goes."""
+CONTRACT = '''"""Require the priority, and drop an index that is not used any more."""
 
 from alembic import op
 
@@ -44,9 +44,9 @@ revision, down_revision = "test3", "test2"
 
 
 def upgrade() -> None:
-    # Reads and writes go on while it looks at every row.
+    # Does not block reads and writes while it checks every row.
     op.execute("ALTER TABLE tasks VALIDATE CONSTRAINT priority_known")
-    # The validated check stands in for a second look at every row.
+    # Uses the validated constraint instead of checking every row again.
     op.execute("ALTER TABLE tasks ALTER COLUMN priority SET NOT NULL")
     op.execute("ALTER TABLE tasks DROP CONSTRAINT priority_known")
     op.execute("DROP INDEX tasks_by_updated_at")
@@ -55,7 +55,7 @@ def upgrade() -> None:
 
 @pytest.fixture
 def scripts(tmp_path: Path) -> Path:
-    """Our migrations, and two more."""
+    """The migrations, and two more."""
     folder = tmp_path / "migrations"
     shutil.copytree(next(iter(migrations.__path__)), folder)
     head = ScriptDirectory(str(folder)).get_current_head()
@@ -66,7 +66,7 @@ def scripts(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def populated(fresh_database: Database) -> Database:
-    """A database of the first revision, in use for long."""
+    """A database with many tasks."""
     with psycopg.connect(fresh_database.admin_url) as connection:
         connection.execute("INSERT INTO users (id, name, email) VALUES ('old', 'Old', 'o@x')")
         connection.execute("SET session_replication_role = replica")
@@ -83,23 +83,23 @@ def upgrade(database: Database, scripts: Path, revision: str) -> None:
 
 
 class Traffic:
-    """Users that create, change, toggle, list and delete until they are told to stop."""
+    """Requests of users that create, change, toggle, list and delete until `over` is set."""
 
     def __init__(self, client: TestClient) -> None:
         self.client = client
         self.over = threading.Event()
-        self.answers: Counter[int] = Counter()
+        self.statuses: Counter[int] = Counter()
         self.slowest = 0.0
         self.toggles: dict[str, int] = {}
 
     def request(self, user: str, method: str, path: str, **options: object) -> dict:
         started = time.monotonic()
-        answer = self.client.request(method, path, headers=bearer(user), **options)  # ty: ignore
+        response = self.client.request(method, path, headers=bearer(user), **options)  # ty: ignore
         self.slowest = max(self.slowest, time.monotonic() - started)
-        self.answers[answer.status_code] += 1
-        return answer.json() if answer.content else {}
+        self.statuses[response.status_code] += 1
+        return response.json() if response.content else {}
 
-    def of_one_user(self, user: str) -> None:
+    def run_user(self, user: str) -> None:
         path = f"/api/{user}/tasks"
         kept = self.request(user, "POST", path, json={"title": "Kept"})
         self.toggles[user] = 0
@@ -117,33 +117,35 @@ def traffic(start_api: StartApi, populated: Database) -> Iterator[Traffic]:
     traffic = Traffic(start_api(DATABASE_URL=populated.app_url))
     users = [f"user-{uuid.uuid4().hex}" for _ in range(4)]
     with ThreadPoolExecutor(len(users)) as threads:
-        working = [threads.submit(traffic.of_one_user, user) for user in users]
+        futures = [threads.submit(traffic.run_user, user) for user in users]
         try:
             yield traffic
         finally:
             traffic.over.set()
-        for work in working:
-            work.result(30)
+        for future in futures:
+            future.result(30)
 
 
 def await_requests(traffic: Traffic, number: int) -> None:
-    wanted = traffic.answers.total() + number
-    give_up = time.monotonic() + 30
-    while traffic.answers.total() < wanted:
-        assert time.monotonic() < give_up
+    wanted = traffic.statuses.total() + number
+    until = time.monotonic() + 30
+    while traffic.statuses.total() < wanted:
+        assert time.monotonic() < until
         time.sleep(0.01)
 
 
-def test_an_upgrade_is_not_noticed(populated: Database, scripts: Path, traffic: Traffic) -> None:
+def test_no_request_fails_during_an_upgrade(
+    populated: Database, scripts: Path, traffic: Traffic
+) -> None:
     await_requests(traffic, 20)
     upgrade(populated, scripts, "test2")
     await_requests(traffic, 20)
     upgrade(populated, scripts, "test3")
     await_requests(traffic, 20)
     traffic.over.set()
-    await_quiet(populated)
+    await_idle(populated)
 
-    assert set(traffic.answers) == {200, 201, 204}
+    assert set(traffic.statuses) == {200, 201, 204}
     assert traffic.slowest < database.BUDGET
     assert populated.query("SELECT version_num FROM task_api_alembic_version") == [("test3",)]
     old = "SELECT count(*), min(priority), max(version) FROM tasks WHERE user_id = 'old'"
@@ -152,21 +154,21 @@ def test_an_upgrade_is_not_noticed(populated: Database, scripts: Path, traffic: 
     assert dict(kept) == traffic.toggles
 
 
-def await_quiet(populated: Database) -> None:
+def await_idle(populated: Database) -> None:
     time.sleep(0.2)
     busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND state = 'active'"
-    give_up = time.monotonic() + 20
+    until = time.monotonic() + 20
     while populated.query(busy, populated.name) != [(1,)]:
-        assert time.monotonic() < give_up
+        assert time.monotonic() < until
         time.sleep(0.05)
 
 
-def test_an_upgrade_that_waits_for_a_lock_makes_requests_wait_and_not_fail(
+def test_an_upgrade_that_waits_for_a_lock_delays_requests_without_failures(
     populated: Database, scripts: Path, traffic: Traffic
 ) -> None:
-    """A report reads for seconds; the migration queues behind it, and everybody behind that.
+    """A report reads for seconds. The migration waits for it, and requests wait for the migration.
 
-    It steps back before they give up, and comes again.
+    The migration gives up the lock before requests fail, and tries again.
     """
     await_requests(traffic, 10)
     with psycopg.connect(populated.admin_url) as report, ThreadPoolExecutor(1) as thread:
@@ -177,5 +179,5 @@ def test_an_upgrade_that_waits_for_a_lock_makes_requests_wait_and_not_fail(
         migration.result(30)
     await_requests(traffic, 10)
     traffic.over.set()
-    assert set(traffic.answers) == {200, 201, 204}
+    assert set(traffic.statuses) == {200, 201, 204}
     assert 1.5 < traffic.slowest < database.BUDGET

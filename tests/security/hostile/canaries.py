@@ -1,7 +1,4 @@
-"""Strings that must never be seen outside, and ears for every place where they might be.
-
-Nothing here knows which requests provoke what.
-"""
+"""Strings that the API must never disclose, and a recorder of all outputs where they might be."""
 
 import base64
 import json
@@ -26,7 +23,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from lib import log
 
-# What each stands for; all of letters and digits, so that no encoding but base64 changes them.
+# One for each kind of value. They are letters and digits, so that only base64 changes them.
 CANARIES = {
     name: f"canary{name}5b9e0c7d"
     for name in (
@@ -42,7 +39,7 @@ def canary(name: str) -> str:
 
 
 def _in_base64(text: str) -> Iterator[str]:
-    """What stays of the text in base64, whatever stands before and behind it."""
+    """The part of its base64 form that does not depend on the text before and after it."""
     for offset in range(3):
         encoded = base64.urlsafe_b64encode(b"\0" * offset + text.encode()).decode()
         yield encoded[4 if offset else 0 : -4]
@@ -52,19 +49,19 @@ FORMS = {name: (text, *_in_base64(text)) for name, text in CANARIES.items()}
 
 
 @dataclass
-class Heard:
-    """All that went outside, by where it was heard."""
+class Captured:
+    """Everything that the API put out, by the output in which it was."""
 
-    places: dict[str, list[str]] = field(default_factory=dict)
+    outputs: dict[str, list[str]] = field(default_factory=dict)
 
-    def add(self, place: str, *texts: str) -> None:
-        self.places.setdefault(place, []).extend(texts)
+    def add(self, output: str, *texts: str) -> None:
+        self.outputs.setdefault(output, []).extend(texts)
 
     def leaks(self) -> list[str]:
-        """Each canary that was heard, with the place and what stands around it."""
+        """Each canary that leaked, with the output and an excerpt of it."""
         return [
-            f"{name} in {place}: {around(text, form)}"
-            for place, texts in self.places.items()
+            f"{name} in {output}: {excerpt(text, form)}"
+            for output, texts in self.outputs.items()
             for text in texts
             for name, forms in FORMS.items()
             for form in forms
@@ -72,34 +69,34 @@ class Heard:
         ]
 
 
-def around(text: str, form: str) -> str:
-    at = text.index(form)
-    return text[max(0, at - 150) : at + len(form) + 50]
+def excerpt(text: str, form: str) -> str:
+    start = text.index(form)
+    return text[max(0, start - 150) : start + len(form) + 50]
 
 
 class _EveryRecord(logging.Handler):
-    """Takes records with all that they hold, also what no format shows."""
+    """Captures log records with all their attributes, also those that no format prints."""
 
-    def __init__(self, heard: Heard) -> None:
+    def __init__(self, captured: Captured) -> None:
         super().__init__(logging.NOTSET)
-        self._heard = heard
+        self._captured = captured
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.name.startswith("http"):
-            return  # the test's own client
-        shown = logging.Formatter().format(record)  # the traceback as well
-        self._heard.add(f"log record of {record.name}", f"{shown} {record.__dict__}")
+            return  # a record of the test's own client
+        text = logging.Formatter().format(record)  # with the traceback
+        self._captured.add(f"log record of {record.name}", f"{text} {record.__dict__}")
 
 
 @contextmanager
-def listening(
+def capturing(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Generator[Heard]:
-    """Hear log lines, the records of every library at DEBUG, stdout, stderr, spans, metrics."""
-    heard, lines = Heard(), StringIO()
+) -> Generator[Captured]:
+    """Capture log lines, records of every library at DEBUG, stdout, stderr, spans and metrics."""
+    captured, lines = Captured(), StringIO()
     ours = log._get_logger()._logger
     root = logging.getLogger()
-    every = _EveryRecord(heard)
+    every = _EveryRecord(captured)
     with ExitStack() as stack:
         usual, as_usual = ours.handlers[:], logging.StreamHandler(lines)
         as_usual.setFormatter(usual[0].formatter)
@@ -111,18 +108,18 @@ def listening(
         root.addHandler(every)
         stack.callback(root.removeHandler, every)
         telemetry = stack.enter_context(_telemetry(monkeypatch))
-        yield heard
-        heard.add("span", *(span.to_json() for span in telemetry.spans.get_finished_spans()))
+        yield captured
+        captured.add("span", *(span.to_json() for span in telemetry.spans.get_finished_spans()))
         records = telemetry.records.get_finished_logs()
-        heard.add("telemetry log", *(record.to_json() for record in records))
+        captured.add("telemetry log", *(record.to_json() for record in records))
         data = telemetry.metrics.get_metrics_data()
-        heard.add("telemetry metric", data.to_json() if data else "")
-    captured = capfd.readouterr()
-    printed = captured.out.splitlines()
+        captured.add("telemetry metric", data.to_json() if data else "")
+    read = capfd.readouterr()
+    printed = read.out.splitlines()
     of_requests = [line for line in printed if '"message":"request"' in line]
-    heard.add("log line", *of_requests, *lines.getvalue().splitlines())
-    heard.add("stdout", *printed)
-    heard.add("stderr", *captured.err.splitlines())
+    captured.add("log line", *of_requests, *lines.getvalue().splitlines())
+    captured.add("stdout", *printed)
+    captured.add("stderr", *read.err.splitlines())
 
 
 @dataclass(frozen=True)
@@ -134,7 +131,7 @@ class _Telemetry:
 
 @contextmanager
 def _telemetry(monkeypatch: pytest.MonkeyPatch) -> Generator[_Telemetry]:
-    """OpenTelemetry as an operator might install it: FastAPI's hooks find the global providers."""
+    """OpenTelemetry as an operator may install it: FastAPI's hooks use the global providers."""
     kept = _Telemetry(InMemorySpanExporter(), InMemoryMetricReader(), InMemoryLogRecordExporter())
     tracers = TracerProvider()
     tracers.add_span_processor(SimpleSpanProcessor(kept.spans))
@@ -142,7 +139,7 @@ def _telemetry(monkeypatch: pytest.MonkeyPatch) -> Generator[_Telemetry]:
     loggers.add_log_record_processor(SimpleLogRecordProcessor(kept.records))
     meters = MeterProvider([kept.metrics])
     with monkeypatch.context() as patch:
-        # The API lets a process set them once only.
+        # OpenTelemetry lets a process set them only once.
         patch.setattr(trace, "_TRACER_PROVIDER", tracers)
         patch.setattr(metrics_internal, "_METER_PROVIDER", meters)
         patch.setattr(logs_internal, "_LOGGER_PROVIDER", loggers)
@@ -154,6 +151,6 @@ def _telemetry(monkeypatch: pytest.MonkeyPatch) -> Generator[_Telemetry]:
         provider.shutdown()
 
 
-def shown(answer: Any) -> str:
-    """An answer as a text that holds every part of it."""
-    return json.dumps(answer, default=str, ensure_ascii=False)
+def as_text(value: Any) -> str:
+    """Every part of a value as one text."""
+    return json.dumps(value, default=str, ensure_ascii=False)

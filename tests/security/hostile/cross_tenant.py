@@ -1,7 +1,7 @@
-"""Every way a signed-in stranger, or nobody, may try to reach tasks of somebody else; sends none.
+"""Attempts to access tasks of another user, with a token of one's own or without one.
 
-Each attempt is written for names of something that is there, and can be sent with names of
-something that is not: both must be answered alike.
+Each attempt can be made for data that exist and for data that do not: both must get the same
+response.
 """
 
 import base64
@@ -18,10 +18,12 @@ from tests.conftest import SECRET
 
 @dataclass(frozen=True)
 class Names:
-    """What an attempt is after: a user, a task, a key and cursors that were used, its ETag."""
+    """The target of an attempt: a user, a task with its ETags, a used key and used cursors."""
 
     user: str
     task: str
+    etag: str
+    old_etag: str
     key: str
     cursors: dict[str, str]
 
@@ -36,14 +38,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Attempt:
-    """`request` makes it for the stranger of this id."""
+    """`request` returns the request of an attempt, for its target and the id of the attacker."""
 
     label: str
     request: Callable[[Names, str], Request]
 
 
 JSON = ("Content-Type", "application/json")
-# method, what follows the task's path, body
+# The method, the rest of the path, and the body.
 TASK_ROUTES = {
     "get": ("GET", "", None),
     "head": ("HEAD", "", None),
@@ -52,7 +54,7 @@ TASK_ROUTES = {
     "set": ("PATCH", "/complete", b'{"completed": true}'),
     "delete": ("DELETE", "", None),
 }
-# What the other user sent under the key that is tried again.
+# What the victim sent with the key that attempts use again.
 THEIR_TASK = {"title": "unseen title", "description": "unseen text"}
 LIST_ROUTES = {
     "list": ("GET", "", None),
@@ -102,15 +104,15 @@ USER_FORMS: dict[str, Callable[[str, str], str]] = {
     "trailing blank": lambda user, _: f"{user}%20",
     "trailing dot": lambda user, _: f"{user}.",
     "NUL": lambda user, _: f"{user}%00",
-    "NUL and mine": lambda user, mine: f"{user}%00{mine}",
-    "parameter": lambda user, mine: f"{user};{mine}",
-    "mine and back": lambda user, mine: f"{mine}/../{user}",
-    "back to mine": lambda user, mine: f"{user}/../{mine}",
-    "encoded dots": lambda user, mine: f"{mine}/%2e%2e/{user}",
-    "encoded slash": lambda user, mine: f"{mine}%2f..%2f{user}",
-    "backslash": lambda user, mine: f"{mine}%5c..%5c{user}",
-    "both": lambda user, mine: f"{mine},{user}",
-    "both, encoded": lambda user, mine: f"{user}%2c{mine}",
+    "NUL and own": lambda user, attacker: f"{user}%00{attacker}",
+    "parameter": lambda user, attacker: f"{user};{attacker}",
+    "own and back": lambda user, attacker: f"{attacker}/../{user}",
+    "back to own": lambda user, attacker: f"{user}/../{attacker}",
+    "encoded dots": lambda user, attacker: f"{attacker}/%2e%2e/{user}",
+    "encoded slash": lambda user, attacker: f"{attacker}%2f..%2f{user}",
+    "backslash": lambda user, attacker: f"{attacker}%5c..%5c{user}",
+    "both": lambda user, attacker: f"{attacker},{user}",
+    "both, encoded": lambda user, attacker: f"{user}%2c{attacker}",
     "star": lambda user, _: f"{user[:-1]}*",
     "wildcard": lambda user, _: f"{user[:-1]}%25",
     "quote": lambda user, _: f"{user}%27--",
@@ -119,15 +121,15 @@ USER_FORMS: dict[str, Callable[[str, str], str]] = {
     ),
 }
 
-type Trick = Callable[[Names, str], list[tuple[str, str]]]
+type MakeHeaders = Callable[[Names, str], list[tuple[str, str]]]
 
 
-def _header(name: str) -> Trick:
+def _header(name: str) -> MakeHeaders:
     return lambda names, _: [(name, names.user)]
 
 
-# Headers beside the stranger's own token.
-TRICKS: dict[str, Trick] = {
+# Headers beside the attacker's own token.
+EXTRA_HEADERS: dict[str, MakeHeaders] = {
     **{
         name: _header(name)
         for name in (
@@ -155,11 +157,11 @@ TRICKS: dict[str, Trick] = {
     ],
     "Idempotency-Key": lambda names, _: [("Idempotency-Key", names.key)],
     "If-Match star": lambda *_: [("If-Match", "*")],
-    "If-Match its tag": lambda *_: [("If-Match", '"2"')],
-    "If-Match stale": lambda *_: [("If-Match", '"1"')],
-    "If-Match many": lambda *_: [("If-Match", ", ".join(f'"{n}"' for n in range(9)))],
+    "If-Match its tag": lambda names, _: [("If-Match", names.etag)],
+    "If-Match stale": lambda names, _: [("If-Match", names.old_etag)],
+    "If-Match many": lambda names, _: [("If-Match", f'"0", {names.old_etag}, {names.etag}')],
     "If-Match and key": lambda names, _: [("If-Match", "*"), ("Idempotency-Key", names.key)],
-    "If-None-Match its tag": lambda *_: [("If-None-Match", '"2"')],
+    "If-None-Match its tag": lambda names, _: [("If-None-Match", names.etag)],
     "If-None-Match star": lambda *_: [("If-None-Match", "*")],
     "second token unsigned": lambda names, _: [
         ("Authorization", f"Bearer {unsigned(names.user)}")
@@ -182,14 +184,14 @@ def _base64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-def _spliced(names: Names, mine: str) -> str:
-    """The payload of the other user under the stranger's own signature."""
-    head, _, signature = token(mine).split(".")
+def _spliced(names: Names, attacker: str) -> str:
+    """The payload of the victim with the signature of the attacker."""
+    head, _, signature = token(attacker).split(".")
     return f"{head}.{token(names.user).split('.')[1]}.{signature}"
 
 
-# All that may stand in for the other user's token, which the stranger does not have.
-CREDENTIALS: dict[str, Trick] = {
+# In place of the victim's token, which the attacker does not have.
+CREDENTIALS: dict[str, MakeHeaders] = {
     "none": lambda *_: [],
     "empty": lambda *_: [("Authorization", "")],
     "no token": lambda *_: [("Authorization", "Bearer")],
@@ -198,15 +200,15 @@ CREDENTIALS: dict[str, Trick] = {
     "foreign secret": lambda names, _: [
         ("Authorization", f"Bearer {token(names.user, 'another-secret-another-secret-0123')}")
     ],
-    "spliced": lambda names, mine: [("Authorization", f"Bearer {_spliced(names, mine)}")],
-    "a list as sub": lambda names, mine: [
-        ("Authorization", f"Bearer {jwt.PyJWS().encode(_claims([names.user, mine]), SECRET)}")
+    "spliced": lambda names, attacker: [("Authorization", f"Bearer {_spliced(names, attacker)}")],
+    "a list as sub": lambda names, attacker: [
+        ("Authorization", f"Bearer {jwt.PyJWS().encode(_claims([names.user, attacker]), SECRET)}")
     ],
-    "user_id claim": lambda names, mine: [
-        ("Authorization", f"Bearer {token(mine, user_id=names.user, id=names.user)}")
+    "user_id claim": lambda names, attacker: [
+        ("Authorization", f"Bearer {token(attacker, user_id=names.user, id=names.user)}")
     ],
-    "act claim": lambda names, mine: [
-        ("Authorization", f"Bearer {token(mine, act={'sub': names.user}, role='admin')}")
+    "act claim": lambda names, attacker: [
+        ("Authorization", f"Bearer {token(attacker, act={'sub': names.user}, role='admin')}")
     ],
     "sub with NUL": lambda names, _: [("Authorization", f"Bearer {token(names.user + chr(0))}")],
     "sub with a blank": lambda names, _: [("Authorization", f"Bearer {token(names.user + ' ')}")],
@@ -214,7 +216,7 @@ CREDENTIALS: dict[str, Trick] = {
         ("Authorization", f"Bearer {token(names.user.upper())}")
     ],
     "Basic": lambda names, _: [("Authorization", f"Basic {_base64(names.user + ':x')}")],
-    "cookie": lambda names, mine: [("Cookie", f"token={token(mine)}; user={names.user}")],
+    "cookie": lambda names, attacker: [("Cookie", f"token={token(attacker)}; user={names.user}")],
 }
 
 
@@ -248,12 +250,12 @@ BODIES: dict[str, Callable[[Names], dict[str, object]]] = {
 
 
 def attempts() -> Iterator[Attempt]:
-    """All of them; about eleven hundred."""
+    """All attempts, about 1,100."""
     for route, (method, rest, body) in TASK_ROUTES.items():
         for form, write in TASK_FORMS.items():
             yield _on_own_path(f"{route}, id {form}", method, rest, body, write=write)
-        for trick, headers in TRICKS.items():
-            yield _on_own_path(f"{route}, {trick}", method, rest, body, headers=headers)
+        for name, headers in EXTRA_HEADERS.items():
+            yield _on_own_path(f"{route}, {name}", method, rest, body, headers=headers)
         for name, query in QUERIES.items():
             yield _on_own_path(f"{route}, query {name}", method, rest, body, query=query)
     for route, (method, rest, _) in TASK_ROUTES.items():
@@ -270,9 +272,9 @@ def attempts() -> Iterator[Attempt]:
     for route, (method, rest, body) in everywhere.items():
         for form, user in USER_FORMS.items():
             yield _on_their_path(f"{route}, their path {form}", method, rest, body, user=user)
-        for trick, headers in TRICKS.items():
+        for name, headers in EXTRA_HEADERS.items():
             yield _on_their_path(
-                f"{route}, their path, {trick}", method, rest, body, headers=headers
+                f"{route}, their path, {name}", method, rest, body, headers=headers
             )
         for name, credentials in CREDENTIALS.items():
             yield _on_their_path(
@@ -283,8 +285,8 @@ def attempts() -> Iterator[Attempt]:
 
 def _on_own_list() -> Iterator[Attempt]:
     for route, (method, _, body) in LIST_ROUTES.items():
-        for trick, headers in TRICKS.items():
-            yield _own(f"{route}, {trick}", method, lambda _: "", body, headers=headers)
+        for name, headers in EXTRA_HEADERS.items():
+            yield _own(f"{route}, {name}", method, lambda _: "", body, headers=headers)
         for name, query in QUERIES.items():
             yield _own(
                 f"{route}, query {name}", method, lambda names, q=query: f"?{q(names)}", body
@@ -292,15 +294,16 @@ def _on_own_list() -> Iterator[Attempt]:
     for name, members in BODIES.items():
         yield Attempt(
             f"create, body {name}",
-            lambda names, mine, members=members: Request(
-                "POST", f"/api/{mine}/tasks", [_bearer(mine), JSON],
+            lambda names, attacker, members=members: Request(
+                "POST", f"/api/{attacker}/tasks", [_bearer(attacker), JSON],
                 json.dumps({"title": "slipped in", **members(names)}).encode(),
             ),
         )  # fmt: skip
         yield Attempt(
             f"create, body {name}, their key",
-            lambda names, mine, members=members: Request(
-                "POST", f"/api/{mine}/tasks", [_bearer(mine), JSON, ("Idempotency-Key", names.key)],
+            lambda names, attacker, members=members: Request(
+                "POST", f"/api/{attacker}/tasks",
+                [_bearer(attacker), JSON, ("Idempotency-Key", names.key)],
                 json.dumps(THEIR_TASK | members(names)).encode(),
             ),
         )  # fmt: skip
@@ -336,14 +339,14 @@ def _own(
     method: str,
     rest: Callable[[Names], str],
     body: bytes | None,
-    headers: Trick = _nothing,
+    headers: MakeHeaders = _nothing,
 ) -> Attempt:
     return Attempt(
         label,
-        lambda names, mine: Request(
+        lambda names, attacker: Request(
             method,
-            f"/api/{mine}/tasks{rest(names)}",
-            [_bearer(mine), *([JSON] if body else []), *headers(names, mine)],
+            f"/api/{attacker}/tasks{rest(names)}",
+            [_bearer(attacker), *([JSON] if body else []), *headers(names, attacker)],
             body,
         ),
     )
@@ -356,17 +359,17 @@ def _on_own_path(
     body: bytes | None,
     *,
     write: Callable[[str], str] = str,
-    headers: Trick = _nothing,
+    headers: MakeHeaders = _nothing,
     query: Callable[[Names], str] | None = None,
     members: Callable[[Names], dict[str, object]] | None = None,
 ) -> Attempt:
-    def request(names: Names, mine: str) -> Request:
-        target = f"/api/{mine}/tasks/{write(names.task)}{rest}"
+    def request(names: Names, attacker: str) -> Request:
+        target = f"/api/{attacker}/tasks/{write(names.task)}{rest}"
         sent = json.dumps(members(names)).encode() if members else body
         return Request(
             method,
             f"{target}?{query(names)}" if query else target,
-            [_bearer(mine), *([JSON] if sent else []), *headers(names, mine)],
+            [_bearer(attacker), *([JSON] if sent else []), *headers(names, attacker)],
             sent,
         )
 
@@ -380,15 +383,15 @@ def _on_their_path(
     body: bytes | None,
     *,
     user: Callable[[str, str], str] = lambda user, _: user,
-    headers: Trick = _nothing,
-    credentials: Trick | None = None,
+    headers: MakeHeaders = _nothing,
+    credentials: MakeHeaders | None = None,
 ) -> Attempt:
-    def request(names: Names, mine: str) -> Request:
-        shown = credentials(names, mine) if credentials else [_bearer(mine)]
+    def request(names: Names, attacker: str) -> Request:
+        shown = credentials(names, attacker) if credentials else [_bearer(attacker)]
         return Request(
             method,
-            f"/api/{user(names.user, mine)}/tasks{rest.replace('TASK', names.task)}",
-            [*shown, *([JSON] if body else []), *headers(names, mine)],
+            f"/api/{user(names.user, attacker)}/tasks{rest.replace('TASK', names.task)}",
+            [*shown, *([JSON] if body else []), *headers(names, attacker)],
             body,
         )
 

@@ -1,7 +1,7 @@
-"""The API with a hole between users, so that the attempts that must find it can be seen to.
+"""The API without checks of the owner in some statements, which the attempts must find.
 
-HOSTILE_PLANT names it. Row-level security hides most of them, so the database must be used by a
-role that it does not bind.
+The variable HOSTILE_MUTANT names the mutant. Row-level security hides most mutants, so the role of
+the database must bypass it.
 """
 
 import os
@@ -11,10 +11,10 @@ from lib.db import compiled as sql
 
 __all__ = ["app"]
 
-# The statements that do not ask for the owner any more.
+# The statements without a condition on the owner.
 MUTANTS = {
-    "nobody is asked for": ["GET", "UPDATE", "COMPLETE", "DELETE", "RECORD", "LIST_WHOLE"],
-    "If-Match tells what exists": ["EXISTS"],
+    "owner not checked": ["GET", "UPDATE", "COMPLETE", "DELETE", "RECORD", "LIST_WHOLE"],
+    "If-Match reveals existence": ["EXISTS"],
 }
 CONDITIONS = (
     " AND tasks.user_id = %(owner)s::VARCHAR",
@@ -24,18 +24,18 @@ CONDITIONS = (
 
 
 def without_owner(statement: str) -> str:
-    """The statement as somebody might have written it in a hurry."""
+    """The statement without its condition on the owner."""
     for condition in CONDITIONS:
         if condition in statement:
             return statement.replace(condition, "")
-    raise AssertionError(f"this statement asks for no owner: {statement}")
+    raise AssertionError(f"this statement has no condition on the owner: {statement}")
 
 
-for name in MUTANTS.get(os.environ.get("HOSTILE_PLANT", ""), []):
-    written = getattr(sql, name)
+for name in MUTANTS.get(os.environ.get("HOSTILE_MUTANT", ""), []):
+    original = getattr(sql, name)
     changed = (
-        {order: without_owner(text) for order, text in written.items()}
-        if isinstance(written, dict)
-        else without_owner(written)
+        {order: without_owner(text) for order, text in original.items()}
+        if isinstance(original, dict)
+        else without_owner(original)
     )
     setattr(sql, name, changed)

@@ -1,4 +1,4 @@
-"""The API with six faults of contract, so that the check that must find them can be seen to."""
+"""The API with six violations of its OpenAPI document, each of which schemathesis must find."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from typing import Any
 import jwt
 from starlette.types import Message, Receive, Scope, Send
 
-from dev.app import app as sound
+from dev.app import app as original
 
 SECRET = os.environ.get("BETTER_AUTH_SECRET", "")
 TASK: dict[str, Any] = {
@@ -20,28 +20,28 @@ TASK: dict[str, Any] = {
     "created_at": "2026-01-01T00:00:00Z",
     "updated_at": "2026-01-01T00:00:00Z",
 }
-# What schemathesis calls each of them, and where it stands below.
+# What schemathesis calls each violation, and what it is.
 NAMES = {
-    "UndefinedStatusCode": "the health check answers 202",
-    "JsonSchemaError": "readiness answers a status of its own making",
+    "UndefinedStatusCode": "the health check has status 202",
+    "JsonSchemaError": "readiness has an undocumented status text",
     "ServerError": "a search fails",
     "MissingHeaders": "a new task has no Location",
-    "IgnoredAuth": "anybody may toggle",
-    "AcceptedNegativeData": "a PUT of anything is accepted",
+    "IgnoredAuth": "every request may toggle",
+    "AcceptedNegativeData": "an invalid PUT is accepted",
 }
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """One fault a route; everything else is as it should be."""
+    """One violation for each route. All other responses are those of the API."""
     if scope["type"] != "http":
-        await sound(scope, receive, send)
+        await original(scope, receive, send)
         return
     path, method = scope["path"], scope["method"]
     if method == "GET" and b"q=" in scope["query_string"]:
-        await _answer(send, 500, b'{"detail": "Planted."}')
+        await _respond(send, 500, b'{"detail": "Mutant."}')
         return
     if path == "/api/health/ready":
-        await _answer(send, 200, b'{"status": "splendid"}')
+        await _respond(send, 200, b'{"status": "splendid"}')
         return
     if method == "PATCH":
         scope = _with_token(scope)
@@ -58,11 +58,11 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
                 message["headers"] = list(kept)
             if method == "PUT" and message["status"] == 422:
                 replaced = True
-                await _answer(send, 200, json.dumps(TASK).encode(), (b"etag", b'"1"'))
+                await _respond(send, 200, json.dumps(TASK).encode(), (b"etag", b'"1"'))
         if not replaced:
             await send(message)
 
-    await sound(scope, receive, send_altered)
+    await original(scope, receive, send_altered)
 
 
 def _with_token(scope: Scope) -> Scope:
@@ -72,7 +72,7 @@ def _with_token(scope: Scope) -> Scope:
     return {**scope, "headers": [*kept, (b"authorization", f"Bearer {token}".encode())]}
 
 
-async def _answer(send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+async def _respond(send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
     usual = [(b"content-type", b"application/json")] if body else []
     await send({"type": "http.response.start", "status": status, "headers": [*usual, *headers]})
     await send({"type": "http.response.body", "body": body})

@@ -1,7 +1,7 @@
-"""Hundreds of requests as bytes, each wrong in a way of its own; sends none.
+"""Hundreds of malformed requests as bytes.
 
-tests/contract/test_raw_bytes.py has those whose answer the contract says. Of these one thing is
-asked only: that none brings the server down.
+tests/contract/test_raw_bytes.py has the requests whose response the contract defines. These must
+only leave the server running.
 """
 
 import gzip
@@ -59,7 +59,7 @@ BODIES = {
     "comment": b'{"title": "x" /* y */}',
     "trailing comma": b'{"title": "x",}',
     "single quotes": b"{'title': 'x'}",
-    "something behind": b'{"title": "x"} x',
+    "trailing text": b'{"title": "x"} x',
     "two documents": b'{"title": "x"}{"title": "y"}',
     "lines": b'{"title": "x"}\n{"title": "y"}\n',
     "gzip": gzip.compress(b'{"title": "x"}', mtime=0),
@@ -98,9 +98,9 @@ HEADER_VALUES = [
     b"," * 500, b"%00", b"\t", b"*", b"-1", HUGE, b'W/"1", *, "\xff"', b"\x7f", b"=;==;,;",
 ]  # fmt: skip
 
-# Two lengths for one body: what is hidden behind the shorter one would be a request of its own.
-# The first are good requests to a server that lets chunks win (RFC 9112, section 6.3), as the local
-# one does; nothing deployed reads HTTP/1.1 itself.
+# Two lengths for one body: a server that takes the shorter one sees a second request. The first are
+# well-formed for a server that prefers chunks (RFC 9112, section 6.3), as the local one does. No
+# deployed function parses HTTP/1.1 itself.
 N, TE = b"Content-Length: {n}\r\n", b"Transfer-Encoding"
 EMPTY_CHUNKS = b"\r\n0\r\n\r\n{hidden}"
 SMUGGLING = {
@@ -144,7 +144,7 @@ LINES = [
 
 
 def raw_requests(path: bytes, token: str) -> Iterator[tuple[str, bytes]]:
-    """What is sent to a user's `path`."""
+    """The requests to the `path` of a user, with their names."""
     usual = b"Connection: close\r\nAuthorization: Bearer " + token.encode() + b"\r\n"
     host = b"Host: api.test\r\n"
 
@@ -178,7 +178,7 @@ def raw_requests(path: bytes, token: str) -> Iterator[tuple[str, bytes]]:
 
 
 def smuggled(path: bytes, task: bytes, token: str, shape: str) -> bytes:
-    """A POST of this shape that hides a DELETE of the task."""
+    """A POST of this shape that smuggles a DELETE of the task."""
     headers = b"Host: api.test\r\nAuthorization: Bearer " + token.encode() + b"\r\n"
     hidden = b"DELETE " + path + b"/" + task + b" HTTP/1.1\r\n" + headers
     hidden += b"Connection: close\r\n\r\n"

@@ -1,5 +1,6 @@
-"""What schemathesis must know of this API: whose token opens a path, and which refusals of a
-well-formed request are right. It runs inside schemathesis, never inside pytest.
+"""Hooks of schemathesis: the token for each path, and the correct refusals of well-formed requests.
+
+They run inside schemathesis, not inside pytest.
 """
 
 import os
@@ -13,8 +14,8 @@ from schemathesis.core.transport import Response
 from schemathesis.generation.case import Case
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-# Well-formed and refused all the same, as place and kind: no schema can say which cursors and keys
-# were given before, nor that one query parameter needs another.
+# Refusals of well-formed requests, as location and type: a schema cannot say which cursors and keys
+# are valid, nor that one query parameter needs another.
 BEYOND_SCHEMAS = {
     ("query.cursor", "cursor_invalid"),
     ("query.limit", "missing"),
@@ -24,7 +25,7 @@ BEYOND_SCHEMAS = {
 
 @schemathesis.auth(refresh_interval=None)
 class TokenOfThePath:
-    """A good token of whatever user the generated path names, so that requests get past it."""
+    """A valid token of the user in the generated path, so that requests pass authentication."""
 
     def get(self, case: Case, ctx: AuthContext) -> str | None:
         user = case.path_parameters.get("user_id", "fuzz")
@@ -44,7 +45,7 @@ class TokenOfThePath:
 def positive_data_acceptance_as_far_as_schemas_go(
     ctx: CheckContext, response: Response, case: Case
 ) -> bool | None:
-    """positive_data_acceptance, which must be excluded, with the refusals that it cannot know."""
+    """The check `positive_data_acceptance`, except for refusals that no schema can describe."""
     if response.status_code == 412:
         return None
     if response.status_code == 422:

@@ -1,4 +1,4 @@
-"""Nobody reaches a task of somebody else, or learns that it exists, in any of a thousand ways."""
+"""No attempt accesses a task of another user, or reveals that it exists."""
 
 import json
 import re
@@ -20,140 +20,153 @@ from tests.security.hostile.cross_tenant import (
     attempts,
     token,
 )
-from tests.security.hostile.wire import Answer, Wire
+from tests.security.hostile.wire import Response, Wire
 from tests.support.databases import Database
 from tests.support.targets.local import serve
 
-FEWEST_ATTEMPTS = 800
-VICTIM, GHOST = "victim-5f0c9a", "ghosts-5f0c9a"  # of one length: only one of them exists
+MIN_ATTEMPTS = 800
+VICTIM, ABSENT = "victim-5f0c9a", "absent-5f0c9a"  # of the same length: only one of them exists
 CANARY = "unseen"
-# Of the request, not of what it asks for.
-OF_THE_REQUEST = {"date", "x-request-id"}
+# Headers that differ between any two responses.
+VARYING_HEADERS = {"date", "x-request-id"}
+ETAG = re.compile(r'"[0-9a-f]{32}"')
 
-
-# What must notice each planted hole, by the labels of attempts.
-FOUND_BY = {
-    "nobody is asked for": {
+# The attempts that must detect each mutant, by their labels.
+DETECTED_BY = {
+    "owner not checked": {
         *(f"own path, {route}, id plain" for route in TASK_ROUTES),
         "create, Idempotency-Key",
         "list, query user_id",
         "list, query q its title",
     },
-    "If-Match tells what exists": {
+    "If-Match reveals existence": {
         f"own path, {route}, If-Match stale" for route in ("update", "delete", "toggle", "set")
     },
 }
 
 
-def prepared(wire: Wire, database: Database) -> tuple[Names, Names]:
-    """A victim with two tasks and a used key; the names of what is there, and of what is not."""
-    # Ids of so many digits that a missing one can look like them.
+def create_targets(wire: Wire, database: Database) -> tuple[Names, Names]:
+    """Create a victim with two tasks and a used key. Returns a target that exists, and one not."""
+    # With so many digits, an id that does not exist can have the same length.
     database.query("ALTER TABLE tasks ALTER COLUMN id RESTART WITH 1000001")
     owner = [("Authorization", f"Bearer {token(VICTIM)}"), ("Content-Type", "application/json")]
     path = f"/api/{VICTIM}/tasks"
     key = f"key-{uuid.uuid4().hex}"
+    etags = []
     for headers in (owner, [*owner, ("Idempotency-Key", key)]):
         body = json.dumps(THEIR_TASK).encode()
-        assert wire.send("POST", path, headers, body).status == 201
-    answer = wire.send("PUT", f"{path}/1000001", owner, b'{"completed": true}')
-    assert answer.header("etag") == '"2"'
+        created = wire.send("POST", path, headers, body)
+        assert created.status == 201
+        etags.append(created.header("etag") or "")
+    changed = wire.send("PUT", f"{path}/1000001", owner, b'{"completed": true}')
+    assert changed.status == 200
+    etag, old_etag = changed.header("etag") or "", etags[0]
+    assert ETAG.fullmatch(etag)
+    assert ETAG.fullmatch(old_etag)
+    assert etag != old_etag
     cursors = {}
     for order in CURSOR_LISTS:
         link = wire.send("GET", f"{path}?limit=1&{order}", owner).header("link") or ""
         [cursors[order]] = re.findall(r"cursor=([^&>]+)", link)
-    there = Names(VICTIM, "1000001", key, cursors)
+    existing = Names(VICTIM, "1000001", etag, old_etag, key, cursors)
     forged = {order: cursor[:-4] + cursor[-4:].swapcase() for order, cursor in cursors.items()}
-    return there, Names(GHOST, "7000001", f"key-{uuid.uuid4().hex}", forged)
+    absent_etag, absent_old_etag = (f'"{uuid.uuid4().hex}"' for _ in range(2))
+    absent_key = f"key-{uuid.uuid4().hex}"
+    return existing, Names(ABSENT, "7000001", absent_etag, absent_old_etag, absent_key, forged)
 
 
-def state(database: Database) -> list[tuple]:
-    """Everything that is the victim's."""
+def data_of_victim(database: Database) -> list[tuple]:
     return [
-        *database.query("SELECT * FROM users WHERE id IN (%s, %s)", VICTIM, GHOST),
-        *database.query("SELECT * FROM tasks WHERE user_id IN (%s, %s) ORDER BY id", VICTIM, GHOST),
-        *database.query("SELECT * FROM idempotency_keys WHERE user_id IN (%s, %s)", VICTIM, GHOST),
+        *database.query("SELECT * FROM users WHERE id IN (%s, %s)", VICTIM, ABSENT),
+        *database.query(
+            "SELECT * FROM tasks WHERE user_id IN (%s, %s) ORDER BY id", VICTIM, ABSENT
+        ),
+        *database.query("SELECT * FROM idempotency_keys WHERE user_id IN (%s, %s)", VICTIM, ABSENT),
     ]
 
 
-def hits(
+def violations(
     wire: Wire, database: Database, chosen: Sequence[Attempt], statuses: Counter[int] | None = None
 ) -> Iterator[str]:
-    """Makes each attempt on what is there and on what is not. Tells of every success."""
-    there, missing = prepared(wire, database)
-    before = state(database)
+    """Make each attempt for the target that exists and for the other. Yields every success."""
+    existing, absent = create_targets(wire, database)
+    before = data_of_victim(database)
     for number, attempt in enumerate(chosen):
-        answers = []
-        for names, side in ((there, "a"), (missing, "b")):
-            # A stranger of its own, so that no attempt stands in the way of another.
-            mine = f"stranger-{number}-{side}"
-            request = attempt.request(names, mine)
-            answer = wire.send(request.method, request.target, request.headers, request.body)
-            answers.append(told(answer, mine))
+        responses = []
+        for names, side in ((existing, "a"), (absent, "b")):
+            # Each attempt has an attacker of its own, so that it has no effect on the others.
+            attacker = f"attacker-{number}-{side}"
+            request = attempt.request(names, attacker)
+            response = wire.send(request.method, request.target, request.headers, request.body)
+            responses.append(normalized(response, attacker))
             if statuses is not None:
-                statuses[answer.status] += 1
-        of_there, of_missing = answers
-        if of_there != of_missing:
-            yield f"{attempt.label}: {of_there} is not {of_missing}"
-        if CANARY in str(of_there) and CANARY not in str(request.body):
-            yield f"{attempt.label}: {of_there}"
-    if state(database) != before:
-        yield "what the victim has was changed"
+                statuses[response.status] += 1
+        to_existing, to_absent = responses
+        if to_existing != to_absent:
+            yield f"{attempt.label}: {to_existing} is not {to_absent}"
+        if CANARY in str(to_existing) and CANARY not in str(request.body):
+            yield f"{attempt.label}: {to_existing}"
+    if data_of_victim(database) != before:
+        yield "the victim's data were changed"
 
 
-def told(answer: Answer, mine: str) -> tuple[int, str, list[tuple[str, str]]]:
-    """The answer, without what this request alone brought or made."""
-    text = answer.body.decode()
-    headers = [header for header in answer.headers if header[0] not in OF_THE_REQUEST]
-    if answer.status == 201:  # a task of the stranger's own
+def normalized(response: Response, attacker: str) -> tuple[int, str, list[tuple[str, str]]]:
+    """The response without the values that differ between any two requests."""
+    text = response.body.decode()
+    headers = [header for header in response.headers if header[0] not in VARYING_HEADERS]
+    if response.status == 201:  # a task of the attacker
         text = re.sub(r'"id":\d+|"\w+_at":"[^"]+"', "", text)
         headers = [(name, re.sub(r"/\d+$", "", value)) for name, value in headers]
+        headers = [(name, ETAG.sub("ETAG", value)) for name, value in headers]
     return (
-        answer.status,
-        text.replace(mine, "MINE"),
-        [(name, value.replace(mine, "MINE")) for name, value in headers],
+        response.status,
+        text.replace(attacker, "ATTACKER"),
+        [(name, value.replace(attacker, "ATTACKER")) for name, value in headers],
     )
 
 
-def test_no_attempt_reaches_or_notices_what_is_somebody_elses(
+def test_no_attempt_accesses_or_reveals_tasks_of_another_user(
     fresh_database: Database, record_property: Callable[[str, object], None]
 ) -> None:
     environment = {"DATABASE_URL": fresh_database.app_url, "BETTER_AUTH_SECRET": SECRET}
     chosen, statuses = list(attempts()), Counter[int]()
     with serve(environment) as url, closing(Wire(url)) as wire:
-        found = list(hits(wire, fresh_database, chosen, statuses))
-    record_property(FIGURES, f"attempts at others' tasks: {len(chosen)}, {len(found)} hits")
+        found = list(violations(wire, fresh_database, chosen, statuses))
+    record_property(
+        FIGURES, f"attempts at tasks of other users: {len(chosen)}, {len(found)} succeeded"
+    )
     assert found == []
-    assert len(chosen) >= FEWEST_ATTEMPTS
+    assert len(chosen) >= MIN_ATTEMPTS
     assert len({attempt.label for attempt in chosen}) == len(chosen)
     assert max(statuses) < 500
-    # Were they all malformed, or all without a good token, they would show nothing.
+    # Attempts that were all malformed, or all without a valid token, would prove nothing.
     assert all(statuses[status] >= 50 for status in (200, 201, 401, 403, 404, 422)), statuses
 
 
-def found_with_hole(database_url: str, database: Database, mutant: str) -> set[str]:
-    """The attempts that succeed where the statements have this hole."""
+def detected(database_url: str, database: Database, mutant: str) -> set[str]:
+    """The labels of the attempts that succeed against a mutant."""
     environment = {
         "DATABASE_URL": database_url,
         "BETTER_AUTH_SECRET": SECRET,
-        "HOSTILE_PLANT": mutant,
+        "HOSTILE_MUTANT": mutant,
     }
-    chosen = [attempt for attempt in attempts() if attempt.label in FOUND_BY[mutant]]
-    assert len(chosen) == len(FOUND_BY[mutant])
+    chosen = [attempt for attempt in attempts() if attempt.label in DETECTED_BY[mutant]]
+    assert len(chosen) == len(DETECTED_BY[mutant])
     with (
         serve(environment, "tests.security.hostile.cross_tenant_mutants:app") as url,
         closing(Wire(url)) as wire,
     ):
-        return {hit.partition(":")[0] for hit in hits(wire, database, chosen)}
+        return {each.partition(":")[0] for each in violations(wire, database, chosen)}
 
 
-@pytest.mark.parametrize("mutant", FOUND_BY)
-def test_a_planted_hole_is_found(fresh_database: Database, mutant: str) -> None:
-    # As the superuser, whom row-level security does not bind.
-    assert FOUND_BY[mutant] <= found_with_hole(fresh_database.admin_url, fresh_database, mutant)
+@pytest.mark.parametrize("mutant", DETECTED_BY)
+def test_a_mutant_is_detected(fresh_database: Database, mutant: str) -> None:
+    # As the superuser, who bypasses row-level security.
+    assert DETECTED_BY[mutant] <= detected(fresh_database.admin_url, fresh_database, mutant)
 
 
-@pytest.mark.parametrize("mutant", FOUND_BY)
-def test_row_level_security_alone_closes_the_same_hole(
+@pytest.mark.parametrize("mutant", DETECTED_BY)
+def test_row_level_security_alone_stops_the_same_mutant(
     fresh_database: Database, mutant: str
 ) -> None:
-    assert found_with_hole(fresh_database.app_url, fresh_database, mutant) == set()
+    assert detected(fresh_database.app_url, fresh_database, mutant) == set()

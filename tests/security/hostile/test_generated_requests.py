@@ -1,6 +1,6 @@
-"""At least a thousand requests that schemathesis makes from our OpenAPI document, every check on.
+"""At least 1,000 requests that schemathesis generates from the OpenAPI document, with all checks.
 
-HOSTILE_SEED=... tries others than the usual ones; the seed of a run stands in its output.
+HOSTILE_SEED=... generates other requests. The output of a run names its seed.
 """
 
 import json
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.verify
 
 HOOKS = Path(__file__).parent / "schemathesis_hooks.py"
 SEED = os.environ.get("HOSTILE_SEED", "20261123")
-FEWEST_CASES = 1000
+MIN_CASES = 1000
 TASK_OPERATIONS = {
     "GET /api/{user_id}/tasks",
     "POST /api/{user_id}/tasks",
@@ -35,17 +35,17 @@ TASK_OPERATIONS = {
 def attack(
     url: str, folder: Path, environment: Mapping[str, str], *, examples: int
 ) -> tuple[dict[str, Any], str]:
-    """Run schemathesis against `url`. Gives its report and what it printed."""
+    """Run schemathesis against `url`. Returns its report and its output."""
     configuration, report = folder / "schemathesis.toml", folder / "report.json"
     configuration.write_text(f"hooks = {json.dumps(str(HOOKS))}\n")
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(configuration)]
     command += ["run", f"{url}/api/openapi.json", "--checks", "all"]
-    # The hooks hold the same check, with what it cannot know.
+    # The hooks replace this check by one that knows more refusals.
     command += ["--exclude-checks", "positive_data_acceptance"]
     command += ["--max-examples", str(examples), "--seed", SEED, "--no-shrink"]
     command += ["--continue-on-failure", "--generation-database", "none", "--no-color"]
     command += ["--report", "json", "--report-json-path", str(report)]
-    done = subprocess.run(
+    completed = subprocess.run(
         command,
         cwd=folder,
         env={**os.environ, "HOSTILE_SECRET": environment["BETTER_AUTH_SECRET"]},
@@ -54,8 +54,8 @@ def attack(
         timeout=600,
         check=False,
     )
-    assert report.exists(), done.stdout + done.stderr
-    return json.loads(report.read_text()), done.stdout
+    assert report.exists(), completed.stdout + completed.stderr
+    return json.loads(report.read_text()), completed.stdout
 
 
 def test_no_generated_request_gets_a_5xx_or_breaks_the_document(
@@ -66,22 +66,22 @@ def test_no_generated_request_gets_a_5xx_or_breaks_the_document(
     generated, failures = report["test_cases"]["generated"], len(report["failures"])
     record_property(
         FIGURES,
-        f"generated requests, seed {SEED}: {generated}, every check on, {failures} failures",
+        f"generated requests, seed {SEED}: {generated}, all checks, {failures} failures",
     )
     assert report["failures"] == [], output
     assert report["errors"] == [], output
     assert report["complete"]
-    assert report["test_cases"]["generated"] >= FEWEST_CASES
+    assert report["test_cases"]["generated"] >= MIN_CASES
     assert {phase["status"] for phase in report["phases"].values()} == {"success"}
     accepted = {
         operation
         for operation, phases in report["valid_rates"].items()
         if sum(phase["accepted"] for phase in phases.values())
     }
-    assert accepted >= TASK_OPERATIONS, "requests that are all refused show nothing"
+    assert accepted >= TASK_OPERATIONS, "requests that are all refused prove nothing"
 
 
-def test_planted_faults_are_found(environment: dict[str, str], tmp_path: Path) -> None:
+def test_mutants_are_found(environment: dict[str, str], tmp_path: Path) -> None:
     with serve(environment, "tests.security.hostile.mutant_apps:app") as url:
         report, output = attack(url, tmp_path, environment, examples=5)
     found = {failure["type"] for failure in report["failures"]}

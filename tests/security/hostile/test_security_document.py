@@ -13,10 +13,10 @@ from tests.security.hostile.raw_requests import raw_requests
 PAGE = (ROOT / "SECURITY.md").read_text()
 
 
-def test_every_place_that_it_names_exists() -> None:
-    places = re.findall(r"`((?:tests|docs|lib)/[\w/.]+)`", PAGE)
-    assert len(places) > 10
-    assert [place for place in places if not (ROOT / place).exists()] == []
+def test_every_path_that_it_names_exists() -> None:
+    paths = re.findall(r"`((?:tests|docs|lib)/[\w/.]+)`", PAGE)
+    assert len(paths) > 10
+    assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
 def test_every_target_that_it_names_exists() -> None:
@@ -50,7 +50,7 @@ def test_it_names_every_header(name: bytes, value: bytes) -> None:
         assert value.decode() in PAGE
 
 
-def test_its_throttle_is_the_stacks() -> None:
+def test_its_throttle_is_that_of_the_stack() -> None:
     stack = (ROOT / "serverless.yml").read_text()
     [rate] = re.findall(r"throttlingRate: (\d+)", stack)
     [burst] = re.findall(r"throttlingBurst: (\d+)", stack)

@@ -1,4 +1,4 @@
-"""The two ways into the API, inside the test: as ASGI, and as Lambda events; knows no request."""
+"""Sends requests to the API inside the test process: as ASGI messages, or as Lambda events."""
 
 import base64
 import json
@@ -16,47 +16,47 @@ from lib import log
 from lib.settings import forget_settings
 
 type Transport = Literal["asgi", "lambda"]
-DOORS: tuple[Transport, ...] = ("asgi", "lambda")
+TRANSPORTS: tuple[Transport, ...] = ("asgi", "lambda")
 FUNCTIONS = {"smoke": smoke.lambda_handler}
 
 
 @dataclass(frozen=True)
-class Answered:
-    """Headers with names in lower case."""
+class Response:
+    """A response. The names of its headers are in lower case."""
 
     status: int
     headers: Mapping[str, str]
     body: str
 
 
-type Knock = Callable[[str, str, Mapping[str, str], bytes], Answered]
+type Send = Callable[[str, str, Mapping[str, str], bytes], Response]
 
 
-def open_door(
-    door: Transport, environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
-) -> Knock:
-    """Start the API anew with these variables; gives what sends it a request."""
+def start(
+    transport: Transport, environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> Send:
+    """Restart the API with these variables. Returns a function that sends a request."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    if door == "lambda":
+    if transport == "lambda":
         monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
     # As in a deployment: in local use the messages of unexpected errors are printed.
     monkeypatch.setattr(log, "_is_local", lambda: False)
     forget_settings()
     for group in GROUPS:
         group.app.middleware_stack = None
-    return by_event if door == "lambda" else by_asgi
+    return send_event if transport == "lambda" else send_asgi
 
 
-def by_asgi(method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answered:
-    # Not as a context manager: settings that cannot work would stop the start, not be answered.
+def send_asgi(method: str, target: str, headers: Mapping[str, str], body: bytes) -> Response:
+    # Not as a context manager: with settings that cannot work, the API would not start.
     client = TestClient(app, raise_server_exceptions=False, follow_redirects=False)
-    answer = client.request(method, target, headers=dict(headers), content=body or None)
+    response = client.request(method, target, headers=dict(headers), content=body or None)
     client.close()
-    return Answered(answer.status_code, dict(answer.headers), answer.text)
+    return Response(response.status_code, dict(response.headers), response.text)
 
 
-def by_event(method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answered:
+def send_event(method: str, target: str, headers: Mapping[str, str], body: bytes) -> Response:
     path, _, query = target.partition("?")
     event: dict[str, Any] = {
         "version": "2.0",
@@ -83,9 +83,9 @@ def by_event(method: str, target: str, headers: Mapping[str, str], body: bytes) 
         "isBase64Encoded": bool(body),
     }
     handler = FUNCTIONS.get(path.split("/")[2], tasks.lambda_handler)
-    answer = handler(event, None)
-    return Answered(
-        answer["statusCode"],
-        answer.get("headers") or {},
-        str(answer.get("body") or json.dumps(None)),
+    response = handler(event, None)
+    return Response(
+        response["statusCode"],
+        response.get("headers") or {},
+        str(response.get("body") or json.dumps(None)),
     )

@@ -1,4 +1,4 @@
-"""Requests byte by byte on one kept connection, with any path and any headers; knows no API."""
+"""Sends raw HTTP requests on one persistent connection, with any path and any headers."""
 
 import http.client
 import re
@@ -12,8 +12,8 @@ type Headers = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What came back; `headers` with names in lower case, in order."""
+class Response:
+    """A response. `headers` are in order, with names in lower case."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -24,7 +24,7 @@ class Answer:
 
 
 class Wire:
-    """A kept connection to a server, made again when the server has closed it."""
+    """A persistent connection to a server, opened again when the server has closed it."""
 
     def __init__(self, url: str) -> None:
         address = urlsplit(url)
@@ -33,8 +33,8 @@ class Wire:
 
     def send(
         self, method: str, target: str, headers: Headers = (), body: bytes | None = None
-    ) -> Answer:
-        """One request, its text in Latin-1 but for the body. Raises OSError or HTTPException."""
+    ) -> Response:
+        """Send one request, in Latin-1 except for the body. Raises OSError or HTTPException."""
         lines = [f"{method} {target} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in headers]
         if not any(name.lower() == "host" for name, _ in headers):
@@ -43,12 +43,12 @@ class Wire:
             lines.append(f"Content-Length: {len(body)}")
         return self.send_bytes("\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b""))
 
-    def send_bytes(self, request: bytes) -> Answer:
-        """These bytes, whatever they are, and the first answer to them."""
+    def send_bytes(self, request: bytes) -> Response:
+        """Send these bytes. Returns the first response."""
         connection = self._connection or socket.create_connection(self._address, timeout=30)
         self._connection = None
         try:
-            # A server may close in the middle of what it refuses to read.
+            # A server may close the connection before it has read everything.
             with suppress(BrokenPipeError, ConnectionResetError):
                 connection.sendall(request)
             response = http.client.HTTPResponse(
@@ -64,22 +64,21 @@ class Wire:
         else:
             self._connection = connection
         headers = [(name.lower(), value) for name, value in response.getheaders()]
-        return Answer(response.status, headers, body)
+        return Response(response.status, headers, body)
 
     def close(self) -> None:
         if self._connection:
             self._connection.close()
 
 
-def exchange(url: str, request: bytes, patience: float) -> list[int]:
-    """Send these bytes on a connection of their own; gives the status of every answer that came.
+def exchange(url: str, request: bytes, timeout: float) -> list[int]:
+    """Send these bytes on a new connection. Returns the status of every response.
 
-    Nothing may come: the server closes what it cannot read, or waits for more for `patience`
-    seconds.
+    There may be none: the server closes the connection, or waits for more than `timeout` seconds.
     """
     address, received = urlsplit(url), b""
-    place = (address.hostname or "", address.port or 80)
-    with socket.create_connection(place, timeout=patience) as connection:
+    host_and_port = (address.hostname or "", address.port or 80)
+    with socket.create_connection(host_and_port, timeout=timeout) as connection:
         # A server may close in the middle of what it refuses to read.
         with suppress(OSError):
             connection.sendall(request)
