@@ -39,15 +39,15 @@ def refusal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Refusal:
     ("url", "beginning"),
     [
         ("postgresql://u:p@ep-x-pooler.eu.example/db", "Migrations need the direct URL"),
-        ("postgresql://u:p%zz@db.example/db", "The database URL cannot be read"),
-        ("postgresql://u:p@[::1/db", "The database URL cannot be read"),
+        ("postgresql://u:p%zz@db.example/db", "DATABASE_URL_UNPOOLED: must be a valid URL"),
+        ("postgresql://u:p@[::1/db", "DATABASE_URL_UNPOOLED: must be a valid URL"),
         ("mysql://u:p@db.example/db", "DATABASE_URL_UNPOOLED"),
         ("postgresql://u:p@127.0.0.1:1/db", "Nothing was migrated: connection failed"),
-        ("postgresql://u:p@127.0.0.1:abc/db", "Nothing was migrated: "),
+        ("postgresql://u:p@127.0.0.1:abc/db", "DATABASE_URL_UNPOOLED: must be a valid URL"),
         ("postgresql://u:p@127.0.0.1:1/db?connect_timeout=abc", "Nothing was migrated: "),
         (f"postgresql://u:p@{'a' * 70}.invalid/db", "Nothing was migrated: "),
         ("postgresql://u:p@name.invalid/db", "Nothing was migrated: "),
-        ("postgresql://u:p%00q@127.0.0.1:1/db", "The database URL cannot be read"),
+        ("postgresql://u:p%00q@127.0.0.1:1/db", "DATABASE_URL_UNPOOLED: must not contain NUL"),
     ],
 )
 def test_a_url_that_cannot_work_is_refused(refusal: Refusal, url: str, beginning: str) -> None:
@@ -155,7 +155,12 @@ def test_two_revisions_of_one_name_are_refused(fresh_database: Database, scripts
         migrate(fresh_database.admin_url, scripts=str(scripts))
 
 
-def test_the_certificates_of_ssl_cert_file_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_certificates_of_ssl_cert_file_are_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "ca.pem"
+    bundle.touch()
+
     class Stop(Exception):
         pass
 
@@ -164,8 +169,8 @@ def test_the_certificates_of_ssl_cert_file_are_used(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(runner, "create_engine", create_engine)
     monkeypatch.setenv("DATABASE_URL_UNPOOLED", "postgresql://u:p@db.example/db")
-    monkeypatch.setenv("SSL_CERT_FILE", "/private/ca.pem")
-    with pytest.raises(Stop, match=r"^/private/ca\.pem$"):
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    with pytest.raises(Stop, match=rf"^{bundle}$"):
         command.main()
 
 

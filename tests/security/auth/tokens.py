@@ -196,7 +196,7 @@ def good(f: Forge) -> Named:
     yield "escaped name of a member", accept(f.token(claims=escaped))
     profile = ("Alice", "alice@example.com", True)
     yield "with a profile", accept(f.claiming(emailVerified=True), profile=profile)
-    default = (USER, f"{USER}@users.invalid", False)
+    default = (USER, None, False)
     for name, profile in {
         "no profile": {"name": ..., "email": ..., "emailVerified": ...},
         "empty profile": {"name": "", "email": "", "emailVerified": 0},

@@ -71,3 +71,10 @@ def test_make_without_a_target_lists_every_target_on_one_line() -> None:
     assert sorted(line[1] for line in listed) == sorted(set(phony) - INTERNAL)
     for line in listed:
         subprocess.run(["make", "-n", line[1]], cwd=ROOT, capture_output=True, check=True)
+
+
+def test_the_fast_tests_run_alone(copy: WorkingCopy) -> None:
+    only = "tests/unit/test_pipeline.py"
+    output = copy.run(*documented("make test-fast"), PYTEST_ADDOPTS=only)
+    assert "Running the fast tests" in output
+    assert "3 passed" in output
