@@ -14,8 +14,8 @@ from tests.tooling.documented import documented
 # The part of `make test` that a new group can break; the whole takes minutes.
 ITS_TESTS = (
     "tests/unit/test_notes.py tests/tooling/bench/test_import_budget.py "
-    "tests/unit/test_parameters.py "
-    "tests/unit/test_ownership.py tests/integrations/migrations tests/contract/test_health_and_docs.py"
+    "tests/unit/test_parameters.py tests/unit/test_ownership.py "
+    "tests/integrations/migrations tests/contract/test_health_and_docs.py"
 )
 BUILT = """
 import os, sys, threading
