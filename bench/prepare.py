@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 from bench.partners import Partner
-from dev.lock import RUNTIME, pinned
+from dev.lock import RUNTIME, pins_for_linux
 
 ROOT = Path(__file__).parent.parent
 CACHE = ROOT / ".cache" / "bench"
@@ -73,7 +73,7 @@ def valgrind_version() -> str | None:
 
 def _build(partner: Partner) -> None:
     target = folder(partner)
-    pins = dict(pin.split("==") for pin in pinned(RUNTIME))
+    pins = dict(pin.split("==") for pin in pins_for_linux(RUNTIME))
     packages = [_pinned(package, pins) for package in partner.packages]
     if not packages:
         # Ours: everything that runs. SQLModel made the statements before and stays behind.

@@ -93,7 +93,7 @@ class KeySet:
         self._max_wait = max_wait
         self._keys: Keys = {}
         # The start of the last fetch, and of the last one that succeeded. By the wall clock, which
-        # goes on while the platform freezes the process.
+        # continues while the platform freezes the process.
         self._attempted_at = self._fetched_at = float("-inf")
         self._refresh: Future[None] = Future()
         self._refresh.set_result(None)
