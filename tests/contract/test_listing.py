@@ -154,7 +154,7 @@ def test_count_accepts_true_and_false(user: User) -> None:
 
 def test_unknown_parameters_are_ignored(user: User) -> None:
     three_to_filter(user)
-    odd = {
+    unknown = {
         "completed": "true",
         "skip": "1",
         "offset": "2",
@@ -162,7 +162,7 @@ def test_unknown_parameters_are_ignored(user: User) -> None:
         "Status": "x",
         "user_id": "y",
     }
-    assert user.titles(**odd) == user.titles()
+    assert user.titles(**unknown) == user.titles()
 
 
 @pytest.mark.parametrize(
@@ -332,10 +332,10 @@ def test_without_limit_the_list_is_complete(user: User) -> None:
 
 @pytest.mark.parametrize("limit", [1, 5, 7, 24, 25, 26, 100])
 def test_pages_contain_limit_tasks_and_the_last_one_has_no_link(user: User, limit: int) -> None:
-    whole = [task["id"] for task in reversed(twenty_five(user))]
+    complete = [task["id"] for task in reversed(twenty_five(user))]
     pages = walk(user, limit=limit)
     assert [ids(page) for page in pages] == [
-        whole[start : start + limit] for start in range(0, 25, limit)
+        complete[start : start + limit] for start in range(0, 25, limit)
     ]
 
 
@@ -354,8 +354,8 @@ def test_all_pages_together_are_the_complete_list(
     user: User, parameters: dict[str, Any], filters: dict[str, Any]
 ) -> None:
     twenty_five(user)
-    whole = user.list(**parameters, **filters).json()
-    assert entries(walk(user, limit=3, **parameters, **filters)) == whole
+    complete = user.list(**parameters, **filters).json()
+    assert entries(walk(user, limit=3, **parameters, **filters)) == complete
 
 
 @pytest.mark.parametrize("parameters", ORDERS, ids=str)
@@ -363,25 +363,25 @@ def test_inserts_between_pages_neither_skip_nor_repeat_a_task(
     user: User, parameters: dict[str, Any]
 ) -> None:
     before = [task["id"] for task in twenty_five(user)]
-    whole = ids(user.list(**parameters))
-    assert sorted(whole) == sorted(before)
+    complete = ids(user.list(**parameters))
+    assert sorted(complete) == sorted(before)
 
     def insert(page: int) -> None:
         in_parallel(4, lambda number: user.create(f"{'abcde'[(page + number) % 5]} task"))
 
     seen = [task["id"] for task in entries(walk(user, insert, limit=5, **parameters))]
     assert len(seen) == len(set(seen))
-    assert [task_id for task_id in seen if task_id in before] == whole
+    assert [task_id for task_id in seen if task_id in before] == complete
 
 
 def test_deletes_between_pages_neither_skip_nor_repeat_a_task(user: User) -> None:
-    whole = [task["id"] for task in reversed(twenty_five(user))]
+    complete = [task["id"] for task in reversed(twenty_five(user))]
 
     def delete_page(page: int) -> None:
-        for task_id in whole[(page - 1) * 5 : page * 5]:
+        for task_id in complete[(page - 1) * 5 : page * 5]:
             user.delete(task_id)
 
-    assert [task["id"] for task in entries(walk(user, delete_page, limit=5))] == whole
+    assert [task["id"] for task in entries(walk(user, delete_page, limit=5))] == complete
 
 
 def test_a_page_can_be_requested_again(user: User) -> None:
@@ -516,24 +516,26 @@ def test_a_cursor_of_another_query_is_422(user: User, other: dict[str, str]) -> 
 
 
 def test_a_cursor_with_another_limit_continues_the_list_or_is_refused(user: User) -> None:
-    whole = [task["id"] for task in reversed(twenty_five(user))]
+    complete = [task["id"] for task in reversed(twenty_five(user))]
     cursor = cursor_of(user.list(limit=5))
     longer = user.list(limit=8, cursor=cursor)
-    assert (longer.status_code == 200 and ids(longer) == whole[5:13]) or assert_error(longer, 422)
-    rest = user.list(cursor=cursor)
-    assert (rest.status_code == 200 and whole[5:][: len(ids(rest))] == ids(rest)) or assert_error(
-        rest, 422
+    assert (longer.status_code == 200 and ids(longer) == complete[5:13]) or assert_error(
+        longer, 422
     )
+    rest = user.list(cursor=cursor)
+    assert (
+        rest.status_code == 200 and complete[5:][: len(ids(rest))] == ids(rest)
+    ) or assert_error(rest, 422)
 
 
 def test_a_cursor_works_after_its_task_is_deleted(user: User) -> None:
-    whole = [task["id"] for task in reversed(twenty_five(user))]
+    complete = [task["id"] for task in reversed(twenty_five(user))]
     first = user.list(limit=5)
     for task_id in ids(first):
         user.delete(task_id)
     link = next_link(first)
     assert link
-    assert ids(user.send("GET", link)) == whole[5:10]
+    assert ids(user.send("GET", link)) == complete[5:10]
 
 
 def test_pages_sorted_by_update_time_are_complete_while_other_tasks_change(user: User) -> None:

@@ -254,23 +254,23 @@ EXTRA = {
     "bytes in the cookie": b"Cookie: a=\xff; =; ;;\r\n",
     "bytes as request id": b"X-Request-ID: \xff\xfe\r\n",
     "request id twice": b"X-Request-ID: a\r\nX-Request-ID: b\r\n",
-    "odd forwarding": b"X-Forwarded-For: ,,\xff\r\nX-Forwarded-Proto: zzz\r\n"
+    "malformed forwarding": b"X-Forwarded-For: ,,\xff\r\nX-Forwarded-Proto: zzz\r\n"
     b"X-Forwarded-Port: zzz\r\nX-Forwarded-Host: evil.example\r\nForwarded: ;;=\r\n",
     "other path": b"X-Original-URL: /api/health\r\nX-Rewrite-URL: /api/health\r\n",
     "other method": b"X-HTTP-Method-Override: DELETE\r\n",
     "range": b"Range: bytes=0-1,5-,-3,x\r\n",
-    "odd origin": b"Origin: \xff\r\n",
+    "malformed origin": b"Origin: \xff\r\n",
     "two origins": b"Origin: http://localhost:3000\r\nOrigin: https://evil.example\r\n",
-    "odd tag": b"If-None-Match: \xff\r\n",
+    "malformed tag": b"If-None-Match: \xff\r\n",
     "control character as tag": b"If-None-Match: \x7f\r\n",
     "control character as request id": b"X-Request-ID: a\x7f\r\n",
     "tag twice": b'If-None-Match: "a"\r\nIf-None-Match: "b"\r\n',
-    "odd dates": b"If-Modified-Since: yesterday\r\nIf-Unmodified-Since: \xff\r\n",
-    "odd expectations": b"Expect: miracles\r\n",
+    "malformed dates": b"If-Modified-Since: yesterday\r\nIf-Unmodified-Since: \xff\r\n",
+    "malformed expectations": b"Expect: miracles\r\n",
     "upgrade": b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\n",
     "web socket": b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n",
-    "odd accept": b"Accept: image/png;q=zzz\r\nAccept-Encoding: \xff\r\nAccept-Charset: x\r\n",
+    "malformed accept": b"Accept: image/png;q=zzz\r\nAccept-Encoding: \xff\r\nAccept-Charset: x\r\n",
 }
 
 
