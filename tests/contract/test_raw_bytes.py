@@ -270,7 +270,7 @@ EXTRA = {
     "upgrade": b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\n",
     "web socket": b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n",
-    "malformed accept": b"Accept: image/png;q=zzz\r\nAccept-Encoding: \xff\r\nAccept-Charset: x\r\n",
+    "bad accept": b"Accept: image/png;q=zzz\r\nAccept-Encoding: \xff\r\nAccept-Charset: x\r\n",
 }
 
 
