@@ -5,7 +5,7 @@ from sqlalchemy import text
 
 from lib.db.models import SQLModel
 from migrations.ownership import include_object
-from migrations.preflight import check_names, check_role
+from migrations.preflight import check_names, check_role, check_version
 from migrations.version_table import VERSION_TABLE, adopt_default_table
 
 LOCK = 5_237_001  # an arbitrary number, the same for every runner
@@ -39,6 +39,7 @@ with context.begin_transaction():
             f" pending: {', '.join(reversed(pending)) or 'none'}."
         )
         if pending:
+            check_version(connection)
             check_role(connection)
         if not current:
             check_names(connection)

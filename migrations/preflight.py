@@ -24,6 +24,19 @@ _MAY_SHARE_USERS = text(
 )
 
 
+# The first with the collation pg_c_utf8, by which titles are ordered.
+MIN_SERVER_VERSION = 170000
+
+
+def check_version(connection: Connection) -> None:
+    """Raise MigrationError if the server is older than PostgreSQL 17."""
+    version, number = connection.execute(
+        text("SELECT current_setting('server_version'), current_setting('server_version_num')")
+    ).one()
+    if int(number) < MIN_SERVER_VERSION:
+        raise MigrationError(f"PostgreSQL 17 or later is required, and this server has {version}.")
+
+
 def check_role(connection: Connection) -> None:
     """Raise MigrationError if the role of the API is missing and this role may not create it."""
     if connection.scalar(text("SELECT 1 FROM pg_roles WHERE rolname = :role"), {"role": ROLE}):

@@ -106,11 +106,6 @@ class Settings(BaseModel):
         return self.DATABASE_URL is None or parse_database_url(self.DATABASE_URL).is_local
 
     @property
-    def max_response_bytes(self) -> int | None:
-        """The largest body that the platform sends. It replaces larger ones with its own 500."""
-        return {"lambda": 6 * 1024 * 1024 - 16 * 1024, "vercel": 4_500_000}.get(self.platform)
-
-    @property
     def shared_secrets(self) -> list[str]:
         """The accepted HS256 secrets, the current one first."""
         return [s for s in (self.BETTER_AUTH_SECRET, self.BETTER_AUTH_SECRET_PREVIOUS) if s]

@@ -1,9 +1,12 @@
 """The role of the API can do what requests need, and cannot read the table of users."""
 
+from collections.abc import Iterator
+
 import psycopg
 import pytest
 
-from tests.support.databases import Database
+from migrations.runner import migrate
+from tests.support.databases import Cluster, Database
 
 # What the release with revision 0001 sends: it still serves while and after a migration runs.
 PROVISION_IN_RELEASE_0001 = """
@@ -30,12 +33,18 @@ ON CONFLICT DO NOTHING"""
 
 
 @pytest.fixture
-def taken(fresh_database: Database) -> Database:
-    """A database in which another user has the e-mail address `taken@example.com`."""
-    fresh_database.query(
-        "INSERT INTO users (id, name, email) VALUES ('u2', 'n', 'taken@example.com')"
-    )
-    return fresh_database
+def taken(cluster: Cluster) -> Iterator[Database]:
+    """A database in which another user has the e-mail address `taken@example.com`.
+
+    At the revision that follows the release: a table of a later one may refer to `users`, and then
+    that release provisions nobody.
+    """
+    with cluster.clone("template0") as database:
+        migrate(database.admin_url, revision="0003")
+        database.query(
+            "INSERT INTO users (id, name, email) VALUES ('u2', 'n', 'taken@example.com')"
+        )
+        yield database
 
 
 def run_as_api(database: Database, statement: str, email: str = "free@example.com") -> None:

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from migrations import __main__ as command
-from migrations import runner
+from migrations import preflight, runner
 from migrations.errors import MigrationError
 from migrations.runner import migrate
 from tests.integrations.migrations.conftest import HEAD, RunMigrations, add_revision, assert_refused
@@ -202,3 +202,13 @@ class TestEnvFile:
     ) -> None:
         (project / ".env").write_text("DATABASE_URL_UNPOOLED=\n")
         assert_refused(run_migrations(), "Set DATABASE_URL_UNPOOLED")
+
+
+def test_a_server_that_is_too_old_is_refused(
+    empty_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Tests have one server, so the requirement moves instead.
+    monkeypatch.setattr(preflight, "MIN_SERVER_VERSION", 990000)
+    with pytest.raises(MigrationError, match=r"^PostgreSQL 17 or later is required, and this serv"):
+        migrate(empty_database.admin_url)
+    assert empty_database.query("SELECT to_regclass('tasks')") == [(None,)]
