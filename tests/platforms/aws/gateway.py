@@ -1,7 +1,7 @@
 """Emulates API Gateway's HTTP API: turns HTTP requests into events, and results into responses.
 
-It follows the AWS documentation (payload format 2.0, route selection, quotas) unless a comment says
-that it is an assumption. SAM's local gateway needs Docker, and serverless-offline does not use the
+It follows the AWS documentation (payload format 2.0, route selection, quotas) unless a comment marks an
+assumption. SAM's local gateway needs Docker, and serverless-offline does not use the
 runtime client of AWS.
 """
 
