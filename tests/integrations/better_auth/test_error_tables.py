@@ -90,5 +90,5 @@ def logged_reasons(
         for line in lines
     }
     found = [named[str(number)] for number in range(len(tokens))]
-    reasons = [f"`{names[0]}`" if names else "no reason" for names in found]
-    return dict(zip(tokens, reasons, strict=True))
+    words = [f"`{names[0]}`" if names else "no reason" for names in found]
+    return dict(zip(tokens, words, strict=True))
