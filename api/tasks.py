@@ -38,7 +38,7 @@ router = APIRouter(
 )
 
 # The routes declare `response_model` for the OpenAPI document, and return a Response: PostgreSQL
-# has already written the JSON, and FastAPI would parse and write it once more.
+# has already written the JSON, and FastAPI would parse and write it again.
 
 
 @router.get("", response_model=list[Task], response_description="The tasks")

@@ -25,7 +25,7 @@ REFRESH_AFTER = 600.0  # then keys are fetched again in the background; no reque
 DISCARD_AFTER = 24 * 3600.0  # keys of a source that has failed for this long
 COOLDOWN = 10.0  # from the start of one fetch to the next
 COOLDOWN_AFTER_FAILURE = 5.0  # the Retry-After of KeysUnavailable
-MAX_WAIT = 1.5  # of one request; the fetch goes on behind it
+MAX_WAIT = 1.5  # of one request; the fetch continues after it
 FETCH_TIMEOUT = 10.0
 # A Lambda sandbox is frozen between requests: the first one must wait for the whole fetch. Together
 # with the time budget of the database this stays below the timeout of the function.
@@ -42,7 +42,7 @@ class UnknownKey(jwt.InvalidTokenError):
 async def verified_by_key_set(token: str, settings: Settings, decode: Decode) -> dict[str, Any]:
     """What `decode` returns for the key that the token names.
 
-    Raises jwt.PyJWTError, or KeysUnavailable where the key set cannot be had.
+    Raises jwt.PyJWTError, or KeysUnavailable where no key set is available.
     """
     header = jwt.get_unverified_header(token)
     # Before the keys are looked up: a token of another algorithm must not cause a fetch.
@@ -93,7 +93,7 @@ class KeySet:
         self._max_wait = max_wait
         self._keys: Keys = {}
         # The start of the last fetch, and of the last one that succeeded. By the wall clock, which
-        # goes on while the platform freezes the process.
+        # continues while the platform freezes the process.
         self._attempted_at = self._fetched_at = float("-inf")
         self._refresh: Future[None] = Future()
         self._refresh.set_result(None)

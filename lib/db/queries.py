@@ -450,7 +450,7 @@ COMPLETE = _complete()
 DELETE = delete(Task).where(owned, precondition).returning(col(Task.id))
 
 # With an Idempotency-Key the effect and its record are one statement. RECORD reads the response
-# after it, in the same round trip: the first response, whichever request caused it.
+# after it, in the same round trip: the first response, also to a repeated request.
 CREATE_ONCE = _create_once()
 CREATE_ONCE_WITH_USER = _provisioning_user(_create_once())
 COMPLETE_ONCE = _complete_once()

@@ -58,7 +58,7 @@ async def run_transaction(
                 connections.release(user, connection)
         except (psycopg.OperationalError, psycopg.InternalError) as error:
             not_sent = isinstance(error, NotConnected)
-            # An error of the server, after which the connection goes on, has rolled back.
+            # After an error the server rolls back, and the connection stays usable.
             rolled_back = error.diag.severity_nonlocalized == "ERROR"
             # Of any attempt, not of the last one: an earlier one may have been applied.
             outcome_unknown |= writes and not (not_sent or rolled_back)

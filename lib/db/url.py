@@ -15,12 +15,12 @@ TCP_USER_TIMEOUT_MS = 2000
 
 
 def connection_parameters(url: str, ca_bundle: str | None = None) -> dict[str, Any]:
-    """What libpq is told for a database URL, completed for a pooled Neon endpoint.
+    """The parameters of libpq for a database URL, completed for a pooled Neon endpoint.
 
-    Hosts other than this machine are spoken to with verified TLS, unless the URL says
-    `sslmode=disable`; Neon's also save a round trip by direct TLS and tie the login to the
-    certificate. Nothing is added that PgBouncer refuses at start-up. What other drivers understand
-    in a URL and libpq does not is left out. Raises SettingsError.
+    Connections to other hosts than this machine use verified TLS, unless the URL says
+    `sslmode=disable`. Those to Neon also use direct TLS, which saves a round trip, and channel
+    binding, which ties the login to the certificate. Parameters that PgBouncer would refuse are not
+    added, and options that only other drivers know are dropped. Raises SettingsError.
     """
     try:
         parts = parse_database_url(url)
@@ -32,7 +32,7 @@ def connection_parameters(url: str, ca_bundle: str | None = None) -> dict[str, A
         "user": parts.user,
         "password": parts.password,
         "dbname": parts.database,
-    } | {name: value for name, value in parts.options.items() if name in _names_libpq_knows()}
+    } | {name: value for name, value in parts.options.items() if name in _libpq_options()}
     if parts.options.get("ssl") == "true":  # as JDBC writes sslmode=require
         given.setdefault("sslmode", "require")
     given = {name: value for name, value in given.items() if value}
@@ -47,7 +47,7 @@ def connection_parameters(url: str, ca_bundle: str | None = None) -> dict[str, A
     if parts.is_local or given.get("sslmode") == "disable":
         return completed
     completed["sslmode"] = "verify-full"
-    # psycopg's own OpenSSL knows no system directory: the bundle must be named.
+    # The OpenSSL inside psycopg has no system directory of certificates: the bundle must be named.
     if given.get("sslrootcert", "system") == "system":
         completed["sslrootcert"] = ca_bundle or certifi.where()
     if is_neon(parts.host):
@@ -62,5 +62,5 @@ def is_neon(host: str) -> bool:
 
 
 @cache
-def _names_libpq_knows() -> set[str]:
+def _libpq_options() -> set[str]:
     return {option.keyword.decode() for option in pq.Conninfo.get_defaults()}

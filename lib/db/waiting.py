@@ -58,7 +58,7 @@ def poll(descriptor: int, events: int, seconds: float) -> bool:
 async def result_of[T](future: concurrent.futures.Future[T], seconds: float) -> T:
     """The result of a thread. Raises TimeoutError if there is none within `seconds`."""
     if not blocks():
-        # Without a cancellation: the thread goes on, and its result is dropped.
+        # Not cancelled at the deadline: the thread continues, and its result is dropped.
         done = asyncio.wrap_future(future)
         done.add_done_callback(lambda each: each.cancelled() or each.exception())
         await asyncio.wait([done], timeout=seconds)
