@@ -1,9 +1,10 @@
-"""What all tests share: a PostgreSQL of the run's own, a database a worker, the API under test.
+"""Fixtures for all tests: a PostgreSQL for the run, a database for each worker, the API under test.
 
     --target=NAME   what the contract suite runs against: a module of tests/support/targets
                     (default: local)
 
-Never the developer's database: DATABASE_URL and its like are taken out of the environment.
+DATABASE_URL and the other settings are removed from the environment: no test uses the developer's
+database.
 """
 
 import importlib
@@ -32,7 +33,7 @@ HERE = Path(__file__).parent
 FOLDERS_OF_VERIFY = (
     "platforms", "integrations/better_auth", "integrations/browser", "integrations/client",
     "tooling/contributor",
-    # These hold short time budgets, which a crowded machine breaks by itself.
+    # These have short time limits, which a busy machine exceeds.
     "resilience",
 )  # fmt: skip
 FILES_OF_VERIFY = {"test_pgbouncer.py", "test_database.py"}
@@ -40,16 +41,16 @@ FAST_FOLDERS = ("contract", "unit")
 CLUSTER = pytest.StashKey[Cluster]()
 SECRET = "contract-suite-secret-0123456789abcdef"
 
-# A shell's background job ignores Ctrl-C, and so would every program that a test starts.
+# A background job of a shell ignores SIGINT, and so would every program that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 for name in (*Settings.model_fields, *PLATFORM_VARIABLES):
     os.environ.pop(name, None)
 os.environ.pop("SSL_CERT_FILE", None)
-# As in the Makefile: the Node.js of package.json comes before the one that the machine may have.
+# As in the Makefile: the Node.js of package.json comes before one installed on the machine.
 NODE_BIN = HERE.parent / "node_modules" / ".bin"
 os.environ["PATH"] = f"{NODE_BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-# Or every make that a test types would speak as one that another make has called.
+# A make that a test runs must not behave as a child of the make that runs the tests.
 for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
     os.environ.pop(name, None)
 
@@ -60,7 +61,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    # Once a run and not once a worker; in the main thread, for PostgreSQL ends with its thread.
+    # Once per run, not per worker; in the main thread, because PostgreSQL stops with its thread.
     config = session.config
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
@@ -72,17 +73,17 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        place = item.path.relative_to(HERE)
-        folder = place.parent.as_posix()
-        if folder.startswith(FOLDERS_OF_VERIFY) or place.name in FILES_OF_VERIFY:
+        path = item.path.relative_to(HERE)
+        folder = path.parent.as_posix()
+        if folder.startswith(FOLDERS_OF_VERIFY) or path.name in FILES_OF_VERIFY:
             item.add_marker(pytest.mark.verify)
         if folder.startswith(FAST_FOLDERS):
             item.add_marker(pytest.mark.fast)
 
 
-@pytest.hookimpl(optionalhook=True)  # of pytest-xdist, which may be off
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist, which may be disabled
 def pytest_configure_node(node: Any) -> None:
-    """Tell each worker where PostgreSQL is."""
+    """Give each worker the port and password of PostgreSQL."""
     cluster = node.config.stash[CLUSTER]
     node.workerinput["cluster"] = (cluster.port, cluster.password)
 
@@ -96,21 +97,21 @@ def cluster(request: pytest.FixtureRequest) -> Cluster:
 
 @pytest.fixture(scope="session")
 def database(cluster: Cluster) -> Iterator[Database]:
-    """The migrated database of this worker: tests keep apart by users of their own."""
+    """The migrated database of this worker. Each test uses its own users in it."""
     with cluster.clone() as clone:
         yield clone
 
 
 @pytest.fixture
 def fresh_database(cluster: Cluster) -> Iterator[Database]:
-    """A migrated database of one test's own."""
+    """A migrated database for one test."""
     with cluster.clone() as clone:
         yield clone
 
 
 @pytest.fixture(scope="session")
 def environment(database: Database) -> dict[str, str]:
-    """The variables of an API under test."""
+    """The environment variables of an API under test."""
     return {
         "DATABASE_URL": database.app_url,
         "BETTER_AUTH_SECRET": SECRET,
@@ -120,7 +121,7 @@ def environment(database: Database) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def base_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Where the API of --target listens; CONTRACT_BASE_URL names one that runs already."""
+    """The URL of the API of --target, or CONTRACT_BASE_URL for one that runs already."""
     if given := os.environ.get("CONTRACT_BASE_URL"):
         yield given
         return
@@ -141,9 +142,9 @@ type StartApi = Callable[..., TestClient]
 
 @pytest.fixture
 def start_api(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Generator[StartApi]:
-    """Start the whole API inside the test: `start_api(DOCS_ENABLED="0")`.
+    """Start the complete API inside the test: `start_api(DOCS_ENABLED="0")`.
 
-    A variable that is None is taken away.
+    A variable that is None is removed.
     """
     with ExitStack() as stack:
 
@@ -167,7 +168,7 @@ type RequestLines = Callable[[], list[dict[str, Any]]]
 
 @pytest.fixture
 def request_lines(capsys: pytest.CaptureFixture[str]) -> RequestLines:
-    """Gives the log lines of the requests since it was last called."""
+    """Return the log lines of the requests since the last call."""
 
     def read() -> list[dict[str, Any]]:
         printed = capsys.readouterr().out.splitlines()

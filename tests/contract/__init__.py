@@ -1,5 +1,5 @@
-"""The HTTP contract in executable form: speaks only HTTP, to any target."""
+"""Tests of the HTTP contract, which use only HTTP and run against any target."""
 
 import pytest
 
-pytest.register_assert_rewrite("tests.contract.answers", "tests.contract.caller")
+pytest.register_assert_rewrite("tests.contract.responses", "tests.contract.users")

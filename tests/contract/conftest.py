@@ -1,4 +1,4 @@
-"""Points the contract suite at a target: its URL, secret and fresh users; starts no server."""
+"""Fixtures of the contract suite: the URL and secret of the target, and new users."""
 
 import os
 import uuid
@@ -8,32 +8,30 @@ import httpx2
 import pytest
 
 from tests.conftest import SECRET
-from tests.contract.caller import User, claims_of, mint
+from tests.contract.users import User, claims_of, mint
 
 type NewUser = Callable[[], User]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "raw: hand-made bytes on a socket; makes no sense behind a front proxy"
-    )
+    config.addinivalue_line("markers", "raw: raw bytes on a socket; not for targets behind a proxy")
 
 
 @pytest.fixture(scope="session")
 def api_url(base_url: str) -> str:
-    """CONTRACT_BASE_URL where it is set, else what --target names."""
+    """The value of CONTRACT_BASE_URL, or the URL of the target that --target names."""
     return base_url.rstrip("/")
 
 
 @pytest.fixture(scope="session")
 def secret() -> str:
-    """The HS256 secret that the target was started with: CONTRACT_SECRET where it is set."""
+    """The HS256 secret of the target: CONTRACT_SECRET if it is set."""
     return os.environ.get("CONTRACT_SECRET", SECRET)
 
 
 @pytest.fixture(scope="session")
 def client(api_url: str) -> Iterator[httpx2.Client]:
-    # Idle connections end here first: one that the server closed would look like a fault.
+    # The client closes idle connections first: a request on one that the server closes would fail.
     limits = httpx2.Limits(max_connections=100, keepalive_expiry=1)
     with httpx2.Client(
         base_url=api_url, timeout=30, follow_redirects=False, limits=limits
@@ -43,7 +41,7 @@ def client(api_url: str) -> Iterator[httpx2.Client]:
 
 @pytest.fixture
 def new_user(client: httpx2.Client, secret: str) -> NewUser:
-    """Makes users that nobody has ever seen, so that tests cannot meet one another."""
+    """Make new users, so that tests do not see the tasks of other tests."""
 
     def make() -> User:
         user_id = f"contract-{uuid.uuid4().hex}"
@@ -58,5 +56,5 @@ def user(new_user: NewUser) -> User:
 
 
 @pytest.fixture
-def stranger(new_user: NewUser) -> User:
+def other_user(new_user: NewUser) -> User:
     return new_user()

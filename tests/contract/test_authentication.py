@@ -1,4 +1,4 @@
-"""Who may: which tokens are believed, and what everybody else gets to see."""
+"""Which tokens are accepted, and what clients without a valid token receive."""
 
 import hmac
 import json
@@ -10,8 +10,8 @@ import httpx2
 import jwt
 import pytest
 
-from tests.contract.answers import assert_error
-from tests.contract.caller import User, claims_of, mint, segment
+from tests.contract.responses import assert_error
+from tests.contract.users import User, claims_of, mint, segment
 
 type Forge = Callable[[User, str], str]
 
@@ -27,7 +27,7 @@ ROUTES = {
 JSON = {"Content-Type": "application/json"}
 BAD_BODIES = {
     "broken JSON": (b"{", JSON),
-    "no object": (b"[]", JSON),
+    "not an object": (b"[]", JSON),
     "no title": (b"{}", JSON),
     "blank title": (b'{"title": " "}', JSON),
     "NUL": (rb'{"title": "\u0000"}', JSON),
@@ -50,7 +50,7 @@ def signed(user: User, secret: str, **changes: Any) -> str:
 
 
 def with_header(user: User, secret: str, **header: Any) -> str:
-    """A token whose header says this, signed with the right secret all the same."""
+    """A token with these header fields, signed with the right secret."""
     return jwt.encode(claims_of(user.id), secret, algorithm="HS256", headers=header)
 
 
@@ -60,13 +60,13 @@ def unsigned(user: User, algorithm: object, signature: str = "") -> str:
 
 
 def by_segments(secret: str, header: bytes, payload: bytes, digest: str = "sha256") -> str:
-    """A token of any two parts, with the right HMAC over them."""
+    """A token of any header and payload, with a valid HMAC."""
     text = f"{segment(header)}.{segment(payload)}"
     return f"{text}.{segment(hmac.digest(secret.encode(), text.encode(), digest))}"
 
 
 def by_other_hash(user: User, secret: str, digest: str) -> str:
-    """A good token in all but the algorithm, which is not the configured one."""
+    """A token that is valid except for its algorithm, which is not the configured one."""
     header = json.dumps({"typ": "JWT", "alg": digest.replace("sha", "HS")})
     return by_segments(secret, header.encode(), json.dumps(claims_of(user.id)).encode(), digest)
 
@@ -116,14 +116,14 @@ REFUSED: dict[str, Forge] = {
     "percent-encoded": lambda user, _: user.token.replace(".", "%2E"),
     "standard alphabet": lambda user, _: user.token.rpartition(".")[0] + "." + "+/" * 21 + "A",
     "payload a list": lambda _, secret: by_segments(secret, b'{"alg":"HS256"}', b'["sub"]'),
-    "payload a text": lambda _, secret: by_segments(secret, b'{"alg":"HS256"}', b'"sub"'),
-    "payload no JSON": lambda _, secret: by_segments(secret, b'{"alg":"HS256"}', b"{"),
-    "payload no UTF-8": lambda _, secret: by_segments(
+    "payload a string": lambda _, secret: by_segments(secret, b'{"alg":"HS256"}', b'"sub"'),
+    "payload not JSON": lambda _, secret: by_segments(secret, b'{"alg":"HS256"}', b"{"),
+    "payload not UTF-8": lambda _, secret: by_segments(
         secret, b'{"alg":"HS256"}', b'{"sub":"\xff"}'
     ),
     "payload very deep": lambda _, secret: by_segments(secret, b'{"alg":"HS256"}', b"[" * 3000),
     "header a list": lambda _, secret: by_segments(secret, b'["alg"]', b"{}"),
-    "header no JSON": lambda _, secret: by_segments(secret, b"alg", b"{}"),
+    "header not JSON": lambda _, secret: by_segments(secret, b"alg", b"{}"),
     "header without alg": lambda _, secret: by_segments(secret, b"{}", b"{}"),
     "too long": lambda *_: "A" * 6000 + "." + "A" * 500 + "." + "A" * 43,
 }
@@ -131,7 +131,7 @@ BAD_TIMES = {
     "null": None,
     "true": True,
     "word": "soon",
-    "digits in a text": str(2**31),
+    "digits in a string": str(2**31),
     "list": [2**31],
     "object": {},
     "zero": 0,
@@ -153,9 +153,9 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def assert_refused_token(answer: httpx2.Response) -> dict[str, Any]:
-    body = assert_error(answer, 401)
-    assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]
+def assert_refused_token(response: httpx2.Response) -> dict[str, Any]:
+    body = assert_error(response, 401)
+    assert 'error="invalid_token"' in response.headers["WWW-Authenticate"]
     return body
 
 
@@ -166,17 +166,17 @@ def assert_refused_token(answer: httpx2.Response) -> dict[str, Any]:
 def test_without_a_token_every_route_is_401(user: User, route: str) -> None:
     task = user.create()
     method, path, body = ROUTES[route]
-    answer = user.client.request(method, user.url + path.format(task=task["id"]), json=body)
-    assert_error(answer, 401)
-    assert "error=" not in answer.headers["WWW-Authenticate"], "no token, no token error"
+    response = user.client.request(method, user.url + path.format(task=task["id"]), json=body)
+    assert_error(response, 401)
+    assert "error=" not in response.headers["WWW-Authenticate"], "no token, no token error"
     assert user.list().json() == [task]
 
 
 def test_head_without_a_token_is_401(user: User) -> None:
-    answer = user.client.head(user.url)
-    assert answer.status_code == 401
-    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
-    assert answer.content == b""
+    response = user.client.head(user.url)
+    assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"].startswith("Bearer")
+    assert response.content == b""
 
 
 @pytest.mark.parametrize(
@@ -194,32 +194,32 @@ def test_head_without_a_token_is_401(user: User) -> None:
         "Digest username=alice",
     ],
 )
-def test_another_scheme_or_none_is_401(user: User, value: str) -> None:
+def test_a_missing_or_different_scheme_is_401(user: User, value: str) -> None:
     header = {"Authorization": value.format(token=user.token)}
     assert_error(user.client.get(user.url, headers=header), 401)
 
 
 @pytest.mark.parametrize("value", ["Bearer", "Bearer {token} x", "Bearer {token},x"])
-def test_a_bearer_header_that_holds_no_one_token_is_refused(user: User, value: str) -> None:
+def test_a_bearer_header_without_exactly_one_token_is_refused(user: User, value: str) -> None:
     # RFC 6750 says 400 for a malformed request, the contract 401 for a token that fails any check.
     header = {"Authorization": value.format(token=user.token)}
     assert_error(user.client.get(user.url, headers=header), 400, 401)
 
 
-def test_a_token_outside_the_header_is_no_token(user: User) -> None:
+def test_a_token_outside_the_authorization_header_is_ignored(user: User) -> None:
     for name in ("access_token", "token", "Authorization"):
         assert_error(user.client.get(user.url, params={name: user.token}), 401)
         cookie = {"Cookie": f"{name}={user.token}; better-auth.session_data={user.token}"}
         assert_error(user.client.get(user.url, headers=cookie), 401)
 
 
-# Good tokens
+# Valid tokens
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR"])
-def test_the_scheme_has_no_case(user: User, scheme: str) -> None:
-    answer = user.client.get(user.url, headers={"Authorization": f"{scheme} {user.token}"})
-    assert answer.status_code == 200
+def test_the_scheme_is_case_insensitive(user: User, scheme: str) -> None:
+    response = user.client.get(user.url, headers={"Authorization": f"{scheme} {user.token}"})
+    assert response.status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -237,21 +237,19 @@ def test_the_scheme_has_no_case(user: User, scheme: str) -> None:
     ],
     ids=str,
 )
-def test_claims_that_nobody_checks_do_no_harm(
-    user: User, secret: str, changes: dict[str, Any]
-) -> None:
+def test_unchecked_claims_are_ignored(user: User, secret: str, changes: dict[str, Any]) -> None:
     # Issuer and audience are checked when configured; this suite runs without.
     token = signed(user, secret, **changes)
     assert user.client.get(user.url, headers=bearer(token)).status_code == 200
 
 
-def test_a_clock_some_seconds_apart_is_forgiven(user: User, secret: str) -> None:
+def test_a_clock_difference_of_some_seconds_is_accepted(user: User, secret: str) -> None:
     for changes in ({"iat": now() + 10}, {"nbf": now() + 10}, {"iat": now() + 5, "nbf": now() + 5}):
         token = signed(user, secret, **changes)
         assert user.client.get(user.url, headers=bearer(token)).status_code == 200
 
 
-def test_a_float_is_a_good_expiry(user: User, secret: str) -> None:
+def test_a_fractional_expiry_is_accepted(user: User, secret: str) -> None:
     token = signed(user, secret, exp=time.time() + 300.5)
     assert user.client.get(user.url, headers=bearer(token)).status_code == 200
 
@@ -264,7 +262,7 @@ def test_harmless_token_headers_are_accepted(
     assert user.client.get(user.url, headers=bearer(token)).status_code == 200
 
 
-# Bad tokens
+# Invalid tokens
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -279,34 +277,36 @@ def test_an_expired_token_is_401(user: User, secret: str, ago: int) -> None:
     assert_refused_token(user.client.get(user.url, headers=bearer(token)))
 
 
-def test_a_token_expired_a_moment_ago_is_within_the_leeway_or_401(user: User, secret: str) -> None:
-    answer = user.client.get(user.url, headers=bearer(signed(user, secret, exp=now() - 5)))
-    assert answer.status_code == 200 or assert_refused_token(answer)
+def test_a_recently_expired_token_is_within_the_leeway_or_401(user: User, secret: str) -> None:
+    response = user.client.get(user.url, headers=bearer(signed(user, secret, exp=now() - 5)))
+    assert response.status_code == 200 or assert_refused_token(response)
 
 
 @pytest.mark.parametrize("exp", BAD_TIMES.values(), ids=BAD_TIMES)
-def test_an_expiry_that_is_no_sane_number_is_401(user: User, secret: str, exp: object) -> None:
+def test_an_expiry_that_is_not_a_valid_number_is_401(user: User, secret: str, exp: object) -> None:
     payload = {**claims_of(user.id), "exp": exp}
     token = by_segments(secret, b'{"alg":"HS256"}', json.dumps(payload).encode())
     assert_refused_token(user.client.get(user.url, headers=bearer(token)))
 
 
 @pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"1e999", b"9" * 4400])
-def test_an_expiry_that_json_cannot_say_is_401(user: User, secret: str, number: bytes) -> None:
+def test_an_expiry_that_json_cannot_represent_is_401(
+    user: User, secret: str, number: bytes
+) -> None:
     payload = b'{"sub":"%b","exp":%b}' % (user.id.encode(), number)
     token = by_segments(secret, b'{"alg":"HS256"}', payload)
     assert_refused_token(user.client.get(user.url, headers=bearer(token)))
 
 
 @pytest.mark.parametrize("sub", BAD_SUBJECTS.values(), ids=BAD_SUBJECTS)
-def test_a_subject_that_is_no_user_id_is_401(user: User, secret: str, sub: object) -> None:
+def test_a_subject_that_is_not_a_user_id_is_401(user: User, secret: str, sub: object) -> None:
     payload = {**claims_of(user.id), "sub": sub}
     token = by_segments(secret, b'{"alg":"HS256"}', json.dumps(payload).encode())
     assert_refused_token(user.client.get(user.url, headers=bearer(token)))
 
 
 @pytest.mark.parametrize("sub", ["{}\0", "{}\n", " {}", "{} ", "\t{}", "{}\ud800", "x" * 5000])
-def test_a_subject_that_only_resembles_a_user_id_opens_nothing(
+def test_a_subject_that_only_resembles_a_user_id_gives_no_access(
     user: User, secret: str, sub: str
 ) -> None:
     task = user.create()
@@ -318,17 +318,17 @@ def test_a_subject_that_only_resembles_a_user_id_opens_nothing(
     assert user.read(task) == task
 
 
-def test_the_reason_is_never_more_than_expired_or_invalid(user: User, secret: str) -> None:
+def test_errors_distinguish_only_expired_from_invalid_tokens(user: User, secret: str) -> None:
     reasons = set()
     for forge in REFUSED.values():
-        answer = user.client.get(user.url, headers=bearer(forge(user, secret)))
-        reasons.add((answer.json()["detail"], answer.headers["WWW-Authenticate"]))
-    assert len(reasons) == 1, "one text for all, whatever failed"
+        response = user.client.get(user.url, headers=bearer(forge(user, secret)))
+        reasons.add((response.json()["detail"], response.headers["WWW-Authenticate"]))
+    assert len(reasons) == 1, "the same message for every failed check"
     token = signed(user, secret, exp=now() - 3600)
     expired = user.client.get(user.url, headers=bearer(token))
     reasons.add((expired.json()["detail"], expired.headers["WWW-Authenticate"]))
-    for words in reasons:
-        for telling in (
+    for reason in reasons:
+        for detail in (
             "signature",
             "algorithm",
             "hs256",
@@ -337,7 +337,7 @@ def test_the_reason_is_never_more_than_expired_or_invalid(user: User, secret: st
             "claim",
             "segment",
         ):
-            assert telling not in " ".join(words).lower()
+            assert detail not in " ".join(reason).lower()
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -353,9 +353,9 @@ def test_every_route_refuses_a_bad_token(user: User, route: str) -> None:
 # Several Authorization headers
 
 
-def test_two_authorization_headers_are_refused(user: User, stranger: User) -> None:
+def test_two_authorization_headers_are_refused(user: User, other_user: User) -> None:
     user.create()
-    mine, theirs = f"Bearer {user.token}", f"Bearer {stranger.token}"
+    mine, theirs = f"Bearer {user.token}", f"Bearer {other_user.token}"
     for first, second in (
         (mine, mine),
         (mine, theirs),
@@ -367,79 +367,77 @@ def test_two_authorization_headers_are_refused(user: User, stranger: User) -> No
     ):
         headers = [("Authorization", first), ("authorization", second)]
         assert_error(user.client.get(user.url, headers=headers), 400, 401)
-    # A gateway may join them.
+    # A gateway may join repeated headers.
     for joined in (f"{mine}, {mine}", f"{mine},{theirs}", f"{mine}, Basic YWxpY2U6c2VjcmV0"):
-        answer = user.client.get(user.url, headers={"Authorization": joined})
-        assert_error(answer, 400, 401)
+        response = user.client.get(user.url, headers={"Authorization": joined})
+        assert_error(response, 400, 401)
 
 
-# Other people's lists and tasks
+# Lists and tasks of other users
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_a_path_of_another_user_is_403_whether_he_exists_or_not(
-    user: User, stranger: User, route: str
+def test_a_path_of_another_user_is_403_whether_or_not_that_user_exists(
+    user: User, other_user: User, route: str
 ) -> None:
     task = user.create()
     method, path, body = ROUTES[route]
-    answers = [
-        stranger.send(method, f"{url}{path.format(task=task_id)}", json=body)
+    responses = [
+        other_user.send(method, f"{url}{path.format(task=task_id)}", json=body)
         for url in (user.url, "/api/nobody-at-all/tasks")
         for task_id in (task["id"], 2**62)
     ]
-    bodies = [assert_error(answer, 403) for answer in answers]
+    bodies = [assert_error(response, 403) for response in responses]
     assert all(body == bodies[0] for body in bodies)
-    assert user.id not in answers[0].text
-    assert stranger.id not in answers[0].text
+    assert user.id not in responses[0].text
+    assert other_user.id not in responses[0].text
     assert user.list().json() == [task]
 
 
 @pytest.mark.parametrize("case", BAD_BODIES)
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-def test_403_comes_before_the_body_is_looked_at(
-    user: User, stranger: User, method: str, case: str
+def test_403_precedes_validation_of_the_body(
+    user: User, other_user: User, method: str, case: str
 ) -> None:
     content, headers = BAD_BODIES[case]
     url = user.url if method == "POST" else f"{user.url}/1"
-    assert_error(stranger.send(method, url, content=content, headers=headers), 403)
+    assert_error(other_user.send(method, url, content=content, headers=headers), 403)
 
 
 @pytest.mark.parametrize("case", BAD_BODIES)
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
-def test_401_comes_before_the_body_is_looked_at(user: User, method: str, case: str) -> None:
+def test_401_precedes_validation_of_the_body(user: User, method: str, case: str) -> None:
     content, headers = BAD_BODIES[case]
     url = {"POST": "", "PUT": "/1", "PATCH": "/1/complete"}[method]
     for token in ({}, bearer("x.y.z")):
-        answer = user.client.request(
+        response = user.client.request(
             method, user.url + url, content=content, headers={**headers, **token}
         )
-        assert_error(answer, 401)
+        assert_error(response, 401)
 
 
-def test_a_body_too_large_without_a_right_is_refused_all_the_same(
-    user: User, stranger: User
-) -> None:
+def test_a_too_large_body_without_access_is_refused(user: User, other_user: User) -> None:
     body = {"title": "x" * 70_000}
     assert_error(user.client.post(user.url, json=body), 401, 413)
-    assert_error(stranger.send("POST", user.url, json=body), 403, 413)
+    assert_error(other_user.send("POST", user.url, json=body), 403, 413)
     assert user.list().json() == []
 
 
 @pytest.mark.parametrize("route", [name for name in ROUTES if "{task}" in ROUTES[name][1]])
-def test_a_stranger_gets_404_not_403_for_a_task_and_cannot_tell_it_from_a_missing_one(
-    user: User, stranger: User, route: str
+def test_another_users_task_and_a_missing_task_get_the_same_404(
+    user: User, other_user: User, route: str
 ) -> None:
     task = user.create("secret title", description="secret text")
     method, path, body = ROUTES[route]
     theirs, missing = (
-        stranger.send(method, f"{stranger.url}{path.format(task=task_id)}", json=body)
+        other_user.send(method, f"{other_user.url}{path.format(task=task_id)}", json=body)
         for task_id in (task["id"], 2**62)
     )
     assert_error(theirs, 404)
     assert theirs.content == missing.content
     assert theirs.status_code == missing.status_code
-    told = set(theirs.headers) - {"date"}
-    assert told == set(missing.headers) - {"date"}
+    names = set(theirs.headers) - {"date"}
+    assert names == set(missing.headers) - {"date"}
     assert "ETag" not in theirs.headers
     assert "secret" not in theirs.text
     assert user.list().json() == [task]
@@ -457,24 +455,26 @@ def test_a_stranger_gets_404_not_403_for_a_task_and_cannot_tell_it_from_a_missin
     ],
     ids=["none", "null", "empty", "other types", "NUL", "long"],
 )
-def test_a_token_that_says_little_about_its_user_makes_a_task_or_is_403(
+def test_a_token_with_unusual_email_and_name_creates_a_task_or_is_refused(
     user: User, secret: str, changes: dict[str, Any]
 ) -> None:
-    # 403 where the row cannot be made; 401 where the verifier refuses such claims.
+    # 403 if the row cannot be created; 401 if the verifier refuses such claims.
     headers = bearer(signed(user, secret, **changes))
-    answer = user.client.post(user.url, json={"title": "Buy milk"}, headers=headers)
-    if answer.status_code != 201:
-        assert_error(answer, 401, 403)
-    assert len(user.list().json()) == (1 if answer.status_code == 201 else 0)
+    response = user.client.post(user.url, json={"title": "Buy milk"}, headers=headers)
+    if response.status_code != 201:
+        assert_error(response, 401, 403)
+    assert len(user.list().json()) == (1 if response.status_code == 201 else 0)
 
 
-def test_two_users_with_one_email_never_meet(user: User, stranger: User, secret: str) -> None:
+def test_two_users_with_the_same_email_stay_separate(
+    user: User, other_user: User, secret: str
+) -> None:
     email = claims_of(user.id)["email"]
-    for person, name in ((user, "first"), (stranger, "second")):
+    for person, name in ((user, "first"), (other_user, "second")):
         headers = bearer(signed(person, secret, email=email))
-        answer = person.client.post(person.url, json={"title": name}, headers=headers)
-        if answer.status_code != 201:
+        response = person.client.post(person.url, json={"title": name}, headers=headers)
+        if response.status_code != 201:
             assert name == "second"
-            assert_error(answer, 403)
+            assert_error(response, 403)
     assert user.titles() == ["first"]
-    assert stranger.titles() in (["second"], [])
+    assert other_user.titles() in (["second"], [])

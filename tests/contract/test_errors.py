@@ -7,8 +7,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.contract.answers import assert_error, tokens
-from tests.contract.caller import User
+from tests.contract.responses import assert_error, tokens
+from tests.contract.users import User
 
 JSON = {"Content-Type": "application/json"}
 LIMIT = 64 * 1024
@@ -304,9 +304,9 @@ def test_a_wrong_method_is_405_with_any_body(user: User, method: str) -> None:
         assert_error(user.send(method, url, content=content, headers=headers), 405)
 
 
-def test_a_wrong_method_without_access_is_rejected(user: User, stranger: User) -> None:
+def test_a_wrong_method_without_access_is_rejected(user: User, other_user: User) -> None:
     assert_error(user.client.delete(user.url), 401, 405)
-    assert_error(stranger.send("DELETE", user.url), 403, 405)
+    assert_error(other_user.send("DELETE", user.url), 403, 405)
 
 
 def test_options_without_an_origin_is_no_server_error(user: User) -> None:

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import httpx2
 import pytest
 
-from tests.contract.answers import REQUEST_ID, assert_error, etag, next_link, tokens
-from tests.contract.caller import User
+from tests.contract.responses import REQUEST_ID, assert_error, etag, next_link, tokens
+from tests.contract.users import User
 
 type SendRequest = Callable[..., httpx2.Response]
 
@@ -354,9 +354,9 @@ def test_head_of_a_missing_task_is_get_without_the_body(user: User, path: str) -
     assert_head_is_get_without_body(user, user.url + path)
 
 
-def test_head_of_another_users_list_is_403(user: User, stranger: User) -> None:
-    assert_head_is_get_without_body(stranger, user.url)
-    assert stranger.send("HEAD", user.url).status_code == 403
+def test_head_of_another_users_list_is_403(user: User, other_user: User) -> None:
+    assert_head_is_get_without_body(other_user, user.url)
+    assert other_user.send("HEAD", user.url).status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -426,9 +426,9 @@ def test_nothing_is_ever_redirected(user: User, method: str, path: str) -> None:
         assert response.status_code == 201 or "Location" not in response.headers
 
 
-def test_errors_are_the_same_with_a_trailing_slash(user: User, stranger: User) -> None:
+def test_errors_are_the_same_with_a_trailing_slash(user: User, other_user: User) -> None:
     assert_error(user.client.get(f"{user.url}/"), 401)
-    assert_error(stranger.send("GET", f"{user.url}/"), 403)
+    assert_error(other_user.send("GET", f"{user.url}/"), 403)
     assert_error(user.send("GET", f"{user.url}/abc/"), 422)
     assert_error(user.send("GET", f"{user.url}/{2**62}/"), 404)
     assert_error(user.send("POST", f"{user.url}/", json={}), 422)

@@ -8,7 +8,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx2
 import pytest
 
-from tests.contract.answers import assert_error, etag, media_type, tokens
+from tests.contract.responses import assert_error, etag, media_type, tokens
 
 OPERATIONS = {
     "list_tasks": ("/api/{user_id}/tasks", "get"),

@@ -1,4 +1,4 @@
-"""Idempotency-Key on POST and PATCH: one key, one effect, one answer."""
+"""Idempotency-Key on POST and PATCH: one effect and one response for each key."""
 
 import uuid
 from collections import Counter
@@ -6,8 +6,8 @@ from collections import Counter
 import httpx2
 import pytest
 
-from tests.contract.answers import assert_error, assert_task, etag
-from tests.contract.caller import User, at_once
+from tests.contract.responses import assert_error, assert_task, etag
+from tests.contract.users import User, in_parallel
 
 BAD_KEYS = {
     "empty": b"",
@@ -27,7 +27,7 @@ def new_key() -> dict[str, str]:
 
 
 def assert_replay(again: httpx2.Response, first: httpx2.Response) -> None:
-    """The same answer once more: status, bytes and what the headers say about the task."""
+    """Assert the same response: status, body and the headers about the task."""
     assert again.status_code == first.status_code
     assert again.content == first.content
     assert [again.headers.get(name) for name in REPLAYED] == [
@@ -38,7 +38,7 @@ def assert_replay(again: httpx2.Response, first: httpx2.Response) -> None:
 # One effect
 
 
-def test_a_repeated_create_gives_the_first_answer_and_one_task(user: User) -> None:
+def test_a_repeated_create_gets_the_first_response_and_creates_one_task(user: User) -> None:
     key, body = new_key(), {"title": "Buy milk", "description": "Zwei Liter für 3 €"}
     first = user.post(body, headers=key)
     assert first.status_code == 201
@@ -49,7 +49,7 @@ def test_a_repeated_create_gives_the_first_answer_and_one_task(user: User) -> No
 
 
 @pytest.mark.parametrize("body", [None, {"completed": True}, {"completed": False}], ids=str)
-def test_a_repeated_complete_gives_the_first_answer_and_one_effect(
+def test_a_repeated_complete_gets_the_first_response_and_has_one_effect(
     user: User, body: dict[str, bool] | None
 ) -> None:
     task, key = user.create(), new_key()
@@ -60,7 +60,7 @@ def test_a_repeated_complete_gives_the_first_answer_and_one_effect(
     assert user.read(task) == first.json()
 
 
-def test_without_a_key_every_request_counts(user: User) -> None:
+def test_without_a_key_every_request_takes_effect(user: User) -> None:
     first, second = user.post({"title": "same"}), user.post({"title": "same"})
     assert first.json()["id"] != second.json()["id"]
     assert user.titles() == ["same", "same"]
@@ -82,7 +82,7 @@ def test_keys_differ_by_case(user: User) -> None:
     assert user.post({"title": "lower"}, headers={"Idempotency-Key": "key"}).status_code == 201
 
 
-def test_a_replay_says_what_was_answered_not_what_is(user: User) -> None:
+def test_a_replay_is_the_recorded_response_despite_later_changes(user: User) -> None:
     key = new_key()
     first = user.post({"title": "Buy milk"}, headers=key)
     task = first.json()
@@ -103,7 +103,7 @@ def test_a_trailing_slash_does_not_make_it_another_request(user: User) -> None:
     assert len(user.list().json()) == 1
 
 
-def test_a_late_repeat_does_not_bring_a_deleted_task_back(user: User) -> None:
+def test_a_late_repeat_does_not_restore_a_deleted_task(user: User) -> None:
     key = new_key()
     first = user.post({"title": "Buy milk"}, headers=key)
     assert user.delete(first.json()).status_code == 204
@@ -112,8 +112,8 @@ def test_a_late_repeat_does_not_bring_a_deleted_task_back(user: User) -> None:
     assert_error(user.get(first.json()), 404)
 
 
-def test_a_late_repeat_of_a_toggle_does_not_bring_a_deleted_task_back(user: User) -> None:
-    # Both rules hold here: the first answer again, and a task that does not exist is 404.
+def test_a_late_repeat_of_a_toggle_does_not_restore_a_deleted_task(user: User) -> None:
+    # Two rules apply: a repeat gets the first response, and a deleted task is 404.
     task, key = user.create(), new_key()
     first = user.complete(task, headers=key)
     user.delete(task)
@@ -125,61 +125,61 @@ def test_a_late_repeat_of_a_toggle_does_not_bring_a_deleted_task_back(user: User
     assert user.list().json() == []
 
 
-# Both at once
+# In parallel
 
 
-def test_a_create_that_arrives_ten_times_at_once_happens_once(user: User) -> None:
-    user.create("the row of the user is there already")
+def test_ten_parallel_creates_with_one_key_create_one_task(user: User) -> None:
+    user.create("creates the row of the user")
     key = new_key()
-    answers = at_once(10, lambda _: user.post({"title": "Buy milk"}, headers=key))
-    assert answers[0].status_code == 201
-    for answer in answers:
-        assert_replay(answer, answers[0])
+    responses = in_parallel(10, lambda _: user.post({"title": "Buy milk"}, headers=key))
+    assert responses[0].status_code == 201
+    for response in responses:
+        assert_replay(response, responses[0])
     assert user.titles().count("Buy milk") == 1
 
 
-def test_the_very_first_create_of_a_user_may_arrive_ten_times_at_once(user: User) -> None:
+def test_ten_parallel_first_creates_of_a_user_with_one_key_create_one_task(user: User) -> None:
     key = new_key()
-    answers = at_once(10, lambda _: user.post({"title": "Buy milk"}, headers=key))
-    assert answers[0].status_code == 201
-    for answer in answers:
-        assert_replay(answer, answers[0])
-    assert user.list().json() == [answers[0].json()]
+    responses = in_parallel(10, lambda _: user.post({"title": "Buy milk"}, headers=key))
+    assert responses[0].status_code == 201
+    for response in responses:
+        assert_replay(response, responses[0])
+    assert user.list().json() == [responses[0].json()]
 
 
-def test_a_toggle_that_arrives_ten_times_at_once_happens_once(user: User) -> None:
+def test_ten_parallel_toggles_with_one_key_toggle_once(user: User) -> None:
     task, key = user.create(), new_key()
-    answers = at_once(10, lambda _: user.complete(task, headers=key))
-    assert answers[0].status_code == 200
-    for answer in answers:
-        assert_replay(answer, answers[0])
-    assert answers[0].json()["completed"] is True
-    assert user.read(task) == answers[0].json()
+    responses = in_parallel(10, lambda _: user.complete(task, headers=key))
+    assert responses[0].status_code == 200
+    for response in responses:
+        assert_replay(response, responses[0])
+    assert responses[0].json()["completed"] is True
+    assert user.read(task) == responses[0].json()
 
 
-def test_eleven_toggles_each_sent_twice_at_once_count_eleven(user: User) -> None:
+def test_eleven_parallel_toggles_each_sent_twice_toggle_eleven_times(user: User) -> None:
     task = user.create()
     keys = [new_key() for _ in range(11)]
-    answers = at_once(22, lambda number: user.complete(task, headers=keys[number // 2]))
-    assert {answer.status_code for answer in answers} == {200}
+    responses = in_parallel(22, lambda number: user.complete(task, headers=keys[number // 2]))
+    assert {response.status_code for response in responses} == {200}
     for number in range(11):
-        assert_replay(answers[2 * number + 1], answers[2 * number])
-    assert len({etag(answer) for answer in answers}) == 11
+        assert_replay(responses[2 * number + 1], responses[2 * number])
+    assert len({etag(response) for response in responses}) == 11
     assert user.read(task)["completed"] is True
 
 
-def test_of_different_creates_with_one_key_at_once_exactly_one_happens(user: User) -> None:
+def test_of_different_parallel_creates_with_one_key_exactly_one_succeeds(user: User) -> None:
     key = new_key()
-    answers = at_once(8, lambda number: user.post({"title": f"{number}"}, headers=key))
-    assert Counter(answer.status_code for answer in answers) == {201: 1, 422: 7}
-    (winner,) = [answer for answer in answers if answer.status_code == 201]
-    assert user.list().json() == [winner.json()]
+    responses = in_parallel(8, lambda number: user.post({"title": f"{number}"}, headers=key))
+    assert Counter(response.status_code for response in responses) == {201: 1, 422: 7}
+    (succeeded,) = [response for response in responses if response.status_code == 201]
+    assert user.list().json() == [succeeded.json()]
 
 
-def test_one_key_for_two_tasks_at_once_completes_exactly_one(user: User) -> None:
+def test_one_key_for_two_tasks_in_parallel_completes_exactly_one(user: User) -> None:
     tasks, key = [user.create("one"), user.create("two")], new_key()
-    answers = at_once(8, lambda number: user.complete(tasks[number % 2], headers=key))
-    assert Counter(answer.status_code for answer in answers) == {200: 4, 422: 4}
+    responses = in_parallel(8, lambda number: user.complete(tasks[number % 2], headers=key))
+    assert Counter(response.status_code for response in responses) == {200: 4, 422: 4}
     assert len(user.list(status="completed").json()) == 1
 
 
@@ -222,14 +222,14 @@ def test_a_key_with_another_completion_is_422_and_changes_nothing(
     assert user.read(task) == done.json()
 
 
-def test_a_key_for_another_task_is_422_and_leaves_it_alone(user: User) -> None:
+def test_a_key_for_another_task_is_422_and_does_not_change_it(user: User) -> None:
     one, two, key = user.create("one"), user.create("two"), new_key()
     assert user.complete(one, headers=key).status_code == 200
     assert_error(user.complete(two, headers=key), 422)
     assert user.read(two) == two
 
 
-def test_a_key_of_a_create_is_no_key_for_a_toggle_nor_the_other_way(user: User) -> None:
+def test_a_key_of_a_create_is_422_for_a_toggle_and_vice_versa(user: User) -> None:
     key, other = new_key(), new_key()
     task = user.post({"title": "Buy milk"}, headers=key).json()
     assert_error(user.complete(task, headers=key), 422)
@@ -239,7 +239,7 @@ def test_a_key_of_a_create_is_no_key_for_a_toggle_nor_the_other_way(user: User) 
     assert user.titles() == ["Buy milk"]
 
 
-def test_the_same_json_in_other_bytes_is_a_repeat_or_refused_but_never_a_second_task(
+def test_the_same_json_in_other_bytes_never_creates_a_second_task(
     user: User,
 ) -> None:
     key, headers = new_key(), {"Content-Type": "application/json"}
@@ -252,34 +252,34 @@ def test_the_same_json_in_other_bytes_is_a_repeat_or_refused_but_never_a_second_
     assert user.list().json() == [first.json()]
 
 
-# Whose keys
+# Keys of different users
 
 
-def test_keys_belong_to_a_user(user: User, stranger: User) -> None:
+def test_keys_belong_to_a_user(user: User, other_user: User) -> None:
     key = new_key()
     mine = user.post({"title": "same"}, headers=key)
-    theirs = stranger.post({"title": "same"}, headers=key)
+    theirs = other_user.post({"title": "same"}, headers=key)
     assert (mine.status_code, theirs.status_code) == (201, 201)
     assert mine.json()["id"] != theirs.json()["id"]
-    assert theirs.json()["user_id"] == stranger.id
-    other = stranger.post({"title": "other"}, headers=new_key())
+    assert theirs.json()["user_id"] == other_user.id
+    other = other_user.post({"title": "other"}, headers=new_key())
     assert other.status_code == 201
     assert user.list().json() == [mine.json()]
 
 
-def test_a_strangers_key_gives_no_answer_of_his(user: User, stranger: User) -> None:
+def test_a_key_of_another_user_gives_no_replay(user: User, other_user: User) -> None:
     key = new_key()
     task = user.create("secret")
     user.complete(task, headers=key)
-    assert_error(stranger.complete(task, headers=key), 404)
-    answer = stranger.send("PATCH", user.url_of(task) + "/complete", headers=key)
-    assert_error(answer, 403)
+    assert_error(other_user.complete(task, headers=key), 404)
+    response = other_user.send("PATCH", user.url_of(task) + "/complete", headers=key)
+    assert_error(response, 403)
 
 
-# What uses a key up
+# Requests that leave a key unused
 
 
-def test_a_refused_body_does_not_use_the_key_up(user: User) -> None:
+def test_a_rejected_body_leaves_the_key_unused(user: User) -> None:
     key = new_key()
     json_type = {"Content-Type": "application/json", **key}
     assert_error(user.post({"title": ""}, headers=key), 422)
@@ -290,32 +290,32 @@ def test_a_refused_body_does_not_use_the_key_up(user: User) -> None:
     assert user.titles() == ["Buy milk"]
 
 
-def test_a_missing_task_does_not_use_the_key_up(user: User, stranger: User) -> None:
+def test_a_missing_task_leaves_the_key_unused(user: User, other_user: User) -> None:
     task, key = user.create(), new_key()
     assert_error(user.complete(2**62, headers=key), 404)
-    assert_error(user.complete(stranger.create(), headers=key), 404)
+    assert_error(user.complete(other_user.create(), headers=key), 404)
     assert user.complete(task, headers=key).json()["completed"] is True
 
 
-def test_a_stale_tag_does_not_use_the_key_up(user: User) -> None:
+def test_a_stale_tag_leaves_the_key_unused(user: User) -> None:
     task, key = user.create(), new_key()
     assert_error(user.complete(task, headers={**key, "If-Match": '"stale"'}), 412)
     assert user.read(task) == task
-    answer = user.complete(task, headers={**key, "If-Match": etag(user.get(task))})
-    assert answer.status_code == 200
+    response = user.complete(task, headers={**key, "If-Match": etag(user.get(task))})
+    assert response.status_code == 200
     assert user.read(task)["completed"] is True
 
 
-def test_a_refused_caller_does_not_use_the_key_up(user: User, stranger: User) -> None:
+def test_a_client_without_access_leaves_the_key_unused(user: User, other_user: User) -> None:
     key = new_key()
     no_token = user.client.post(user.url, json={"title": "Buy milk"}, headers=key)
     assert_error(no_token, 401)
-    assert_error(stranger.send("POST", user.url, json={"title": "Buy milk"}, headers=key), 403)
+    assert_error(other_user.send("POST", user.url, json={"title": "Buy milk"}, headers=key), 403)
     assert user.post({"title": "Buy milk"}, headers=key).status_code == 201
 
 
-def test_a_repeat_under_if_match_is_a_repeat_not_a_stale_change(user: User) -> None:
-    # The client that lost the answer sends the same tag again: by now stale, by its own first try.
+def test_a_repeat_with_if_match_is_a_replay_despite_its_stale_tag(user: User) -> None:
+    # A client that received no response repeats the tag, which its first request made stale.
     task = user.create()
     headers = {**new_key(), "If-Match": etag(user.get(task))}
     first = user.complete(task, headers=headers)
@@ -345,7 +345,7 @@ def test_any_visible_ascii_of_1_to_255_characters_is_a_key(user: User, key: str)
 
 
 def test_a_bad_key_without_a_token_is_401(user: User) -> None:
-    answer = user.client.post(
+    response = user.client.post(
         user.url, json={"title": "Buy milk"}, headers={"Idempotency-Key": "two words"}
     )
-    assert_error(answer, 401)
+    assert_error(response, 401)

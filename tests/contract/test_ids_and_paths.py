@@ -1,13 +1,13 @@
-"""Which addresses mean a task, which are refused, and which do not exist."""
+"""Which paths identify a task, which are refused, and which do not exist."""
 
 import httpx2
 import pytest
 
-from tests.contract.answers import assert_error, assert_refused
-from tests.contract.caller import User, claims_of, mint
+from tests.contract.responses import assert_error, assert_refused
+from tests.contract.users import User, claims_of, mint
 
 ROUTES = ["GET", "HEAD", "PUT", "DELETE", "PATCH"]
-NO_POSITIVE_INTEGER = [
+NOT_POSITIVE_INTEGERS = [
     "0",
     "-1",
     "+1",
@@ -35,38 +35,38 @@ NO_POSITIVE_INTEGER = [
     "%F0%9F%A7%B9",
 ]
 BEYOND_BIGINT = [str(2**63), str(2**64), str(10**30), "9" * 1000]
-NOBODYS = ["2147483648", str(2**53 + 1), str(2**63 - 1)]
+UNUSED_IDS = ["2147483648", str(2**53 + 1), str(2**63 - 1)]
 
 
-def ask(user: User, method: str, task_id: str) -> httpx2.Response:
+def send(user: User, method: str, task_id: str) -> httpx2.Response:
     url = user.url_of(task_id) + ("/complete" if method == "PATCH" else "")
     return user.send(method, url, json={"title": "changed"} if method == "PUT" else None)
 
 
-def assert_status(answer: httpx2.Response, status: int) -> None:
-    if answer.request.method == "HEAD":
-        assert answer.status_code == status
-        assert answer.content == b""
+def assert_status(response: httpx2.Response, status: int) -> None:
+    if response.request.method == "HEAD":
+        assert response.status_code == status
+        assert response.content == b""
     else:
-        assert_error(answer, status)
+        assert_error(response, status)
 
 
 @pytest.mark.parametrize("method", ROUTES)
-@pytest.mark.parametrize("task_id", NO_POSITIVE_INTEGER)
-def test_an_id_that_is_no_positive_integer_is_422(user: User, method: str, task_id: str) -> None:
-    assert_status(ask(user, method, task_id), 422)
+@pytest.mark.parametrize("task_id", NOT_POSITIVE_INTEGERS)
+def test_an_id_that_is_not_a_positive_integer_is_422(user: User, method: str, task_id: str) -> None:
+    assert_status(send(user, method, task_id), 422)
 
 
 @pytest.mark.parametrize("method", ROUTES)
 @pytest.mark.parametrize("task_id", BEYOND_BIGINT, ids=lambda text: f"{len(text)} digits")
 def test_an_id_beyond_bigint_is_404(user: User, method: str, task_id: str) -> None:
-    assert_status(ask(user, method, task_id), 404)
+    assert_status(send(user, method, task_id), 404)
 
 
 @pytest.mark.parametrize("method", ROUTES)
-@pytest.mark.parametrize("task_id", NOBODYS)
-def test_an_id_that_nobody_has_is_404(user: User, method: str, task_id: str) -> None:
-    assert_status(ask(user, method, task_id), 404)
+@pytest.mark.parametrize("task_id", UNUSED_IDS)
+def test_an_unused_id_is_404(user: User, method: str, task_id: str) -> None:
+    assert_status(send(user, method, task_id), 404)
 
 
 @pytest.mark.parametrize("spelling", ["{}.0", "+{}", " {}", "{} ", "{}%00", "{}_0", "{}e0"])
@@ -89,10 +89,12 @@ def test_digits_of_other_scripts_are_refused(user: User, digits: str) -> None:
     assert user.read(task) == task
 
 
-def test_leading_zeros_never_give_another_task(user: User) -> None:
+def test_leading_zeros_never_return_another_task(user: User) -> None:
     task = user.create()
-    answer = user.get(f"00{task['id']}")
-    assert (answer.status_code == 200 and answer.json() == task) or assert_error(answer, 404, 422)
+    response = user.get(f"00{task['id']}")
+    assert (response.status_code == 200 and response.json() == task) or assert_error(
+        response, 404, 422
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,7 @@ def test_an_unknown_path_is_404_for_every_method(user: User, method: str, path: 
 
 
 @pytest.mark.parametrize("path", ["/api/nope", "/api/x/nope", "/api/x/tasks/1/nope"])
-def test_an_unknown_path_is_404_without_a_token_too(client: httpx2.Client, path: str) -> None:
+def test_an_unknown_path_is_404_without_a_token(client: httpx2.Client, path: str) -> None:
     assert_error(client.get(path), 404)
 
 
@@ -161,15 +163,17 @@ def test_encoded_and_empty_parts_of_a_path_never_reach_a_task(user: User, path: 
     assert user.list().json() == [task]
 
 
-def test_an_encoded_slash_between_parts_is_a_slash_or_no_path(user: User) -> None:
-    # Some platforms decode it before anybody can tell; it opens nothing that a slash would not.
+def test_an_encoded_slash_is_decoded_or_404(user: User) -> None:
+    # Some platforms decode it before the API sees it. It gives no more access than a slash.
     task = user.create()
     for url in (f"{user.url}%2F{task['id']}", f"/api/{user.id}%2Ftasks/{task['id']}"):
-        answer = user.send("GET", url)
-        assert (answer.status_code == 200 and answer.json() == task) or assert_error(answer, 404)
+        response = user.send("GET", url)
+        assert (response.status_code == 200 and response.json() == task) or assert_error(
+            response, 404
+        )
 
 
-def test_an_escaped_letter_in_the_user_id_is_that_letter_or_nobody(user: User) -> None:
+def test_a_percent_encoded_letter_in_the_user_id_is_decoded_or_refused(user: User) -> None:
     task = user.create()
     once = user.send("GET", f"/api/%{ord(user.id[0]):02X}{user.id[1:]}/tasks")
     if once.status_code == 200:
@@ -178,7 +182,7 @@ def test_an_escaped_letter_in_the_user_id_is_that_letter_or_nobody(user: User) -
         assert_error(once, 403, 404)
 
 
-def test_a_user_id_is_decoded_once_at_most(user: User) -> None:
+def test_a_user_id_is_decoded_at_most_once(user: User) -> None:
     user.create()
     assert_error(user.send("GET", f"/api/%25{ord(user.id[0]):02X}{user.id[1:]}/tasks"), 403, 404)
 
@@ -189,11 +193,11 @@ def test_user_ids_of_letters_digits_dots_dashes_and_underscores_work(
 ) -> None:
     user_id = shape.format(user.id)
     other = User(user.client, user_id, mint(secret, **claims_of(user_id)))
-    answer = other.post({"title": "Buy milk"})
-    assert answer.status_code == 201
-    assert answer.headers["Location"] == f"/api/{user_id}/tasks/{answer.json()['id']}"
-    assert other.list().json() == [answer.json()]
-    assert answer.json()["user_id"] == user_id
+    response = other.post({"title": "Buy milk"})
+    assert response.status_code == 201
+    assert response.headers["Location"] == f"/api/{user_id}/tasks/{response.json()['id']}"
+    assert other.list().json() == [response.json()]
+    assert response.json()["user_id"] == user_id
 
 
 @pytest.mark.parametrize(
@@ -211,22 +215,22 @@ def test_user_ids_of_letters_digits_dots_dashes_and_underscores_work(
         ("{}?x", "{}%3Fx"),
     ],
 )
-def test_an_unusual_user_id_works_whole_or_is_refused(
+def test_an_unusual_user_id_works_or_is_refused(
     user: User, secret: str, user_id: str, path: str
 ) -> None:
-    whole = user_id.format(user.id)
-    token = mint(secret, **claims_of(whole))
+    full_id = user_id.format(user.id)
+    token = mint(secret, **claims_of(full_id))
     url = f"/api/{path.format(user.id)}/tasks"
-    answer = user.client.post(
+    response = user.client.post(
         url, json={"title": "Buy milk"}, headers={"Authorization": f"Bearer {token}"}
     )
-    if answer.status_code == 201:
-        assert answer.json()["user_id"] == whole
+    if response.status_code == 201:
+        assert response.json()["user_id"] == full_id
         found = user.client.get(
-            answer.headers["Location"], headers={"Authorization": f"Bearer {token}"}
+            response.headers["Location"], headers={"Authorization": f"Bearer {token}"}
         )
         assert found.status_code == 200
-        assert found.json() == answer.json()
+        assert found.json() == response.json()
     else:
-        assert_refused(answer)
+        assert_refused(response)
     assert user.list().json() == []

@@ -1,4 +1,4 @@
-"""The list: filters, search, total order, and pages that neither skip nor repeat a task."""
+"""Lists: filters, search, order, and pages that neither skip nor repeat a task."""
 
 import base64
 import json
@@ -10,8 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 import httpx2
 import pytest
 
-from tests.contract.answers import assert_error, moment, next_link
-from tests.contract.caller import Task, User, at_once
+from tests.contract.responses import assert_error, next_link, parse_timestamp
+from tests.contract.users import Task, User, in_parallel
 
 UNKNOWN_VALUES = [
     ("status", "done"),
@@ -44,7 +44,7 @@ UNKNOWN_VALUES = [
     ("count", "2"),
     ("count", ""),
 ]
-NO_CURSORS = {
+INVALID_CURSORS = {
     "word": "abc",
     "number": "1",
     "blank": " ",
@@ -52,7 +52,7 @@ NO_CURSORS = {
     "NUL inside": "abc\0def",
     "newline": "a\nb",
     "not ASCII": "é🧹",
-    "base64 of nothing known": base64.urlsafe_b64encode(b"nothing").decode(),
+    "base64 of a word": base64.urlsafe_b64encode(b"nothing").decode(),
     "base64 of an object": base64.urlsafe_b64encode(json.dumps({"id": 1}).encode()).decode(),
     "base64 of a list": base64.urlsafe_b64encode(b'["2026-01-01T00:00:00Z", 1]').decode(),
     "base64 of zeros": base64.urlsafe_b64encode(bytes(64)).decode(),
@@ -72,9 +72,9 @@ ORDERS = [
 ]
 
 
-def ids(answer: httpx2.Response) -> list[int]:
-    assert answer.status_code == 200, answer.text
-    return [task["id"] for task in answer.json()]
+def ids(response: httpx2.Response) -> list[int]:
+    assert response.status_code == 200, response.text
+    return [task["id"] for task in response.json()]
 
 
 def walk(
@@ -82,7 +82,7 @@ def walk(
     between_pages: Callable[[int], object] = lambda _: None,
     **parameters: object,
 ) -> list[httpx2.Response]:
-    """Every page, following the next links; between_pages(number) is called after each page."""
+    """Read all pages by their next links; calls between_pages(number) after each page."""
     pages = [user.list(**parameters)]
     while link := next_link(pages[-1]):
         assert len(pages) < 100, "the pages never end"
@@ -96,8 +96,8 @@ def entries(pages: list[httpx2.Response]) -> list[Task]:
     return [task for page in pages for task in page.json()]
 
 
-def cursor_of(answer: httpx2.Response) -> str:
-    link = next_link(answer)
+def cursor_of(response: httpx2.Response) -> str:
+    link = next_link(response)
     assert link
     return parse_qs(urlsplit(link).query)["cursor"][0]
 
@@ -135,7 +135,7 @@ def test_status_filters(user: User, parameters: dict[str, Any], titles: list[str
     assert user.titles(**parameters) == titles
 
 
-def test_the_filter_sees_a_change_at_once(user: User) -> None:
+def test_a_filter_sees_a_change_immediately(user: User) -> None:
     task = user.create()
     user.complete(task)
     assert user.titles(status="pending") == []
@@ -147,14 +147,14 @@ def test_an_unknown_value_is_422(user: User, name: str, value: str) -> None:
     assert_error(user.list(**{name: value}), 422)
 
 
-def test_count_takes_true_and_false(user: User) -> None:
+def test_count_accepts_true_and_false(user: User) -> None:
     assert user.list(count="true").status_code == 200
     assert user.list(count="false").status_code == 200
 
 
-def test_unknown_names_are_ignored(user: User) -> None:
+def test_unknown_parameters_are_ignored(user: User) -> None:
     three_to_filter(user)
-    odd = {
+    unknown = {
         "completed": "true",
         "skip": "1",
         "offset": "2",
@@ -162,26 +162,28 @@ def test_unknown_names_are_ignored(user: User) -> None:
         "Status": "x",
         "user_id": "y",
     }
-    assert user.titles(**odd) == user.titles()
+    assert user.titles(**unknown) == user.titles()
 
 
 @pytest.mark.parametrize(
     "query",
     ["", "?", "&&&==", "=", "?status", "a=%", "a=%zz", "a=%ff", "%ff=%ff", "%00=1", "a[]=1"],
 )
-def test_an_odd_query_string_is_ignored_or_refused(user: User, query: str) -> None:
+def test_a_malformed_query_string_is_ignored_or_refused(user: User, query: str) -> None:
     task = user.create()
-    answer = user.send("GET", f"{user.url}?{query}")
-    assert (answer.status_code == 200 and answer.json() == [task]) or assert_error(answer, 422)
+    response = user.send("GET", f"{user.url}?{query}")
+    assert (response.status_code == 200 and response.json() == [task]) or assert_error(
+        response, 422
+    )
 
 
 @pytest.mark.parametrize("name", ["status", "sort", "order", "limit", "cursor", "count", "q"])
-def test_a_parameter_given_twice_or_as_odd_bytes_is_answered(user: User, name: str) -> None:
+def test_a_repeated_or_malformed_parameter_causes_no_server_error(user: User, name: str) -> None:
     value = {"status": "all", "sort": "title", "order": "asc", "limit": "5", "count": "true"}
     known = value.get(name, "x")
     for query in (f"{name}={known}&{name}=%00", f"{name}=%00", f"{name}=%ff", f"{name}=%ED%A0%80"):
-        answer = user.send("GET", f"{user.url}?{query}")
-        assert answer.status_code == 200 or assert_error(answer, 422)
+        response = user.send("GET", f"{user.url}?{query}")
+        assert response.status_code == 200 or assert_error(response, 422)
 
 
 # Search
@@ -254,20 +256,20 @@ def test_q_does_not_confuse_letters_with_accents(user: User) -> None:
     assert user.titles(q="café") == []
 
 
-def test_an_empty_q_is_part_of_everything(user: User) -> None:
+def test_an_empty_q_matches_every_task(user: User) -> None:
     three_to_filter(user)
     assert user.titles(q="") == user.titles()
 
 
 @pytest.mark.parametrize("q", ["\0", "a\0b", "x" * 4000, "%" * 1000, "_" * 1000])
-def test_a_q_that_no_text_can_hold_finds_nothing_or_is_refused(user: User, q: str) -> None:
+def test_a_q_that_no_text_can_contain_finds_nothing_or_is_refused(user: User, q: str) -> None:
     user.create("a b")
-    answer = user.list(q=q)
-    assert (answer.status_code == 200 and answer.json() == []) or assert_error(answer, 422)
+    response = user.list(q=q)
+    assert (response.status_code == 200 and response.json() == []) or assert_error(response, 422)
 
 
-def test_q_never_looks_into_other_lists(user: User, stranger: User) -> None:
-    stranger.create("their milk")
+def test_q_never_searches_other_users_tasks(user: User, other_user: User) -> None:
+    other_user.create("their milk")
     user.create("my milk")
     assert user.titles(q="milk") == ["my milk"]
 
@@ -292,7 +294,7 @@ def test_q_never_looks_into_other_lists(user: User, stranger: User) -> None:
     ],
 )
 def test_sort_and_order(user: User, parameters: dict[str, Any], titles: list[str]) -> None:
-    # Created a, c, b; then b, c, a changed, so that every order differs from every other.
+    # Created a, c, b; then b, c, a changed, so that all orders differ.
     tasks = {title: user.create(title) for title in "acb"}
     for title in "bca":
         user.complete(tasks[title])
@@ -300,7 +302,7 @@ def test_sort_and_order(user: User, parameters: dict[str, Any], titles: list[str
 
 
 def test_equal_titles_are_ordered_by_id(user: User) -> None:
-    made = at_once(4, lambda _: [user.create("same") for _ in range(3)])
+    made = in_parallel(4, lambda _: [user.create("same") for _ in range(3)])
     expected = sorted(task["id"] for tasks in made for task in tasks)
     for order in ("asc", "desc"):
         found = ids(user.list(sort="title", order=order))
@@ -309,7 +311,7 @@ def test_equal_titles_are_ordered_by_id(user: User) -> None:
 
 @pytest.mark.parametrize("parameters", ORDERS, ids=str)
 def test_the_order_is_total_and_the_same_each_time(user: User, parameters: dict[str, Any]) -> None:
-    at_once(4, lambda number: [user.create("ab"[number % 2]) for _ in range(4)])
+    in_parallel(4, lambda number: [user.create("ab"[number % 2]) for _ in range(4)])
     found = ids(user.list(**parameters))
     assert sorted(found) == sorted(set(found))
     assert all(ids(user.list(**parameters)) == found for _ in range(3))
@@ -320,40 +322,40 @@ def test_the_order_is_total_and_the_same_each_time(user: User, parameters: dict[
 # Pages
 
 
-def test_without_limit_the_whole_list_comes(user: User) -> None:
-    at_once(4, lambda number: [user.create(f"{number} {copy}") for copy in range(30)])
-    answer = user.list()
-    assert len(answer.json()) == 120
-    assert answer.headers["X-Total-Count"] == "120"
-    assert next_link(answer) is None
+def test_without_limit_the_list_is_complete(user: User) -> None:
+    in_parallel(4, lambda number: [user.create(f"{number} {copy}") for copy in range(30)])
+    response = user.list()
+    assert len(response.json()) == 120
+    assert response.headers["X-Total-Count"] == "120"
+    assert next_link(response) is None
 
 
 @pytest.mark.parametrize("limit", [1, 5, 7, 24, 25, 26, 100])
-def test_pages_hold_limit_tasks_and_the_last_one_has_no_link(user: User, limit: int) -> None:
-    whole = [task["id"] for task in reversed(twenty_five(user))]
+def test_pages_contain_limit_tasks_and_the_last_one_has_no_link(user: User, limit: int) -> None:
+    complete = [task["id"] for task in reversed(twenty_five(user))]
     pages = walk(user, limit=limit)
     assert [ids(page) for page in pages] == [
-        whole[start : start + limit] for start in range(0, 25, limit)
+        complete[start : start + limit] for start in range(0, 25, limit)
     ]
 
 
 def test_a_page_of_an_empty_list_is_empty_and_has_no_link(user: User) -> None:
-    answer = user.list(limit=5)
-    assert answer.status_code == 200
-    assert answer.json() == []
-    assert next_link(answer) is None
+    response = user.list(limit=5)
+    assert response.status_code == 200
+    assert response.json() == []
+    assert next_link(response) is None
 
 
 @pytest.mark.parametrize("parameters", ORDERS, ids=str)
 @pytest.mark.parametrize(
     "filters", [{}, {"status": "pending"}, {"status": "completed", "q": "TASK"}], ids=str
 )
-def test_pages_together_are_the_whole_list(
+def test_all_pages_together_are_the_complete_list(
     user: User, parameters: dict[str, Any], filters: dict[str, Any]
 ) -> None:
     twenty_five(user)
-    whole = user.list(**parameters, **filters).json()
-    assert entries(walk(user, limit=3, **parameters, **filters)) == whole
+    complete = user.list(**parameters, **filters).json()
+    assert entries(walk(user, limit=3, **parameters, **filters)) == complete
 
 
 @pytest.mark.parametrize("parameters", ORDERS, ids=str)
@@ -361,28 +363,28 @@ def test_inserts_between_pages_neither_skip_nor_repeat_a_task(
     user: User, parameters: dict[str, Any]
 ) -> None:
     before = [task["id"] for task in twenty_five(user)]
-    whole = ids(user.list(**parameters))
-    assert sorted(whole) == sorted(before)
+    complete = ids(user.list(**parameters))
+    assert sorted(complete) == sorted(before)
 
     def insert(page: int) -> None:
-        at_once(4, lambda number: user.create(f"{'abcde'[(page + number) % 5]} task"))
+        in_parallel(4, lambda number: user.create(f"{'abcde'[(page + number) % 5]} task"))
 
     seen = [task["id"] for task in entries(walk(user, insert, limit=5, **parameters))]
     assert len(seen) == len(set(seen))
-    assert [task_id for task_id in seen if task_id in before] == whole
+    assert [task_id for task_id in seen if task_id in before] == complete
 
 
 def test_deletes_between_pages_neither_skip_nor_repeat_a_task(user: User) -> None:
-    whole = [task["id"] for task in reversed(twenty_five(user))]
+    complete = [task["id"] for task in reversed(twenty_five(user))]
 
-    def delete_what_was_seen(page: int) -> None:
-        for task_id in whole[(page - 1) * 5 : page * 5]:
+    def delete_page(page: int) -> None:
+        for task_id in complete[(page - 1) * 5 : page * 5]:
             user.delete(task_id)
 
-    assert [task["id"] for task in entries(walk(user, delete_what_was_seen, limit=5))] == whole
+    assert [task["id"] for task in entries(walk(user, delete_page, limit=5))] == complete
 
 
-def test_a_page_may_be_asked_for_again(user: User) -> None:
+def test_a_page_can_be_requested_again(user: User) -> None:
     twenty_five(user)
     link = next_link(user.list(limit=5))
     assert link
@@ -428,10 +430,10 @@ def test_the_next_link_keeps_every_parameter(user: User, parameters: dict[str, A
     assert len({cursor_of(page) for page in pages[:-1]}) == 2
 
 
-# Counting
+# Total counts
 
 
-def test_a_whole_list_says_how_many_it_holds(user: User) -> None:
+def test_a_complete_list_has_its_total_count(user: User) -> None:
     three_to_filter(user)
     for parameters, total in (
         ({}, "3"),
@@ -443,7 +445,7 @@ def test_a_whole_list_says_how_many_it_holds(user: User) -> None:
         assert user.list(**parameters).headers["X-Total-Count"] == total
 
 
-def test_a_page_says_the_total_only_where_asked(user: User) -> None:
+def test_a_page_has_a_total_count_only_on_request(user: User) -> None:
     three_to_filter(user)
     assert "X-Total-Count" not in user.list(limit=2).headers
     assert "X-Total-Count" not in user.list(limit=100).headers
@@ -451,7 +453,7 @@ def test_a_page_says_the_total_only_where_asked(user: User) -> None:
     assert user.list(limit=2, count="true").headers["X-Total-Count"] == "3"
 
 
-def test_every_counted_page_says_the_total_of_the_filtered_list(user: User) -> None:
+def test_the_total_count_of_a_page_is_that_of_the_filtered_list(user: User) -> None:
     tasks = twenty_five(user)
     pending = [task for task in tasks if not task["completed"]]
     pages = walk(user, limit=5, count="true", status="pending")
@@ -461,37 +463,37 @@ def test_every_counted_page_says_the_total_of_the_filtered_list(user: User) -> N
 # Cursors
 
 
-@pytest.mark.parametrize("cursor", NO_CURSORS.values(), ids=NO_CURSORS)
-def test_a_cursor_that_is_none_is_422(user: User, cursor: str) -> None:
+@pytest.mark.parametrize("cursor", INVALID_CURSORS.values(), ids=INVALID_CURSORS)
+def test_an_invalid_cursor_is_422(user: User, cursor: str) -> None:
     user.create()
     assert_error(user.list(limit=2, cursor=cursor), 422)
 
 
 def test_an_empty_cursor_is_refused_or_means_the_first_page(user: User) -> None:
     three_to_filter(user)
-    answer = user.list(limit=2, cursor="")
-    if answer.status_code == 200:
-        assert answer.json() == user.list(limit=2).json()
+    response = user.list(limit=2, cursor="")
+    if response.status_code == 200:
+        assert response.json() == user.list(limit=2).json()
     else:
-        assert_error(answer, 422)
+        assert_error(response, 422)
 
 
 def test_a_forged_cursor_is_422(user: User) -> None:
     twenty_five(user)
     cursor = cursor_of(user.list(limit=2))
     forged = [cursor[:-4], cursor[4:], cursor * 2, cursor[::-1], cursor.swapcase(), f"A{cursor}"]
-    # The last two characters may be padding or hold unused bits; all others carry meaning.
-    for place in range(0, len(cursor) - 2, 3):
-        other = "A" if cursor[place] != "A" else "B"
-        forged.append(cursor[:place] + other + cursor[place + 1 :])
+    # The last two characters may be padding or hold unused bits; all others are significant.
+    for position in range(0, len(cursor) - 2, 3):
+        other = "A" if cursor[position] != "A" else "B"
+        forged.append(cursor[:position] + other + cursor[position + 1 :])
     for text in forged:
         assert_error(user.list(limit=2, cursor=text), 422)
 
 
-def test_a_cursor_of_another_user_is_422(user: User, stranger: User) -> None:
+def test_a_cursor_of_another_user_is_422(user: User, other_user: User) -> None:
     three_to_filter(user)
-    three_to_filter(stranger)
-    assert_error(user.list(limit=2, cursor=cursor_of(stranger.list(limit=2))), 422)
+    three_to_filter(other_user)
+    assert_error(user.list(limit=2, cursor=cursor_of(other_user.list(limit=2))), 422)
 
 
 @pytest.mark.parametrize(
@@ -513,28 +515,30 @@ def test_a_cursor_of_another_query_is_422(user: User, other: dict[str, str]) -> 
     assert_error(user.list(limit=1, cursor=cursor_of(special)), 422)
 
 
-def test_a_cursor_goes_on_with_another_limit_or_is_refused(user: User) -> None:
-    whole = [task["id"] for task in reversed(twenty_five(user))]
+def test_a_cursor_with_another_limit_continues_the_list_or_is_refused(user: User) -> None:
+    complete = [task["id"] for task in reversed(twenty_five(user))]
     cursor = cursor_of(user.list(limit=5))
     longer = user.list(limit=8, cursor=cursor)
-    assert (longer.status_code == 200 and ids(longer) == whole[5:13]) or assert_error(longer, 422)
-    rest = user.list(cursor=cursor)
-    assert (rest.status_code == 200 and whole[5:][: len(ids(rest))] == ids(rest)) or assert_error(
-        rest, 422
+    assert (longer.status_code == 200 and ids(longer) == complete[5:13]) or assert_error(
+        longer, 422
     )
+    rest = user.list(cursor=cursor)
+    assert (
+        rest.status_code == 200 and complete[5:][: len(ids(rest))] == ids(rest)
+    ) or assert_error(rest, 422)
 
 
-def test_a_cursor_stays_good_when_its_task_is_gone(user: User) -> None:
-    whole = [task["id"] for task in reversed(twenty_five(user))]
+def test_a_cursor_works_after_its_task_is_deleted(user: User) -> None:
+    complete = [task["id"] for task in reversed(twenty_five(user))]
     first = user.list(limit=5)
     for task_id in ids(first):
         user.delete(task_id)
     link = next_link(first)
     assert link
-    assert ids(user.send("GET", link)) == whole[5:10]
+    assert ids(user.send("GET", link)) == complete[5:10]
 
 
-def test_pages_by_update_time_stay_whole_while_other_tasks_change(user: User) -> None:
+def test_pages_sorted_by_update_time_are_complete_while_other_tasks_change(user: User) -> None:
     tasks = twenty_five(user)
     touched = {task["id"] for task in tasks[:3]}
     pages = walk(
@@ -545,29 +549,29 @@ def test_pages_by_update_time_stay_whole_while_other_tasks_change(user: User) ->
     )
     seen = [task for task in entries(pages) if task["id"] not in touched]
     assert [task["id"] for task in seen] == [task["id"] for task in reversed(tasks[3:])]
-    moments = [moment(task["updated_at"]) for task in seen]
-    assert all(later > earlier for later, earlier in pairwise(moments))
+    timestamps = [parse_timestamp(task["updated_at"]) for task in seen]
+    assert all(later > earlier for later, earlier in pairwise(timestamps))
 
 
-# Alike on every server
+# Collation, equivalent parameters and long values
 
 
-def test_titles_are_ordered_without_regard_to_case(user: User) -> None:
+def test_titles_are_ordered_ignoring_case(user: User) -> None:
     for title in ("Zürich", "apple", "Äpfel", "banana", "Apple 2", "äpfel 2", "100"):
         user.create(title)
     expected = ["100", "apple", "Apple 2", "banana", "Zürich", "Äpfel", "äpfel 2"]
     assert user.titles(sort="title") == expected
     assert user.titles(sort="title", order="desc") == expected[::-1]
-    paged, answer = [], user.list(sort="title", limit=2)
+    paged, response = [], user.list(sort="title", limit=2)
     while True:
-        paged += [task["title"] for task in answer.json()]
-        if (following := next_link(answer)) is None:
+        paged += [task["title"] for task in response.json()]
+        if (following := next_link(response)) is None:
             break
-        answer = user.send("GET", following)
+        response = user.send("GET", following)
     assert paged == expected
 
 
-def test_a_cursor_works_however_its_list_is_spelled(user: User) -> None:
+def test_a_cursor_works_with_equivalent_parameters(user: User) -> None:
     for number in range(3):
         user.create(f"Task {number}")
     following = next_link(user.list(limit=1))
@@ -578,7 +582,7 @@ def test_a_cursor_works_however_its_list_is_spelled(user: User) -> None:
         assert_error(user.send("GET", following + other), 422)
 
 
-def test_a_link_never_grows_beyond_what_proxies_accept(user: User) -> None:
+def test_a_link_is_never_longer_than_proxies_accept(user: User) -> None:
     for number in range(2):
         user.create(f"Task {number}")
     kept = user.list(limit=1, note="!" * 100)

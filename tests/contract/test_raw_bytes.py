@@ -1,4 +1,4 @@
-"""Bytes that no decent client sends: never a 5xx, and the server answers normally afterwards."""
+"""Malformed requests as raw bytes: never a 5xx, and the server still works afterwards."""
 
 import re
 import socket
@@ -9,29 +9,29 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.contract.caller import User
+from tests.contract.users import User
 
 pytestmark = pytest.mark.raw
 
 JSON = b"Content-Type: application/json\r\n"
 
 
-def exchange(api_url: str, *pieces: bytes, patience: float = 5) -> list[int]:
-    """Send the pieces on a connection of their own; gives the status of every answer that came.
+def exchange(api_url: str, *pieces: bytes, timeout: float = 5) -> list[int]:
+    """Send the pieces on a new connection; returns the status of every response.
 
-    An empty list means that the server closed the connection, or kept silent for `patience` seconds
-    because it waits for the rest of an unfinished request.
+    An empty list means that the server closed the connection, or sent nothing for `timeout` seconds
+    because it waits for the rest of an incomplete request.
     """
     address = urlsplit(api_url)
     port = address.port or (443 if address.scheme == "https" else 80)
     received = b""
-    with socket.create_connection((address.hostname or "", port), timeout=patience) as plain:
+    with socket.create_connection((address.hostname or "", port), timeout=timeout) as plain:
         connection = plain
         if address.scheme == "https":
             connection = ssl.create_default_context().wrap_socket(
                 plain, server_hostname=address.hostname
             )
-        # A server may close in the middle of what it refuses to read.
+        # A server may close the connection before it has read a request that it refuses.
         with suppress(OSError):
             for piece in pieces:
                 connection.sendall(piece)
@@ -50,15 +50,15 @@ def request(
     *,
     token: bool = True,
 ) -> bytes:
-    """One request as bytes, with Host, the user's token, and Connection: close."""
+    """A request as bytes, with Host, the user's token, and Connection: close."""
     line = method + b" " + (user.url.encode() if target is None else target) + b" HTTP/1.1"
-    usual = b"Host: contract.test\r\nConnection: close\r\n"
+    default = b"Host: contract.test\r\nConnection: close\r\n"
     if token:
-        usual += f"Authorization: Bearer {user.token}\r\n".encode()
-    return line + b"\r\n" + usual + headers + b"\r\n" + body
+        default += f"Authorization: Bearer {user.token}\r\n".encode()
+    return line + b"\r\n" + default + headers + b"\r\n" + body
 
 
-def assert_survived(user: User, statuses: list[int]) -> None:
+def assert_still_works(user: User, statuses: list[int]) -> None:
     assert all(status < 500 for status in statuses), statuses
     assert user.client.get("/api/health").status_code == 200
     assert user.titles() == ["untouched"]
@@ -94,13 +94,13 @@ AUTHORIZATIONS = {
 @pytest.mark.parametrize("case", AUTHORIZATIONS)
 @pytest.mark.parametrize("between", ["", "X-Other: 1\r\n"], ids=["together", "apart"])
 def test_several_authorization_headers_are_refused(
-    user: User, stranger: User, api_url: str, case: str, between: str
+    user: User, other_user: User, api_url: str, case: str, between: str
 ) -> None:
     lines = between.join(f"Authorization: {value}\r\n" for value in AUTHORIZATIONS[case])
-    headers = lines.format(mine=user.token, theirs=stranger.token).encode()
+    headers = lines.format(mine=user.token, theirs=other_user.token).encode()
     statuses = exchange(api_url, request(user, headers=headers, token=False))
     assert statuses in ([400], [401])
-    assert_survived(user, statuses)
+    assert_still_works(user, statuses)
 
 
 @pytest.mark.parametrize(
@@ -121,10 +121,12 @@ def test_several_authorization_headers_are_refused(
     ],
     ids=lambda line: repr(line[:40]),
 )
-def test_an_odd_authorization_line_opens_nothing(user: User, api_url: str, line: bytes) -> None:
+def test_a_malformed_authorization_line_gives_no_access(
+    user: User, api_url: str, line: bytes
+) -> None:
     statuses = exchange(api_url, request(user, headers=line + b"\r\n", token=False))
     assert all(status >= 400 for status in statuses), statuses
-    assert_survived(user, statuses)
+    assert_still_works(user, statuses)
 
 
 # Request lines
@@ -154,9 +156,11 @@ LINES = {
 
 
 @pytest.mark.parametrize("case", LINES)
-def test_an_odd_request_line_harms_nobody(user: User, api_url: str, case: str) -> None:
+def test_a_malformed_request_line_causes_no_server_error(
+    user: User, api_url: str, case: str
+) -> None:
     sent = LINES[case].replace(b"{url}", user.url.encode())
-    assert_survived(user, exchange(api_url, sent, patience=2))
+    assert_still_works(user, exchange(api_url, sent, timeout=2))
 
 
 @pytest.mark.parametrize(
@@ -174,10 +178,10 @@ def test_an_odd_request_line_harms_nobody(user: User, api_url: str, case: str) -
     ],
     ids=lambda method: repr(method[:20]),
 )
-def test_an_odd_method_harms_nobody(user: User, api_url: str, method: bytes) -> None:
+def test_an_unusual_method_causes_no_server_error(user: User, api_url: str, method: bytes) -> None:
     statuses = exchange(api_url, request(user, method))
     assert all(status >= 400 for status in statuses), statuses
-    assert_survived(user, statuses)
+    assert_still_works(user, statuses)
 
 
 TARGETS = {
@@ -215,9 +219,11 @@ TARGETS = {
 
 @pytest.mark.parametrize("case", TARGETS)
 @pytest.mark.parametrize("method", [b"GET", b"DELETE"])
-def test_an_odd_target_harms_nobody(user: User, api_url: str, method: bytes, case: str) -> None:
+def test_an_unusual_target_causes_no_server_error(
+    user: User, api_url: str, method: bytes, case: str
+) -> None:
     target = TARGETS[case].replace(b"{url}", user.url.encode())
-    assert_survived(user, exchange(api_url, request(user, method, target)))
+    assert_still_works(user, exchange(api_url, request(user, method, target)))
 
 
 # Header lines
@@ -225,9 +231,9 @@ def test_an_odd_target_harms_nobody(user: User, api_url: str, method: bytes, cas
 HEADERS = {
     "no Host": b"GET /api/health HTTP/1.1\r\nConnection: close\r\n\r\n",
     "two Hosts": b"GET /api/health HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n\r\n",
-    "Host of a stranger": b"GET {url}/ HTTP/1.1\r\nHost: evil.example/x?\r\n"
+    "Host of another site": b"GET {url}/ HTTP/1.1\r\nHost: evil.example/x?\r\n"
     b"Connection: close\r\n{token}\r\n",
-    "Host no name": b"GET {url}/ HTTP/1.1\r\nHost: @@:99999\r\nConnection: close\r\n{token}\r\n",
+    "Host not a name": b"GET {url}/ HTTP/1.1\r\nHost: @@:99999\r\nConnection: close\r\n{token}\r\n",
     "Host with bytes": b"GET {url} HTTP/1.1\r\nHost: \xff\r\nConnection: close\r\n{token}\r\n",
 }
 EXTRA = {
@@ -248,54 +254,56 @@ EXTRA = {
     "bytes in the cookie": b"Cookie: a=\xff; =; ;;\r\n",
     "bytes as request id": b"X-Request-ID: \xff\xfe\r\n",
     "request id twice": b"X-Request-ID: a\r\nX-Request-ID: b\r\n",
-    "odd forwarding": b"X-Forwarded-For: ,,\xff\r\nX-Forwarded-Proto: zzz\r\n"
+    "malformed forwarding": b"X-Forwarded-For: ,,\xff\r\nX-Forwarded-Proto: zzz\r\n"
     b"X-Forwarded-Port: zzz\r\nX-Forwarded-Host: evil.example\r\nForwarded: ;;=\r\n",
     "other path": b"X-Original-URL: /api/health\r\nX-Rewrite-URL: /api/health\r\n",
     "other method": b"X-HTTP-Method-Override: DELETE\r\n",
     "range": b"Range: bytes=0-1,5-,-3,x\r\n",
-    "odd origin": b"Origin: \xff\r\n",
+    "malformed origin": b"Origin: \xff\r\n",
     "two origins": b"Origin: http://localhost:3000\r\nOrigin: https://evil.example\r\n",
-    "odd tag": b"If-None-Match: \xff\r\n",
+    "malformed tag": b"If-None-Match: \xff\r\n",
     "control character as tag": b"If-None-Match: \x7f\r\n",
     "control character as request id": b"X-Request-ID: a\x7f\r\n",
     "tag twice": b'If-None-Match: "a"\r\nIf-None-Match: "b"\r\n',
-    "odd dates": b"If-Modified-Since: yesterday\r\nIf-Unmodified-Since: \xff\r\n",
-    "odd expectations": b"Expect: miracles\r\n",
+    "malformed dates": b"If-Modified-Since: yesterday\r\nIf-Unmodified-Since: \xff\r\n",
+    "malformed expectations": b"Expect: miracles\r\n",
     "upgrade": b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\n",
     "web socket": b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n",
-    "odd accept": b"Accept: image/png;q=zzz\r\nAccept-Encoding: \xff\r\nAccept-Charset: x\r\n",
+    "bad accept": b"Accept: image/png;q=zzz\r\nAccept-Encoding: \xff\r\nAccept-Charset: x\r\n",
 }
 
 
 @pytest.mark.parametrize("case", HEADERS)
-def test_an_odd_host_harms_nobody(user: User, api_url: str, case: str) -> None:
+def test_a_malformed_host_causes_no_server_error(user: User, api_url: str, case: str) -> None:
     sent = HEADERS[case].replace(b"{url}", user.url.encode())
     sent = sent.replace(b"{token}", f"Authorization: Bearer {user.token}\r\n".encode())
     statuses = exchange(api_url, sent)
     assert not any(300 <= status < 400 for status in statuses), (
-        "no redirect to a host of his choice"
+        "no redirect to the host that the client sent"
     )
-    assert_survived(user, statuses)
+    assert_still_works(user, statuses)
 
 
 @pytest.mark.parametrize("case", EXTRA)
 @pytest.mark.parametrize("path", ["", "/1"], ids=["list", "task"])
-def test_an_odd_header_harms_nobody(user: User, api_url: str, case: str, path: str) -> None:
+def test_a_malformed_header_causes_no_server_error(
+    user: User, api_url: str, case: str, path: str
+) -> None:
     sent = request(user, target=(user.url + path).encode(), headers=EXTRA[case])
-    assert_survived(user, exchange(api_url, sent, patience=2))
+    assert_still_works(user, exchange(api_url, sent, timeout=2))
 
 
 KEYS = [b"\xff\xfe", b"a\x00b", b"", b"a\r\nIdempotency-Key: b", b"a, b", b"k" * 50_000]
 
 
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: repr(key[:20]))
-def test_an_odd_idempotency_key_creates_nothing(user: User, api_url: str, key: bytes) -> None:
+def test_a_malformed_idempotency_key_creates_nothing(user: User, api_url: str, key: bytes) -> None:
     body = b'{"title": "untouched"}'
     headers = JSON + b"Idempotency-Key: %b\r\nContent-Length: %d\r\n" % (key, len(body))
     statuses = exchange(api_url, request(user, b"POST", headers=headers, body=body))
     assert all(status >= 400 for status in statuses), statuses
-    assert_survived(user, statuses)
+    assert_still_works(user, statuses)
 
 
 # Bodies
@@ -307,7 +315,7 @@ def chunks(*pieces: bytes) -> bytes:
     return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (*pieces, b""))
 
 
-def test_a_chunked_body_is_read_whole(user: User, api_url: str) -> None:
+def test_a_chunked_body_in_raw_bytes_is_read_completely(user: User, api_url: str) -> None:
     body = chunks(b'{"ti', b'tle": "unto', b'uched"}')
     assert exchange(api_url, request(user, b"POST", headers=JSON + CHUNKED, body=body)) == [201]
     assert user.titles() == ["untouched", "untouched"]
@@ -319,15 +327,15 @@ def test_a_chunked_body_over_the_limit_is_413(user: User, api_url: str, size: in
     sent = request(user, b"POST", headers=JSON + CHUNKED, body=chunks(*pieces))
     statuses = exchange(api_url, sent)
     assert statuses == [413]
-    assert_survived(user, statuses)
+    assert_still_works(user, statuses)
 
 
-def test_a_body_without_end_is_refused_before_its_end(user: User, api_url: str) -> None:
+def test_an_endless_body_is_refused(user: User, api_url: str) -> None:
     head = request(user, b"POST", headers=JSON + CHUNKED)
     endless = [b"10000\r\n" + b" " * 65536 + b"\r\n"] * 64
-    statuses = exchange(api_url, head, *endless, patience=3)
+    statuses = exchange(api_url, head, *endless, timeout=3)
     assert statuses in ([413], [])
-    assert_survived(user, statuses)
+    assert_still_works(user, statuses)
 
 
 BODIES = {
@@ -358,28 +366,28 @@ BODIES = {
 
 
 @pytest.mark.parametrize("case", BODIES)
-def test_a_body_whose_length_is_odd_creates_nothing(user: User, api_url: str, case: str) -> None:
+def test_a_body_with_an_invalid_length_creates_nothing(user: User, api_url: str, case: str) -> None:
     head, _, rest = BODIES[case].partition(b"\r\n\r\n")
     sent = request(user, b"POST", headers=JSON + head + b"\r\n", body=rest)
-    statuses = exchange(api_url, sent, patience=2)
+    statuses = exchange(api_url, sent, timeout=2)
     assert all(status >= 400 for status in statuses), statuses
-    assert_survived(user, statuses)
+    assert_still_works(user, statuses)
 
 
-def test_a_client_that_waits_for_100_is_answered(user: User, api_url: str) -> None:
+def test_a_client_that_waits_for_100_gets_a_response(user: User, api_url: str) -> None:
     body = b'{"title": "untouched"}'
     headers = JSON + b"Expect: 100-continue\r\nContent-Length: %d\r\n" % len(body)
     statuses = exchange(api_url, request(user, b"POST", headers=headers), body)
     assert statuses in ([100, 201], [201])
 
 
-def test_a_client_that_goes_away_in_the_middle_leaves_nothing_behind(
+def test_a_client_that_disconnects_during_a_request_changes_nothing(
     user: User, api_url: str
 ) -> None:
     head = request(user, b"POST", headers=JSON + b"Content-Length: 22\r\n")
     for cut in (len(head) // 2, len(head), len(head) + 10):
         sent = (head + b'{"title": "untouched"}')[:cut]
-        assert_survived(user, exchange(api_url, sent, patience=0.2))
+        assert_still_works(user, exchange(api_url, sent, timeout=0.2))
 
 
 @pytest.mark.parametrize("length", [b"70000", b"10737418240", b"9" * 30])
@@ -389,6 +397,6 @@ def test_a_declared_length_over_the_limit_is_refused_without_the_body(
     headers = b"Content-Type: application/json\r\nContent-Length: " + length + b"\r\n"
     started = time.monotonic()
     statuses = exchange(api_url, request(user, b"POST", headers=headers, body=b"{"))
-    assert statuses in ([413], [400])  # 400: no server counts to thirty digits
+    assert statuses in ([413], [400])  # 400: servers do not parse thirty digits
     assert time.monotonic() - started < 5
-    assert_survived(user, statuses)
+    assert_still_works(user, statuses)

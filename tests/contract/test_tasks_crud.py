@@ -1,4 +1,4 @@
-"""The six task routes in fair weather: what they answer and what they change."""
+"""The six task routes with valid requests: their responses and their changes."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -6,89 +6,89 @@ from typing import Any
 
 import pytest
 
-from tests.contract.answers import (
+from tests.contract.conftest import NewUser
+from tests.contract.responses import (
     FIELDS,
     assert_error,
     assert_task,
     etag,
     media_type,
-    moment,
     next_link,
+    parse_timestamp,
 )
-from tests.contract.caller import User, at_once
-from tests.contract.conftest import NewUser
+from tests.contract.users import User, in_parallel
 
 FULL: dict[str, Any] = {"title": "Buy milk", "description": "Two litres", "completed": True}
 
 
-def test_create_answers_201_with_the_task_and_its_location(user: User) -> None:
-    answer = user.post(FULL)
-    assert answer.status_code == 201
-    assert media_type(answer) == "application/json"
-    task = answer.json()
+def test_create_is_201_with_the_task_and_its_location(user: User) -> None:
+    response = user.post(FULL)
+    assert response.status_code == 201
+    assert media_type(response) == "application/json"
+    task = response.json()
     assert_task(task)
     assert task["user_id"] == user.id
     assert {name: task[name] for name in FULL} == FULL
-    assert answer.headers["Location"] == f"/api/{user.id}/tasks/{task['id']}"
-    etag(answer)
+    assert response.headers["Location"] == f"/api/{user.id}/tasks/{task['id']}"
+    etag(response)
 
 
-def test_the_location_leads_to_the_created_task(user: User) -> None:
-    answer = user.post({"title": "Buy milk"})
-    found = user.send("GET", answer.headers["Location"])
+def test_the_location_is_the_url_of_the_created_task(user: User) -> None:
+    response = user.post({"title": "Buy milk"})
+    found = user.send("GET", response.headers["Location"])
     assert found.status_code == 200
-    assert found.json() == answer.json()
-    assert etag(found) == etag(answer)
+    assert found.json() == response.json()
+    assert etag(found) == etag(response)
 
 
-def test_a_title_alone_makes_an_open_task_without_description(user: User) -> None:
+def test_a_title_alone_creates_an_open_task_without_description(user: User) -> None:
     task = user.create("Buy milk")
     assert task["title"] == "Buy milk"
     assert task["description"] is None
     assert task["completed"] is False
 
 
-def test_timestamps_are_utc_and_of_now(user: User) -> None:
+def test_timestamps_are_the_current_time_in_utc(user: User) -> None:
     task = user.create()
     for name in ("created_at", "updated_at"):
-        assert abs(moment(task[name]) - datetime.now(UTC)) < timedelta(minutes=2)
+        assert abs(parse_timestamp(task[name]) - datetime.now(UTC)) < timedelta(minutes=2)
 
 
-def test_each_task_has_an_id_of_its_own_and_none_comes_twice(user: User) -> None:
+def test_ids_are_unique_and_never_reused(user: User) -> None:
     first, second = user.create("one"), user.create("two")
     user.delete(second)
     third = user.create("three")
     assert len({first["id"], second["id"], third["id"]}) == 3
 
 
-def test_a_list_is_a_bare_array_of_whole_tasks(user: User) -> None:
+def test_a_list_is_an_array_of_complete_tasks(user: User) -> None:
     tasks = [user.create("one"), user.create("two", description="second")]
-    answer = user.list()
-    assert answer.status_code == 200
-    assert media_type(answer) == "application/json"
-    assert sorted(answer.json(), key=lambda task: task["id"]) == tasks
-    assert next_link(answer) is None
+    response = user.list()
+    assert response.status_code == 200
+    assert media_type(response) == "application/json"
+    assert sorted(response.json(), key=lambda task: task["id"]) == tasks
+    assert next_link(response) is None
 
 
 def test_a_user_without_tasks_has_an_empty_list(user: User) -> None:
-    answer = user.list()
-    assert answer.status_code == 200
-    assert answer.json() == []
-    assert answer.headers["X-Total-Count"] == "0"
+    response = user.list()
+    assert response.status_code == 200
+    assert response.json() == []
+    assert response.headers["X-Total-Count"] == "0"
 
 
-def test_lists_hold_only_ones_own_tasks(user: User, stranger: User) -> None:
+def test_a_list_contains_only_the_users_own_tasks(user: User, other_user: User) -> None:
     user.create("mine")
-    stranger.create("theirs")
+    other_user.create("theirs")
     assert user.titles() == ["mine"]
-    assert stranger.titles() == ["theirs"]
+    assert other_user.titles() == ["theirs"]
 
 
-def test_get_answers_the_task(user: User) -> None:
+def test_get_returns_the_task(user: User) -> None:
     task = user.create(**FULL)
-    answer = user.get(task)
-    assert answer.status_code == 200
-    assert answer.json() == task
+    response = user.get(task)
+    assert response.status_code == 200
+    assert response.json() == task
 
 
 @pytest.mark.parametrize(
@@ -102,18 +102,18 @@ def test_get_answers_the_task(user: User) -> None:
     ],
     ids="+".join,
 )
-def test_put_changes_the_given_fields_and_leaves_the_others(
+def test_put_changes_the_given_fields_and_keeps_the_others(
     user: User, change: dict[str, object]
 ) -> None:
     task = user.create(**FULL)
-    answer = user.put(task, change)
-    assert answer.status_code == 200
-    changed = answer.json()
+    response = user.put(task, change)
+    assert response.status_code == 200
+    changed = response.json()
     assert_task(changed)
-    stay = FIELDS - set(change) - {"updated_at"}
-    assert {name: changed[name] for name in stay} == {name: task[name] for name in stay}
+    kept = FIELDS - set(change) - {"updated_at"}
+    assert {name: changed[name] for name in kept} == {name: task[name] for name in kept}
     assert {name: changed[name] for name in change} == change
-    assert moment(changed["updated_at"]) > moment(task["updated_at"])
+    assert parse_timestamp(changed["updated_at"]) > parse_timestamp(task["updated_at"])
     assert user.read(task) == changed
 
 
@@ -123,89 +123,87 @@ def test_put_null_clears_the_description(user: User) -> None:
     assert user.read(task)["description"] is None
 
 
-def test_put_of_nothing_changes_nothing_not_even_updated_at(user: User) -> None:
+def test_an_empty_put_changes_nothing_not_even_updated_at(user: User) -> None:
     before = user.get(user.create(**FULL))
-    answer = user.put(before.json(), {})
-    assert answer.status_code == 200
-    assert answer.json() == before.json()
-    assert etag(answer) == etag(before)
+    response = user.put(before.json(), {})
+    assert response.status_code == 200
+    assert response.json() == before.json()
+    assert etag(response) == etag(before)
     assert user.read(before.json()) == before.json()
 
 
 def test_put_with_only_unknown_fields_changes_nothing(user: User) -> None:
     task = user.create(**FULL)
-    answer = user.put(task, {"priority": "high"})
-    assert answer.status_code == 200
-    assert answer.json() == task
+    response = user.put(task, {"priority": "high"})
+    assert response.status_code == 200
+    assert response.json() == task
 
 
-def test_every_change_moves_updated_at_strictly_forward(user: User) -> None:
+def test_every_change_increases_updated_at(user: User) -> None:
     task = user.create()
     seen = [task["updated_at"]]
     for number in range(10):
         seen.append(user.put(task, {"title": f"title {number}"}).json()["updated_at"])
         seen.append(user.complete(task).json()["updated_at"])
-    moments = [moment(text) for text in seen]
-    assert all(earlier < later for earlier, later in pairwise(moments))
+    timestamps = [parse_timestamp(text) for text in seen]
+    assert all(earlier < later for earlier, later in pairwise(timestamps))
 
 
 def test_complete_without_a_body_toggles(user: User) -> None:
     task = user.create()
-    answers = [user.complete(task) for _ in range(3)]
-    assert [answer.status_code for answer in answers] == [200, 200, 200]
-    assert [answer.json()["completed"] for answer in answers] == [True, False, True]
-    assert user.read(task) == answers[-1].json()
+    responses = [user.complete(task) for _ in range(3)]
+    assert [response.status_code for response in responses] == [200, 200, 200]
+    assert [response.json()["completed"] for response in responses] == [True, False, True]
+    assert user.read(task) == responses[-1].json()
 
 
-def test_a_toggle_changes_nothing_but_completed_and_updated_at(user: User) -> None:
+def test_a_toggle_changes_only_completed_and_updated_at(user: User) -> None:
     task = user.create("Buy milk", description="Two litres")
     toggled = user.complete(task).json()
     assert_task(toggled)
     assert toggled == {**task, "completed": True, "updated_at": toggled["updated_at"]}
-    assert moment(toggled["updated_at"]) > moment(task["updated_at"])
+    assert parse_timestamp(toggled["updated_at"]) > parse_timestamp(task["updated_at"])
 
 
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("wanted", [True, False])
-def test_complete_with_a_body_sets_and_repeats_harmlessly(
-    user: User, before: bool, wanted: bool
-) -> None:
+def test_complete_with_a_body_is_idempotent(user: User, before: bool, wanted: bool) -> None:
     task = user.create(completed=before)
     for _ in range(2):
-        answer = user.complete(task, {"completed": wanted})
-        assert answer.status_code == 200
-        assert answer.json()["completed"] is wanted
+        response = user.complete(task, {"completed": wanted})
+        assert response.status_code == 200
+        assert response.json()["completed"] is wanted
     assert user.read(task)["completed"] is wanted
 
 
 def test_complete_with_an_empty_body_and_a_json_content_type_toggles(user: User) -> None:
     task = user.create()
-    answer = user.complete(task, content=b"", headers={"Content-Type": "application/json"})
-    assert answer.status_code == 200
-    assert answer.json()["completed"] is True
+    response = user.complete(task, content=b"", headers={"Content-Type": "application/json"})
+    assert response.status_code == 200
+    assert response.json()["completed"] is True
 
 
-def test_delete_answers_204_without_a_body(user: User) -> None:
-    answer = user.delete(user.create())
-    assert answer.status_code == 204
-    assert answer.content == b""
+def test_delete_is_204_without_a_body(user: User) -> None:
+    response = user.delete(user.create())
+    assert response.status_code == 204
+    assert response.content == b""
 
 
-def test_a_deleted_task_is_gone_from_every_route(user: User) -> None:
+def test_a_deleted_task_is_404_on_every_route(user: User) -> None:
     kept, task = user.create("kept"), user.create("gone")
     user.delete(task)
-    for answer in (
+    for response in (
         user.get(task),
         user.put(task, {"title": "back"}),
         user.complete(task),
         user.complete(task, {"completed": True}),
         user.delete(task),
     ):
-        assert_error(answer, 404)
+        assert_error(response, 404)
     assert user.list().json() == [kept]
 
 
-def test_what_was_written_is_read_at_once(user: User) -> None:
+def test_a_change_is_visible_immediately(user: User) -> None:
     for number in range(10):
         task = user.create(f"task {number}")
         assert user.read(task) == task
@@ -213,19 +211,19 @@ def test_what_was_written_is_read_at_once(user: User) -> None:
         assert user.titles()[0] == f"changed {number}"
 
 
-def test_the_first_tasks_of_a_new_user_may_arrive_all_at_once(user: User) -> None:
-    answers = at_once(10, lambda number: user.post({"title": f"task {number}"}))
-    assert [answer.status_code for answer in answers] == [201] * 10
+def test_parallel_first_creates_of_a_new_user_all_succeed(user: User) -> None:
+    responses = in_parallel(10, lambda number: user.post({"title": f"task {number}"}))
+    assert [response.status_code for response in responses] == [201] * 10
     assert sorted(user.titles()) == sorted(f"task {number}" for number in range(10))
 
 
-def test_every_route_answers_a_user_who_has_never_written(user: User) -> None:
+def test_every_route_works_for_a_user_without_tasks(user: User) -> None:
     assert user.list().status_code == 200
-    for answer in (user.get(1), user.put(1, {}), user.complete(1), user.delete(1)):
-        assert_error(answer, 404)
+    for response in (user.get(1), user.put(1, {}), user.complete(1), user.delete(1)):
+        assert_error(response, 404)
 
 
-def test_a_title_is_free_to_come_twice(user: User, new_user: NewUser) -> None:
+def test_titles_need_not_be_unique(user: User, new_user: NewUser) -> None:
     user.create("same")
     user.create("same")
     assert user.titles() == ["same", "same"]
@@ -234,6 +232,6 @@ def test_a_title_is_free_to_come_twice(user: User, new_user: NewUser) -> None:
 
 def test_a_body_on_get_is_ignored(user: User) -> None:
     task = user.create()
-    answer = user.get(task, content=b"{not json", headers={"Content-Type": "application/json"})
-    assert answer.status_code == 200
-    assert answer.json() == task
+    response = user.get(task, content=b"{not json", headers={"Content-Type": "application/json"})
+    assert response.status_code == 200
+    assert response.json() == task

@@ -1,9 +1,9 @@
-"""Titles that nobody can see, and trimming as JavaScript does it."""
+"""Invisible titles are blank, and titles are trimmed as in JavaScript."""
 
 import pytest
 
-from tests.contract.answers import assert_error
-from tests.contract.caller import User
+from tests.contract.responses import assert_error
+from tests.contract.users import User
 
 # String.prototype.trim removes these, ECMAScript 2026, sections 12.2 and 12.3.
 TRIMMED = "\t\n\v\f\r \u00a0\u1680\u2000\u2009\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
@@ -23,7 +23,7 @@ INVISIBLE = {
 
 
 @pytest.mark.parametrize("title", INVISIBLE.values(), ids=INVISIBLE)
-def test_a_title_that_cannot_be_seen_is_blank(user: User, title: str) -> None:
+def test_an_invisible_title_is_blank(user: User, title: str) -> None:
     task = user.create()
     assert_error(user.post({"title": title}), 422)
     assert_error(user.put(task, {"title": title}), 422)
@@ -31,7 +31,7 @@ def test_a_title_that_cannot_be_seen_is_blank(user: User, title: str) -> None:
 
 
 @pytest.mark.parametrize("title", INVISIBLE.values(), ids=INVISIBLE)
-def test_beside_something_visible_it_is_a_title(user: User, title: str) -> None:
+def test_invisible_characters_beside_visible_ones_are_kept(user: User, title: str) -> None:
     assert user.create(f"a{title}b")["title"] == f"a{title}b"
 
 
@@ -41,5 +41,5 @@ def test_a_title_is_trimmed_as_in_javascript(user: User, character: str) -> None
 
 
 @pytest.mark.parametrize("character", "\u0085\u200b\u001f", ids=lambda each: f"U+{ord(each):04X}")
-def test_what_javascript_does_not_trim_stays(user: User, character: str) -> None:
+def test_characters_that_javascript_does_not_trim_are_kept(user: User, character: str) -> None:
     assert user.create(f"{character}milk")["title"] == f"{character}milk"

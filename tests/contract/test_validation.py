@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.contract.answers import assert_error, assert_task
-from tests.contract.caller import User
+from tests.contract.responses import assert_error, assert_task
+from tests.contract.users import User
 
 MISSING = object()
 INVALID_TITLES = {
@@ -240,12 +240,12 @@ def test_unusual_values_of_unknown_fields_are_ignored_or_rejected(user: User, ex
 
 @pytest.mark.parametrize("value", ["a good value", None, [], {"a": 1}], ids=str)
 def test_fields_that_clients_may_not_set_are_ignored(
-    user: User, stranger: User, value: object
+    user: User, other_user: User, value: object
 ) -> None:
-    theirs = stranger.create("theirs")
+    theirs = other_user.create("theirs")
     forged = {
         "id": theirs["id"] if value == "a good value" else value,
-        "user_id": stranger.id if value == "a good value" else value,
+        "user_id": other_user.id if value == "a good value" else value,
         "created_at": "2001-01-01T00:00:00Z" if value == "a good value" else value,
         "updated_at": "2001-01-01T00:00:00Z" if value == "a good value" else value,
     }
@@ -264,4 +264,4 @@ def test_fields_that_clients_may_not_set_are_ignored(
     toggled = user.complete(task, {**forged, "completed": True}).json()
     assert toggled == {**changed, "completed": True, "updated_at": toggled["updated_at"]}
     assert toggled["updated_at"] > task["updated_at"]
-    assert stranger.list().json() == [theirs]
+    assert other_user.list().json() == [theirs]

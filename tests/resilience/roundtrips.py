@@ -178,15 +178,15 @@ def main() -> None:
         forget_settings()
         bearer = {"Authorization": f"Bearer {make_token(USER, EXAMPLE_SECRET, load_settings())}"}
         with TestClient(app) as client:
-            first = count_first_request(client, bearer, lambda: proxy.flights)
-            counted = count_requests(client, bearer, lambda: proxy.flights)
+            first = count_first_request(client, bearer, lambda: proxy.round_trips)
+            counted = count_requests(client, bearer, lambda: proxy.round_trips)
         url = urls.admin.replace(f":{_port(urls.admin)}/", f":{proxy.port}/")
         engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
         with Session(engine) as session:
             assert session.get(User, USER)
         engine.dispose()
         engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
-        tutorial = count_tutorial(engine, lambda: proxy.flights)
+        tutorial = count_tutorial(engine, lambda: proxy.round_trips)
         engine.dispose()
 
     def line(label: str, ours: object, theirs: object) -> None:

@@ -1,6 +1,4 @@
-"""Databases for tests: clones of one migrated template on an embedded PostgreSQL of the test run's
-own.
-"""
+"""Databases for tests: clones of one migrated template in the PostgreSQL of the test run."""
 
 import uuid
 from collections.abc import Generator
@@ -21,14 +19,17 @@ TEMPLATE = "template_tasks"
 
 @dataclass(frozen=True)
 class Database:
-    """`app_url` is of a role like production's, `admin_url` of the superuser, past row security."""
+    """A database with the URLs of a role as in production and of the superuser.
+
+    Row-level security applies to the role of `app_url`, not to that of `admin_url`.
+    """
 
     name: str
     app_url: str
     admin_url: str
 
     def query(self, text: str, *values: object) -> list[tuple]:
-        """Run a statement as the superuser."""
+        """Run a statement as the superuser; returns its rows."""
         with psycopg.connect(self.admin_url, autocommit=True) as connection:
             cursor = connection.execute(text.encode(), values or None)
             return cursor.fetchall() if cursor.description else []
@@ -36,7 +37,7 @@ class Database:
 
 @dataclass(frozen=True)
 class Cluster:
-    """The PostgreSQL of a test run, as every worker of it knows it."""
+    """The PostgreSQL of a test run: its port and the superuser's password."""
 
     port: int
     password: str
@@ -50,7 +51,7 @@ class Cluster:
 
     @contextmanager
     def clone(self, template: str = TEMPLATE) -> Generator[Database]:
-        """A database of one's own, dropped at the end."""
+        """Create a database from the template, and drop it at the end."""
         name = f"test_{uuid.uuid4().hex[:12]}"
         self._run("CREATE DATABASE {} TEMPLATE {}", name, template)
         try:

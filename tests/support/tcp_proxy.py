@@ -1,4 +1,4 @@
-"""A TCP proxy that counts round trips, delays and breaks connections; knows no protocol."""
+"""A TCP proxy that counts round trips, delays data and breaks connections, for any protocol."""
 
 import asyncio
 import socket
@@ -12,21 +12,21 @@ from enum import Enum
 from typing import cast, override
 
 HOST = "127.0.0.1"
-_ANSWER_SECONDS = 10
+_CALL_TIMEOUT = 10
 
 
 class Fault(Enum):
-    """What can happen to a connection."""
+    """A fault of a connection."""
 
-    DROP = "both ends see an orderly end of the stream"
+    DROP = "both ends get the end of the stream"
     RESET = "both ends get a TCP reset"
-    SILENCE = "whatever either end sends is swallowed, and nothing is closed"
-    END_OF_ANSWERS = "the client sees the end of the stream; its own bytes still pass"
-    END_OF_REQUESTS = "the server sees the end of the stream; its own bytes still pass"
+    SILENCE = "data of both ends is discarded, and nothing is closed"
+    END_OF_RESPONSES = "the client gets the end of the stream; its own data still passes"
+    END_OF_REQUESTS = "the server gets the end of the stream; its own data still passes"
 
 
 class Way(Enum):
-    """Of the two ways through a connection, one."""
+    """A direction of a connection."""
 
     TO_SERVER = "to the server"
     TO_CLIENT = "to the client"
@@ -38,9 +38,9 @@ class Way(Enum):
 
 @contextmanager
 def running(port: int, *, delay: float = 0.0) -> Generator["Proxy"]:
-    """A proxy before 127.0.0.1:`port`, for the length of the `with`.
+    """Run a proxy for 127.0.0.1:`port`.
 
-    delay: seconds for each way, so a round trip takes twice that; see Proxy.delay.
+    delay: seconds for each direction, so a round trip takes twice that; see Proxy.delay.
     """
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name=f"proxy of {port}", daemon=True)
@@ -58,85 +58,85 @@ def running(port: int, *, delay: float = 0.0) -> Generator["Proxy"]:
 
 
 class Proxy:
-    """Its methods may be called from any thread; each has taken effect when it returns."""
+    """A running proxy. Its methods are thread-safe, and take effect before they return."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, target: int) -> None:
         self.port = 0
         self._loop = loop
         self._target = target
         self._listener: asyncio.Server | None = None
-        self._newcomers_are_silent = False
+        self._ignores_new_connections = False
         self._connections: set[_Connection] = set()
         self._connecting: set[asyncio.Task[None]] = set()
         self._opened = 0
-        self._flights = 0
+        self._round_trips = 0
         self._delays = dict.fromkeys(Way, 0.0)
         self._traps: list[_Trap] = []
 
     @property
-    def flights(self) -> int:
-        """How often clients sent something since the start, or since the server last answered them.
+    def round_trips(self) -> int:
+        """The number of round trips: how often clients sent data after data from the server.
 
-        Each is one network round trip if the client waits for the answer. Opening the TCP
-        connection is one more, which a proxy cannot see; a goodbye without an answer counts too.
+        The TCP handshake is one more, which a proxy cannot see. A last message without a response,
+        such as Terminate of PostgreSQL, counts too.
         """
-        return self._flights
+        return self._round_trips
 
     @property
     def connections(self) -> int:
-        """How many connections were opened since the start."""
+        """The number of connections opened since the start."""
         return self._opened
 
     @property
     def open_connections(self) -> int:
-        """How many of them are open at either end."""
+        """The number of connections that are open at either end."""
         return len(self._connections)
 
     def delay(self, seconds: float, *, way: Way | None = None) -> None:
-        """How long bytes travel one way, or each; like a long line it delays but does not throttle.
+        """Delay data in one direction, or in both, without limiting the throughput.
 
-        Opening the TCP connection is not delayed.
+        The TCP handshake is not delayed.
         """
         self._run(self._delay(seconds, [way] if way else list(Way)))
 
     def now(self, fault: Fault) -> None:
-        """Do this to every open connection."""
+        """Cause this fault on every open connection."""
         self._run(self._inflict_on_all(fault))
 
     def before(self, pattern: bytes, fault: Fault, *, way: Way = Way.TO_SERVER) -> threading.Event:
-        """Do this to the next connection that carries the pattern; the piece with it never arrives.
+        """Cause this fault once, on the next connection that carries the pattern.
 
-        It happens once. The event says that it has happened.
+        The data with the pattern is not delivered. The event is set after the fault.
         """
-        return self._set_trap(pattern, fault, way, arrives=False)
+        return self._set_trap(pattern, fault, way, delivers=False)
 
     def after(self, pattern: bytes, fault: Fault, *, way: Way = Way.TO_SERVER) -> threading.Event:
-        """The same, but the piece with the pattern still arrives."""
-        return self._set_trap(pattern, fault, way, arrives=True)
+        """Like `before`, but the data with the pattern is delivered first."""
+        return self._set_trap(pattern, fault, way, delivers=True)
 
     def refuse_connections(self) -> None:
-        """Nobody listens on the port any more; open connections stay."""
+        """Stop listening on the port; open connections stay open."""
         self._run(self._refuse())
 
     def ignore_connections(self) -> None:
-        """New connections are accepted and never answered; open ones stay."""
+        """Accept new connections but send nothing on them; open connections are not affected."""
         self._run(self._listen(silent=True))
 
     def accept_connections(self) -> None:
-        """New connections reach the server (again), on the same port as ever."""
+        """Forward new connections to the server (again), on the same port."""
         self._run(self._listen(silent=False))
 
     def _set_trap(
-        self, pattern: bytes, fault: Fault, way: Way, *, arrives: bool
+        self, pattern: bytes, fault: Fault, way: Way, *, delivers: bool
     ) -> threading.Event:
-        trap = _Trap(pattern, fault, way, arrives=arrives)
+        trap = _Trap(pattern, fault, way, delivers=delivers)
         self._run(self._add_trap(trap))
-        return trap.sprung
+        return trap.triggered
 
     def _run[T](self, work: Coroutine[None, None, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(_ANSWER_SECONDS)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(_CALL_TIMEOUT)
 
-    # Everything below runs in the proxy's own thread.
+    # Everything below runs in the proxy's thread.
 
     async def _delay(self, seconds: float, ways: list[Way]) -> None:
         self._delays |= dict.fromkeys(ways, seconds)
@@ -149,9 +149,9 @@ class Proxy:
         self._traps.append(trap)
 
     async def _listen(self, *, silent: bool) -> None:
-        self._newcomers_are_silent = silent
+        self._ignores_new_connections = silent
         if self._listener is None:
-            listener = await self._loop.create_server(self._welcome, HOST, self.port)
+            listener = await self._loop.create_server(self._accept, HOST, self.port)
             self._listener = listener
             self.port = listener.sockets[0].getsockname()[1]
 
@@ -167,12 +167,12 @@ class Proxy:
         for task in self._connecting:
             task.cancel()
         await asyncio.gather(*self._connecting, return_exceptions=True)
-        # The transports finish in the next turn of the loop.
+        # The transports close in the next iteration of the loop.
         await asyncio.sleep(0)
 
-    def _welcome(self) -> "_End":
+    def _accept(self) -> "_End":
         self._opened += 1
-        connection = _Connection(self, silent=self._newcomers_are_silent)
+        connection = _Connection(self, silent=self._ignores_new_connections)
         return _End(connection, Way.TO_SERVER)
 
 
@@ -181,12 +181,12 @@ class _Trap:
     pattern: bytes
     fault: Fault
     way: Way
-    arrives: bool
-    sprung: threading.Event = field(default_factory=threading.Event)
+    delivers: bool
+    triggered: threading.Event = field(default_factory=threading.Event)
 
 
 class _End(asyncio.Protocol):
-    """The socket whose bytes travel this way: TO_SERVER is the client's."""
+    """The socket that receives data of this direction: TO_SERVER is the client's."""
 
     def __init__(self, connection: "_Connection", way: Way) -> None:
         self.connection = connection
@@ -200,7 +200,7 @@ class _End(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self.connection.ended(self.way)
-        return True  # The other way stays open.
+        return True  # The other direction stays open.
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
@@ -215,15 +215,15 @@ class _Connection:
         self.proxy = proxy
         self.silent = silent
         self.ends: dict[Way, asyncio.Transport] = {}
-        # What is on its way, with the time it arrives.
+        # Data to deliver, with the time of delivery.
         self.pieces: dict[Way, deque[tuple[float, _Piece]]] = {way: deque() for way in Way}
         self.seen = dict.fromkeys(Way, b"")
         self.shut: set[Way] = set()
-        self.client_has_its_answer = True
+        self.server_has_responded = True
 
     def opened(self, way: Way, end: asyncio.Transport) -> None:
         if way is Way.TO_CLIENT and Way.TO_SERVER not in self.ends:
-            end.abort()  # The client has left meanwhile.
+            end.abort()  # The client has disconnected.
             return
         self.ends[way] = end
         self.proxy._connections.add(self)
@@ -242,13 +242,13 @@ class _Connection:
             self.inflict(Fault.RESET)
 
     def received(self, way: Way, data: bytes) -> None:
-        if way is Way.TO_SERVER and self.client_has_its_answer:
-            self.proxy._flights += 1
-            self.client_has_its_answer = False
+        if way is Way.TO_SERVER and self.server_has_responded:
+            self.proxy._round_trips += 1
+            self.server_has_responded = False
         if self.silent:
             return
         trap = self.find_trap(way, data)
-        if trap is None or trap.arrives:
+        if trap is None or trap.delivers:
             self.send(way, data)
         if trap is not None:
             self.send(way, trap)
@@ -261,7 +261,7 @@ class _Connection:
                 self.proxy._traps.remove(trap)
                 self.seen[way] = b""
                 return trap
-        # A pattern may come in two pieces: remember as much as could be its beginning.
+        # A pattern may arrive in two pieces: keep as much as could be its beginning.
         longest = max((len(trap.pattern) - 1 for trap in traps), default=0)
         self.seen[way] = stream[-longest:] if longest else b""
         return None
@@ -275,14 +275,14 @@ class _Connection:
         if not self.ends:
             self.proxy._connections.discard(self)
         elif not self.silent:
-            # What it sent before still arrives, then the other end is closed.
+            # Deliver what it sent before, then close the other end.
             self.shut.add(way.back)
             self.send(way, None)
 
     def send(self, way: Way, piece: _Piece) -> None:
         pieces = self.pieces[way]
         arrival = self.proxy._loop.time() + self.proxy._delays[way]
-        # A shorter delay than before must not overtake.
+        # A shorter delay than before must not change the order.
         arrival = max(arrival, pieces[-1][0]) if pieces else arrival
         pieces.append((arrival, piece))
         if len(pieces) == 1:
@@ -298,12 +298,12 @@ class _Connection:
             pieces.popleft()
             if isinstance(piece, _Trap):
                 self.inflict(piece.fault)
-                piece.sprung.set()
+                piece.triggered.set()
             elif piece is None:
                 self.shut_down(way)
             elif way not in self.shut:
-                # Before the bytes go: the client may be quicker than the next line.
-                self.client_has_its_answer |= way is Way.TO_CLIENT
+                # Before the write: the client may send its next request before the next line runs.
+                self.server_has_responded |= way is Way.TO_CLIENT
                 end.write(piece)
 
     def shut_down(self, way: Way) -> None:
@@ -319,7 +319,7 @@ class _Connection:
 
     def inflict(self, fault: Fault) -> None:
         match fault:
-            case Fault.END_OF_ANSWERS:
+            case Fault.END_OF_RESPONSES:
                 self.shut_down(Way.TO_CLIENT)
             case Fault.END_OF_REQUESTS:
                 self.shut_down(Way.TO_SERVER)

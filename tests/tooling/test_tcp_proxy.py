@@ -1,4 +1,4 @@
-"""What the TCP proxy of the tests promises: counts, delays and faults, with psycopg."""
+"""The TCP proxy of the tests: its counts, delays and faults, with psycopg."""
 
 import dataclasses
 import socket
@@ -33,36 +33,36 @@ def marks(server: Server) -> list[int]:
         return [n for (n,) in connection.execute("select n from marks order by n")]
 
 
-def await_backends(server: Server, name: str, count: int) -> None:
-    give_up = time.monotonic() + 10
+def wait_for_backends(server: Server, name: str, count: int) -> None:
+    deadline = time.monotonic() + 10
     with psycopg.connect(server.url(), autocommit=True) as connection:
         while connection.execute(
             "select count(*) from pg_stat_activity where application_name = %s", (name,)
         ).fetchone() != (count,):
-            assert time.monotonic() < give_up
+            assert time.monotonic() < deadline
             time.sleep(0.01)
 
 
-def test_flights_are_the_round_trips_psycopg_makes(url: str, proxy: Proxy) -> None:
+def test_round_trips_are_counted_as_psycopg_makes_them(url: str, proxy: Proxy) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         # The startup packet and two SCRAM messages; opening the TCP connection is the fourth.
-        assert proxy.flights == 3
+        assert proxy.round_trips == 3
         assert proxy.connections == proxy.open_connections == 1
 
         connection.execute("select 1")
-        assert proxy.flights == 4
+        assert proxy.round_trips == 4
 
         connection.execute("select %s::int, repeat('x', 500000)", (1,)).fetchall()
-        assert proxy.flights == 5
+        assert proxy.round_trips == 5
 
         with connection.transaction():
             connection.execute("select 1")
-        assert proxy.flights == 8
+        assert proxy.round_trips == 8
 
         with connection.pipeline():
             cursors = [connection.execute("select %s::int", (n,)) for n in range(10)]
         assert [cursor.fetchone() for cursor in cursors] == [(n,) for n in range(10)]
-        assert proxy.flights == 9
+        assert proxy.round_trips == 9
 
 
 def test_large_data_passes_unchanged_both_ways(url: str) -> None:
@@ -71,13 +71,13 @@ def test_large_data_passes_unchanged_both_ways(url: str) -> None:
         assert connection.execute("select %s::text", (text,)).fetchone() == (text,)
 
 
-def test_a_delay_is_paid_per_round_trip_not_per_piece(url: str, proxy: Proxy) -> None:
+def test_a_delay_applies_per_round_trip_not_per_piece(url: str, proxy: Proxy) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         proxy.delay(0.25)
         started = time.monotonic()
         connection.execute("select 1")
         once = time.monotonic() - started
-        # Many pieces, one flight.
+        # Many pieces, one round trip.
         started = time.monotonic()
         connection.execute("select repeat('x', 5000000)").fetchone()
         many = time.monotonic() - started
@@ -90,7 +90,7 @@ def test_a_delay_is_paid_per_round_trip_not_per_piece(url: str, proxy: Proxy) ->
     assert 0.25 <= one_way < 0.5
 
 
-@pytest.mark.parametrize("fault", [Fault.DROP, Fault.RESET, Fault.END_OF_ANSWERS])
+@pytest.mark.parametrize("fault", [Fault.DROP, Fault.RESET, Fault.END_OF_RESPONSES])
 def test_a_broken_connection_fails_and_the_next_one_works(
     url: str, proxy: Proxy, fault: Fault
 ) -> None:
@@ -106,9 +106,9 @@ def test_a_broken_connection_fails_and_the_next_one_works(
 
 def test_the_server_notices_the_end_of_requests(url: str, proxy: Proxy, server: Server) -> None:
     connection = psycopg.connect(url, autocommit=True, application_name="half-closed")
-    await_backends(server, "half-closed", 1)
+    wait_for_backends(server, "half-closed", 1)
     proxy.now(Fault.END_OF_REQUESTS)
-    await_backends(server, "half-closed", 0)
+    wait_for_backends(server, "half-closed", 0)
     with pytest.raises(psycopg.OperationalError):
         connection.execute("select 1")
 
@@ -116,11 +116,11 @@ def test_the_server_notices_the_end_of_requests(url: str, proxy: Proxy, server: 
 def test_closing_properly_leaves_no_connection_behind(
     url: str, proxy: Proxy, server: Server
 ) -> None:
-    psycopg.connect(url, application_name="polite").close()
-    await_backends(server, "polite", 0)
-    give_up = time.monotonic() + 10
+    psycopg.connect(url, application_name="closing").close()
+    wait_for_backends(server, "closing", 0)
+    deadline = time.monotonic() + 10
     while proxy.open_connections:
-        assert time.monotonic() < give_up
+        assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
@@ -135,45 +135,45 @@ def test_closing_properly_leaves_no_connection_behind(
 def test_a_connection_can_be_lost_around_a_commit(
     url: str, proxy: Proxy, server: Server, how: str, way: Way, kept: list[int]
 ) -> None:
-    set_trap = {"before": proxy.before, "after": proxy.after}[how]
-    sprung = set_trap(b"COMMIT", Fault.DROP, way=way)
+    set_fault = {"before": proxy.before, "after": proxy.after}[how]
+    triggered = set_fault(b"COMMIT", Fault.DROP, way=way)
     connection = psycopg.connect(url, application_name="interrupted")
     connection.execute("insert into marks values (7)")
-    assert not sprung.is_set()
+    assert not triggered.is_set()
     with pytest.raises(psycopg.OperationalError):
         connection.commit()
-    assert sprung.is_set()
-    await_backends(server, "interrupted", 0)
+    assert triggered.is_set()
+    wait_for_backends(server, "interrupted", 0)
     assert marks(server) == kept
-    # The trap is gone: the same thing works now.
+    # The fault occurs once: the same request works now.
     with psycopg.connect(url) as again:
         again.execute("insert into marks values (8)")
     assert marks(server) == [*kept, 8]
 
 
-def test_after_the_answer_the_client_has_it(url: str, proxy: Proxy) -> None:
-    proxy.after(b"the answer", Fault.DROP, way=Way.TO_CLIENT)
+def test_after_delivers_the_response_before_the_fault(url: str, proxy: Proxy) -> None:
+    proxy.after(b"the response", Fault.DROP, way=Way.TO_CLIENT)
     with psycopg.connect(url, autocommit=True) as connection:
-        assert connection.execute("select 'the ' || 'answer'").fetchone() == ("the answer",)
+        assert connection.execute("select 'the ' || 'response'").fetchone() == ("the response",)
         with pytest.raises(psycopg.OperationalError):
             connection.execute("select 1")
 
 
-def test_silence_neither_answers_nor_closes(url: str, proxy: Proxy) -> None:
+def test_silence_neither_responds_nor_closes(url: str, proxy: Proxy) -> None:
     with (
         psycopg.connect(url, autocommit=True) as connection,
         psycopg.connect(url, autocommit=True) as other,
         ThreadPoolExecutor(1) as threads,
     ):
-        sprung = proxy.before(b"select 'lost'", Fault.SILENCE)
-        answer = threads.submit(connection.execute, "select 'lost'")
-        assert sprung.wait(10)
+        triggered = proxy.before(b"select 'lost'", Fault.SILENCE)
+        response = threads.submit(connection.execute, "select 'lost'")
+        assert triggered.wait(10)
         time.sleep(0.3)
-        assert not answer.done()
+        assert not response.done()
         assert other.execute("select 1").fetchone() == (1,)
         proxy.now(Fault.RESET)
         with pytest.raises(psycopg.OperationalError):
-            answer.result(timeout=10)
+            response.result(timeout=10)
 
 
 def test_refused_connections_are_refused_until_accepted_again(url: str, proxy: Proxy) -> None:
@@ -198,11 +198,11 @@ def test_ignored_connections_hang_until_accepted_again(url: str, proxy: Proxy) -
     psycopg.connect(url).close()
 
 
-def test_without_a_server_the_client_is_cut_off() -> None:
-    with socket.socket() as nobody:
-        nobody.bind((tcp_proxy.HOST, 0))
+def test_without_a_server_the_client_is_disconnected() -> None:
+    with socket.socket() as unused:
+        unused.bind((tcp_proxy.HOST, 0))
         with (
-            tcp_proxy.running(nobody.getsockname()[1]) as proxy,
+            tcp_proxy.running(unused.getsockname()[1]) as proxy,
             pytest.raises(psycopg.OperationalError),
         ):
             psycopg.connect(f"postgresql://u:p@{tcp_proxy.HOST}:{proxy.port}/d?sslmode=disable")
@@ -216,15 +216,15 @@ def test_a_pattern_in_two_pieces_is_found() -> None:
     ):
         server, _ = listener.accept()
         with server:
-            sprung = proxy.after(b"COMMIT", Fault.DROP)
+            triggered = proxy.after(b"COMMIT", Fault.DROP)
             client.sendall(b"..COM")
             assert server.recv(100) == b"..COM"
-            assert not sprung.is_set()
+            assert not triggered.is_set()
             client.sendall(b"MIT..")
             assert server.recv(100) == b"MIT.."
             assert server.recv(100) == b""
             assert client.recv(100) == b""
-            assert sprung.is_set()
+            assert triggered.is_set()
 
 
 def test_half_closed_streams_still_carry_the_other_way() -> None:
@@ -235,9 +235,9 @@ def test_half_closed_streams_still_carry_the_other_way() -> None:
     ):
         server, _ = listener.accept()
         with server:
-            proxy.now(Fault.END_OF_ANSWERS)
+            proxy.now(Fault.END_OF_RESPONSES)
             assert client.recv(100) == b""
-            client.sendall(b"still heard")
-            assert server.recv(100) == b"still heard"
+            client.sendall(b"still received")
+            assert server.recv(100) == b"still received"
             client.shutdown(socket.SHUT_WR)
             assert server.recv(100) == b""

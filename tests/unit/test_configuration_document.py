@@ -22,7 +22,7 @@ def test_every_field_of_the_settings_is_in_one_of_the_tables() -> None:
     assert sorted(names(VARIABLES) + names(PLATFORM)) == sorted(Settings.model_fields)
 
 
-def test_only_what_platforms_set_is_listed_apart() -> None:
+def test_the_platform_table_lists_only_variables_of_platforms() -> None:
     assert all(name.startswith(("VERCEL", "AWS_LAMBDA_")) for name in names(PLATFORM))
 
 

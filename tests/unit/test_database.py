@@ -1,4 +1,4 @@
-"""Connections, the pool, time limits and retries, row-level security, and plans of large lists."""
+"""Connections, the pool, time limits and retries, row-level security, and query plans."""
 # ruff: noqa: S608 - the names in statements are these tests' own
 
 import asyncio
@@ -58,7 +58,7 @@ NEON = "ep-cool-darkness-a1b2c3d4-pooler.eu-central-1.aws.neon.tech"
         "?sslmode=require&uselibpqcompat=true&statement_cache_size=0",
     ],
 )
-def test_what_neon_hands_out_becomes_verified_direct_tls(scheme: str, query: str) -> None:
+def test_urls_from_neon_become_verified_direct_tls(scheme: str, query: str) -> None:
     url = f"{scheme}://owner:npg_Secret1@{NEON}/neondb{query}"
     settings = read_settings({"DATABASE_URL": url})
     parameters = connection_parameters(settings.DATABASE_URL or "")
@@ -120,7 +120,7 @@ def test_a_percent_encoded_password_is_decoded_once(password: str) -> None:
         ("postgresql:///db", None),
     ],
 )
-def test_only_this_machine_may_be_spoken_to_in_the_clear_unasked(
+def test_only_connections_to_this_machine_are_unencrypted_by_default(
     url: str, sslmode: str | None
 ) -> None:
     parameters = connection_parameters(url)
@@ -135,21 +135,21 @@ def test_only_this_machine_may_be_spoken_to_in_the_clear_unasked(
         f"postgresql://o:Secret@{NEON},other.example.com/db",
     ],
 )
-def test_a_url_that_cannot_work_is_refused_without_quoting_its_password(url: str) -> None:
+def test_an_unusable_url_is_refused_without_quoting_its_password(url: str) -> None:
     with pytest.raises(SettingsError) as refusal:
         connection_parameters(url)
     assert "Secret" not in str(refusal.value)
     assert refusal.value.__cause__ is None
 
 
-def test_a_direct_neon_endpoint_in_production_is_noted_once() -> None:
+def test_a_direct_neon_endpoint_in_production_is_logged_once() -> None:
     program = """
 from lib.db.pool import get_pool
 from lib.settings import load_settings
 for _ in range(3):
     get_pool(load_settings())
 """
-    noted = {}
+    logged = {}
     for host in (NEON, NEON.replace("-pooler", "")):
         done = subprocess.run(
             [sys.executable, "-c", program],
@@ -158,9 +158,9 @@ for _ in range(3):
             text=True,
             check=True,
         )
-        noted[host] = [json.loads(line) for line in done.stdout.splitlines()]
-    assert noted[NEON] == []
-    [notice] = noted[NEON.replace("-pooler", "")]
+        logged[host] = [json.loads(line) for line in done.stdout.splitlines()]
+    assert logged[NEON] == []
+    [notice] = logged[NEON.replace("-pooler", "")]
     assert notice["level"] == "WARNING"
     assert "-pooler" in notice["message"]
 
@@ -189,13 +189,13 @@ def open_and_close(parameters: dict[str, Any], seconds: float) -> None:
 
 @contextmanager
 def tls_front(certificate: Certificate, port: int) -> Generator[int]:
-    """What Neon's proxy is to a client: TLS from the first byte on, PostgreSQL inside."""
+    """A stand-in for Neon's proxy: TLS from the first byte, and PostgreSQL inside."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.chain, certificate.key)
     context.set_alpn_protocols(["postgresql"])
-    context.num_tickets = 0  # as PostgreSQL does, or they are counted as an answer
+    context.num_tickets = 0  # as PostgreSQL does; the proxy would count them as a response
     ports: queue.SimpleQueue[int] = queue.SimpleQueue()
-    over = threading.Event()
+    stop = threading.Event()
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -213,14 +213,14 @@ def tls_front(certificate: Certificate, port: int) -> Generator[int]:
     async def main() -> None:
         async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
             ports.put(server.sockets[0].getsockname()[1])
-            await asyncio.to_thread(over.wait)
+            await asyncio.to_thread(stop.wait)
 
     thread = threading.Thread(target=asyncio.run, args=[main()])
     thread.start()
     try:
         yield ports.get(timeout=20)
     finally:
-        over.set()
+        stop.set()
         thread.join()
 
 
@@ -233,15 +233,15 @@ def test_direct_tls_takes_four_round_trips_and_the_tcp_connection(
         tls_front(certificate, cluster.port) as port,
         tcp_proxy.running(port) as proxy,
     ):
-        # As for Neon but for the address, and for what a TLS front without PostgreSQL's own
-        # certificate cannot offer.
+        # As for Neon except for the address and for channel binding, which needs PostgreSQL's own
+        # certificate.
         parameters = neons | conninfo_to_dict(database.app_url)
         parameters |= {"host": "localhost", "hostaddr": "127.0.0.1", "port": proxy.port}
         parameters |= {"sslmode": neons["sslmode"], "channel_binding": "prefer"}
         with open_connection(parameters, 10) as connection:
             assert connection.pgconn.ssl_in_use
-            # The handshake, then start-up and two of SCRAM.
-            assert proxy.flights == 4
+            # The TLS handshake, then start-up and two of SCRAM.
+            assert proxy.round_trips == 4
         (tmp_path / "other").mkdir()
         other = write_certificate(tmp_path / "other")
         with pytest.raises(NotConnected, match="certificate verify failed"):
@@ -265,19 +265,19 @@ def addresses(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def test_a_dead_address_leaves_time_for_the_next(
+def test_an_unreachable_address_leaves_time_for_the_next(
     parameters: dict[str, Any], addresses: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "ADDRESS_TIMEOUT", 0.3)
     addresses += ["127.0.0.2", "127.0.0.3", "127.0.0.1"]
     parameters |= {"host": "database.test", "sslmode": "disable"}
     started = time.monotonic()
-    with black_hole("127.0.0.2", int(parameters["port"])):  # and .3 refuses
+    with black_hole("127.0.0.2", int(parameters["port"])):  # and .3 refuses connections
         open_and_close(parameters, 5)
     assert 0.3 <= time.monotonic() - started < 1.5
 
 
-def test_all_addresses_together_have_the_one_deadline(
+def test_all_addresses_share_one_deadline(
     parameters: dict[str, Any], addresses: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "ADDRESS_TIMEOUT", 0.3)
@@ -295,22 +295,22 @@ def test_all_addresses_together_have_the_one_deadline(
     assert 0.75 <= time.monotonic() - started < 1.1
 
 
-def test_a_name_that_does_not_exist_is_no_connection() -> None:
+def test_an_unknown_host_name_raises_not_connected() -> None:
     parameters = connection_parameters("postgresql://o:p@nothing.invalid/db")
     with pytest.raises(NotConnected, match="resolve"):
         open_and_close(parameters, 2)
 
 
-def test_why_there_is_no_connection_is_in_the_log_and_nowhere_else(
+def test_the_reason_for_a_failed_connection_is_only_in_the_log(
     start_api: StartApi,
     database: Database,
     request_lines: RequestLines,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     api = start_api(DATABASE_URL=database.app_url.replace(":local@", ":Wr0ng@"))
-    answer = api.get("/api/health/ready")
-    assert answer.status_code == 503
-    assert "password" not in answer.text
+    response = api.get("/api/health/ready")
+    assert response.status_code == 503
+    assert "password" not in response.text
     [line] = request_lines()
     assert line["reason"] == (
         'no connection: FATAL: password authentication failed for user "task_app"'
@@ -367,13 +367,15 @@ def test_every_warm_request_is_one_round_trip(
 ) -> None:
     api, headers = start_api(DATABASE_URL=proxied_url), bearer(roundtrips.USER)
     # Start-up and two of SCRAM, then the statement.
-    assert roundtrips.count_first_request(api, headers, lambda: proxy.flights) == 3 + 1
-    counted = roundtrips.count_requests(api, headers, lambda: proxy.flights)
-    assert {request.label: flights for request, flights in counted if flights != 1} == {}
+    assert roundtrips.count_first_request(api, headers, lambda: proxy.round_trips) == 3 + 1
+    counted = roundtrips.count_requests(api, headers, lambda: proxy.round_trips)
+    assert {
+        request.label: round_trips for request, round_trips in counted if round_trips != 1
+    } == {}
     assert proxy.connections == 1
 
 
-def test_a_connection_is_renewed_by_age(connections: Pool) -> None:
+def test_a_connection_is_replaced_after_its_lifetime(connections: Pool) -> None:
     with time_machine.travel(1_800_000_000, tick=False) as clock:
         first = backend(connections)
         clock.shift(pool.CONNECTION_LIFETIME - 1)
@@ -382,40 +384,38 @@ def test_a_connection_is_renewed_by_age(connections: Pool) -> None:
         assert backend(connections) != first
 
 
-@pytest.mark.parametrize("fault", [Fault.DROP, Fault.RESET, Fault.END_OF_ANSWERS])
-def test_a_closed_connection_is_replaced_without_asking_it(
+@pytest.mark.parametrize("fault", [Fault.DROP, Fault.RESET, Fault.END_OF_RESPONSES])
+def test_a_closed_connection_is_replaced_without_a_probe(
     connections: Pool, proxy: Proxy, fault: Fault
 ) -> None:
     first = backend(connections)
     proxy.now(fault)
-    before = proxy.flights
+    before = proxy.round_trips
     assert backend(connections) != first
-    # As many as any first request; one more is the goodbye to a server that still listened.
-    assert proxy.flights - before - (fault is Fault.END_OF_ANSWERS) == 4
+    # As many as any first request. A Terminate that still reaches the server is one more.
+    assert proxy.round_trips - before - (fault is Fault.END_OF_RESPONSES) == 4
 
 
-def test_what_may_not_be_repeated_asks_a_connection_that_was_idle_for_long(
-    connections: Pool, proxy: Proxy
-) -> None:
+def test_a_long_idle_connection_is_probed_only_on_request(connections: Pool, proxy: Proxy) -> None:
     with time_machine.travel(1_800_000_000, tick=False) as clock:
         first = backend(connections)
-        before = proxy.flights
+        before = proxy.round_trips
         clock.shift(pool.MAX_TRUSTED_IDLE - 1)
         assert backend(connections, probe=True) == first
-        assert proxy.flights - before == 1
+        assert proxy.round_trips - before == 1
         clock.shift(pool.MAX_TRUSTED_IDLE + 1)
         assert backend(connections) == first
-        assert proxy.flights - before == 2
+        assert proxy.round_trips - before == 2
         clock.shift(pool.MAX_TRUSTED_IDLE + 1)
         assert backend(connections, probe=True) == first
-        assert proxy.flights - before == 4
+        assert proxy.round_trips - before == 4
 
 
 @pytest.mark.parametrize("fault", [Fault.RESET, Fault.SILENCE])
-def test_a_first_write_after_a_freeze_finds_a_working_connection(
+def test_a_first_write_after_a_freeze_uses_a_working_connection(
     start_api: StartApi, proxied_url: str, proxy: Proxy, fault: Fault
 ) -> None:
-    """The network forgot the connection meanwhile, and nothing tells so before it is used."""
+    """The network dropped the connection, which the client notices only when it uses it."""
     user = f"frozen-{fault.name.lower()}"
     with time_machine.travel(time.time()) as clock:
         api, path, headers = start_api(DATABASE_URL=proxied_url), f"/api/{user}/tasks", bearer(user)
@@ -449,7 +449,7 @@ def test_after_a_freeze_all_idle_connections_together_cost_one_probe(
 
 
 @pytest.mark.parametrize("platform", ["vercel", "local"])
-def test_a_burst_never_makes_more_connections_than_the_pool_holds(
+def test_a_burst_never_opens_more_connections_than_the_pool_size(
     proxied_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, platform: str
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", proxied_url)
@@ -465,10 +465,10 @@ def test_a_burst_never_makes_more_connections_than_the_pool_holds(
     close_pools()
 
 
-def test_a_changed_url_gets_a_pool_of_its_own(
+def test_a_changed_url_gets_a_new_pool(
     start_api: StartApi, database: Database, fresh_database: Database
 ) -> None:
-    """A rotated password, or a restored database."""
+    """For example after a password rotation or the restore of a database."""
     headers = bearer("mover")
     api = start_api()
     api.post("/api/mover/tasks", json={"title": "Old"}, headers=headers)
@@ -476,7 +476,7 @@ def test_a_changed_url_gets_a_pool_of_its_own(
     assert api.get("/api/mover/tasks", headers=headers).json() == []
 
 
-# --- Limits and repeats --------------------------------------------------------------------------
+# --- Limits and retries --------------------------------------------------------------------------
 
 
 type RunSql = Callable[..., list[tuple]]
@@ -484,7 +484,7 @@ type RunSql = Callable[..., list[tuple]]
 
 @pytest.fixture
 def run_sql(proxied_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunSql]:
-    """Runs statements as one transaction of a user, and gives the rows of the last."""
+    """Run statements as one transaction of a user; returns the rows of the last one."""
     monkeypatch.setenv("DATABASE_URL", proxied_url)
 
     def run(user: str | None, *statements: LiteralString, **options: bool) -> list[tuple]:
@@ -516,8 +516,8 @@ def test_the_limits_of_a_request_end_with_it(run_sql: RunSql) -> None:
     assert asyncio.run(run_without_settings()) == [[("", "0", "0", pid)]]
 
 
-def test_the_server_cancels_what_takes_too_long_and_says_so_in_time(
-    run_sql: RunSql, monkeypatch: pytest.MonkeyPatch, database_of_worker: Database
+def test_the_server_cancels_a_slow_statement_within_the_budget(
+    run_sql: RunSql, monkeypatch: pytest.MonkeyPatch, database: Database
 ) -> None:
     monkeypatch.setattr(pool, "BUDGET", 0.8)
     [(pid,)] = run_sql(None, "SELECT pg_backend_pid()")
@@ -527,18 +527,12 @@ def test_the_server_cancels_what_takes_too_long_and_says_so_in_time(
     assert time.monotonic() - started < 0.8 + 0.3
     assert isinstance(refusal.value.__cause__, sql_errors.QueryCanceled)
     state = "SELECT state FROM pg_stat_activity WHERE pid = %s"
-    assert database_of_worker.query(state, pid) == [("idle",)]
+    assert database.query(state, pid) == [("idle",)]
     assert run_sql(None, "SELECT pg_backend_pid()") == [(pid,)]
 
 
-@pytest.fixture
-def database_of_worker(request: pytest.FixtureRequest) -> Database:
-    """The fixture `database`, for tests in which that name is the module."""
-    return request.getfixturevalue("database")
-
-
 @pytest.mark.parametrize(
-    ("sqlstate", "repeatable", "attempts", "said"),
+    ("sqlstate", "repeatable", "attempts", "message"),
     [
         ("40001", False, 4, "Nothing was changed"),
         ("40P01", False, 4, "Nothing was changed"),
@@ -548,29 +542,29 @@ def database_of_worker(request: pytest.FixtureRequest) -> Database:
         ("53100", True, 1, "Nothing was changed"),
     ],
 )
-def test_what_the_server_rolled_back_is_repeated_only_if_it_passes(
+def test_a_rolled_back_transaction_is_repeated_only_after_a_transient_error(
     run_sql: RunSql,
-    database_of_worker: Database,
+    database: Database,
     sqlstate: str,
     repeatable: bool,
     attempts: int,
-    said: str,
+    message: str,
 ) -> None:
-    # A sequence counts on when its transaction rolls back.
+    # A sequence keeps its value when its transaction is rolled back.
     counter = f"attempts_{uuid.uuid4().hex}"
-    database_of_worker.query(f"CREATE SEQUENCE {counter}")
-    database_of_worker.query(f"GRANT ALL ON {counter} TO task_api")
+    database.query(f"CREATE SEQUENCE {counter}")
+    database.query(f"GRANT ALL ON {counter} TO task_api")
     count = f"SELECT nextval('{counter}')"
     fail = f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{sqlstate}'; END $$"
-    with pytest.raises(DatabaseUnavailable, match=said):
+    with pytest.raises(DatabaseUnavailable, match=message):
         run_sql(None, count, fail, writes=True, repeatable=repeatable)
-    assert database_of_worker.query(f"SELECT last_value FROM {counter}") == [(attempts,)]
+    assert database.query(f"SELECT last_value FROM {counter}") == [(attempts,)]
 
 
-def test_what_passes_is_done_by_the_repeat(run_sql: RunSql, database_of_worker: Database) -> None:
+def test_a_repeat_after_transient_errors_succeeds(run_sql: RunSql, database: Database) -> None:
     counter = f"attempts_{uuid.uuid4().hex}"
-    database_of_worker.query(f"CREATE SEQUENCE {counter}")
-    database_of_worker.query(f"GRANT ALL ON {counter} TO task_api")
+    database.query(f"CREATE SEQUENCE {counter}")
+    database.query(f"GRANT ALL ON {counter} TO task_api")
     fail_twice = f"""DO $$ BEGIN IF nextval('{counter}') < 3 THEN
         RAISE EXCEPTION 'no' USING ERRCODE = '40001'; END IF; END $$"""
     assert run_sql(None, fail_twice, "SELECT 7", writes=True) == [(7,)]
@@ -590,7 +584,7 @@ def test_what_passes_is_done_by_the_repeat(run_sql: RunSql, database_of_worker: 
         ("PATCH", "/complete", {"Idempotency-Key": "k"}, None, 200),
     ],
 )
-def test_after_an_unclear_failure_only_the_harmless_is_repeated(
+def test_after_an_unclear_failure_only_repeatable_requests_are_repeated(
     start_api: StartApi,
     proxied_url: str,
     proxy: Proxy,
@@ -606,17 +600,17 @@ def test_after_an_unclear_failure_only_the_harmless_is_repeated(
     created = api.post(f"/api/{user}/tasks", json={"title": "New"}, headers=bearer(user))
     connections = proxy.connections
     cut = proxy.before(user.encode(), Fault.DROP, way=way)
-    answer = api.request(
+    response = api.request(
         method, created.headers["location"] + suffix, json=body, headers=bearer(user) | headers
     )
     assert cut.is_set()
-    assert answer.status_code == status
+    assert response.status_code == status
     assert proxy.connections - connections == (1 if status == 200 else 0)
     if status == 503:
-        assert "may or may not have been applied" in answer.json()["detail"]
+        assert "may or may not have been applied" in response.json()["detail"]
 
 
-def test_an_unclear_first_attempt_is_remembered_when_the_second_cannot_connect(
+def test_an_unclear_first_attempt_is_reported_if_the_second_cannot_connect(
     start_api: StartApi, proxied_url: str, proxy: Proxy
 ) -> None:
     user = f"remembered-{uuid.uuid4().hex}"
@@ -625,22 +619,22 @@ def test_an_unclear_first_attempt_is_remembered_when_the_second_cannot_connect(
     proxy.refuse_connections()
     proxy.before(user.encode(), Fault.DROP, way=tcp_proxy.Way.TO_CLIENT)
     key = headers | {"Idempotency-Key": "k"}
-    answer = api.post(f"/api/{user}/tasks", json={"title": "Once"}, headers=key)
-    assert answer.status_code == 503
-    assert "may or may not have been applied" in answer.json()["detail"]
+    response = api.post(f"/api/{user}/tasks", json={"title": "Once"}, headers=key)
+    assert response.status_code == 503
+    assert "may or may not have been applied" in response.json()["detail"]
     proxy.accept_connections()
-    answer = api.post(f"/api/{user}/tasks", json={"title": "Once"}, headers=key)
-    assert answer.status_code == 201
-    assert api.get(f"/api/{user}/tasks", headers=headers).json() == [answer.json()]
+    response = api.post(f"/api/{user}/tasks", json={"title": "Once"}, headers=key)
+    assert response.status_code == 201
+    assert api.get(f"/api/{user}/tasks", headers=headers).json() == [response.json()]
 
 
-def test_a_request_that_waited_in_vain_for_a_connection_has_changed_nothing(
-    run_sql: RunSql, database_of_worker: Database, monkeypatch: pytest.MonkeyPatch
+def test_a_request_that_gets_no_connection_changes_nothing(
+    run_sql: RunSql, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, "BUDGET", 0.6)
     counter = f"attempts_{uuid.uuid4().hex}"
-    database_of_worker.query(f"CREATE SEQUENCE {counter}")
-    database_of_worker.query(f"GRANT ALL ON {counter} TO task_api")
+    database.query(f"CREATE SEQUENCE {counter}")
+    database.query(f"GRANT ALL ON {counter} TO task_api")
     count: Any = f"SELECT nextval('{counter}')"
 
     async def crowd() -> Any:
@@ -660,10 +654,10 @@ def test_a_request_that_waited_in_vain_for_a_connection_has_changed_nothing(
     assert time.monotonic() - started < 0.6 + 0.3
     nothing = DatabaseUnavailable(outcome_unknown=False).detail
     assert [refusal.detail for refusal in refusals] == [nothing] * 8
-    assert database_of_worker.query(f"SELECT is_called FROM {counter}") == [(False,)]
+    assert database.query(f"SELECT is_called FROM {counter}") == [(False,)]
 
 
-def test_waking_a_database_does_not_take_the_time_of_the_statement(
+def test_waking_a_database_does_not_use_the_time_budget_of_the_statement(
     start_api: StartApi, proxied_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, "BUDGET", 0.9)
@@ -675,7 +669,7 @@ def test_waking_a_database_does_not_take_the_time_of_the_statement(
     assert 4 * 0.4 <= time.monotonic() - started < 4.0
 
 
-def test_on_lambda_one_connection_serves_in_the_loop_itself(
+def test_lambda_uses_one_connection_and_no_database_thread(
     start_api: StartApi, proxied_url: str, proxy: Proxy
 ) -> None:
     api = start_api(
@@ -691,12 +685,12 @@ def test_on_lambda_one_connection_serves_in_the_loop_itself(
     assert not any(name.startswith("database") for name in new)
 
 
-# --- Two locks -----------------------------------------------------------------------------------
+# --- Owner filters and row-level security --------------------------------------------------------
 
 
 @pytest.fixture
 def two_users(fresh_database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
-    """Alice and Bob with a task and a used key each."""
+    """Alice and Bob, each with a task and a used key."""
     for user in ("alice", "bob"):
         fresh_database.query(
             "INSERT INTO users (id, name, email) VALUES (%s, 'n', %s)", user, f"{user}@example.com"
@@ -709,7 +703,7 @@ def two_users(fresh_database: Database, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 @pytest.mark.parametrize("table", ["tasks", "idempotency_keys"])
-def test_a_statement_that_forgets_the_owner_reaches_only_the_caller(
+def test_a_statement_without_an_owner_filter_reaches_only_the_users_rows(
     two_users: Database, table: str
 ) -> None:
     def run(user: str | None, statement: Any) -> list[tuple]:
@@ -725,19 +719,19 @@ def test_a_statement_that_forgets_the_owner_reaches_only_the_caller(
     assert two_users.query(f"SELECT user_id FROM {table}") == [("bob",)]
 
 
-@pytest.mark.parametrize("locks", ["both", "the WHERE clause alone"])
-def test_another_users_task_is_out_of_reach(
-    two_users: Database, start_api: StartApi, locks: str
+@pytest.mark.parametrize("protection", ["both", "owner filters only"])
+def test_another_users_task_is_404_and_unchanged(
+    two_users: Database, start_api: StartApi, protection: str
 ) -> None:
-    if locks != "both":
+    if protection != "both":
         for table in ("tasks", "idempotency_keys"):
             two_users.query(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
-    [(bobs, before)] = two_users.query("SELECT id, t::text FROM tasks t WHERE user_id = 'bob'")
+    [(task_id, before)] = two_users.query("SELECT id, t::text FROM tasks t WHERE user_id = 'bob'")
     api, alice = start_api(DATABASE_URL=two_users.app_url), bearer("alice")
     assert [task["user_id"] for task in api.get("/api/alice/tasks", headers=alice).json()] == [
         "alice"
     ]
-    path = f"/api/alice/tasks/{bobs}"
+    path = f"/api/alice/tasks/{task_id}"
     for method, suffix, body in (
         ("GET", "", None),
         ("PUT", "", {"title": "Mine"}),
@@ -745,26 +739,26 @@ def test_another_users_task_is_out_of_reach(
         ("DELETE", "", None),
     ):
         for more in ({}, {"If-Match": '"1"'}, {"Idempotency-Key": f"{method}"}):
-            answer = api.request(method, path + suffix, json=body, headers=alice | more)
-            assert answer.status_code == 404, (method, more)
+            response = api.request(method, path + suffix, json=body, headers=alice | more)
+            assert response.status_code == 404, (method, more)
     assert two_users.query("SELECT t::text FROM tasks t WHERE user_id = 'bob'") == [(before,)]
 
 
-# --- Growth --------------------------------------------------------------------------------------
+# --- Query plans of large lists -------------------------------------------------------------------
 
 MANY, OTHERS = 100_000, 20_000
 
 
 @pytest.fixture(scope="module")
 def grown_database(cluster: Cluster) -> Iterator[Database]:
-    """One user with many tasks, one with ten, and others."""
+    """A database with one user of many tasks, one of ten, and a third."""
     with cluster.clone() as grown:
         grown.query(
             "INSERT INTO users (id, name, email)"
             " SELECT u, u, u || '@x' FROM unnest('{many,few,others}'::text[]) AS u"
         )
         with psycopg.connect(grown.admin_url) as connection:
-            # Without a look at users for each task.
+            # Skip the foreign key check of each task.
             connection.execute("SET session_replication_role = replica")
             connection.execute(
                 """INSERT INTO tasks (user_id, title, created_at, updated_at)
@@ -778,7 +772,7 @@ def grown_database(cluster: Cluster) -> Iterator[Database]:
 
 
 def explain(grown: Database, statement: str, user: str, **values: Any) -> dict[str, Any]:
-    """The plan of a statement that was run by this user, and the pages it touched."""
+    """Run a statement as this user; returns its plan with the number of pages read."""
     values = {"owner": user, "completed": None, "part": None, "q": None, **values}
     with psycopg.connect(grown.app_url, prepare_threshold=None) as connection:
         connection.execute("SELECT set_config('app.user_id', %s, true)", [user])
@@ -812,8 +806,8 @@ def test_a_page_costs_the_same_for_ten_tasks_and_a_hundred_thousand(
         )
     statement = compiled.LIST_PAGE[f"{sort} {order}"]
     few = explain(grown_database, statement, "few", **first)
-    for place in (first, middle):
-        plan = explain(grown_database, statement, "many", **place)
+    for position in (first, middle):
+        plan = explain(grown_database, statement, "many", **position)
         assert not any("Sort" in node["Node Type"] for node in nodes(plan))
         [scan] = [node for node in nodes(plan) if node.get("Relation Name") == "tasks"][:1]
         index = "tasks_by_title_key" if sort == "title" else f"tasks_by_{sort}"
@@ -823,7 +817,7 @@ def test_a_page_costs_the_same_for_ten_tasks_and_a_hundred_thousand(
 
 
 @pytest.mark.parametrize("user", ["few", "many"])
-def test_a_whole_list_reads_one_users_tasks_only(grown_database: Database, user: str) -> None:
+def test_a_complete_list_reads_only_one_users_tasks(grown_database: Database, user: str) -> None:
     plan = explain(grown_database, compiled.LIST_WHOLE["created_at desc"], user, max_bytes=10**9)
     scans = [node for node in nodes(plan) if node.get("Relation Name") == "tasks"]
     owned = {"few": 10, "many": MANY}[user]
@@ -834,11 +828,11 @@ def test_a_whole_list_reads_one_users_tasks_only(grown_database: Database, user:
         assert pages(plan) <= 40
 
 
-def test_a_count_costs_what_the_list_holds_and_only_who_asks_pays(
+def test_only_a_page_with_count_reads_the_complete_list(
     grown_database: Database,
 ) -> None:
-    place = {"limit": 9, "after": None, "after_id": None}
+    position = {"limit": 9, "after": None, "after_id": None}
     statement = compiled.LIST_PAGE["created_at desc"]
-    without = explain(grown_database, statement, "many", count=False, **place)
-    counted = explain(grown_database, statement, "many", count=True, **place)
+    without = explain(grown_database, statement, "many", count=False, **position)
+    counted = explain(grown_database, statement, "many", count=True, **position)
     assert pages(without) < 50 < pages(counted)

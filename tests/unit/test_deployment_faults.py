@@ -1,4 +1,4 @@
-"""A fault of the deployment is told to operators, and never to users as a fault of theirs."""
+"""A fault of the deployment is logged for operators, and is never reported as a client error."""
 
 import json
 
@@ -33,7 +33,7 @@ def api(start_api: StartApi, fresh_database: Database) -> TestClient:
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-def test_it_is_503_and_seen_by_readiness(
+def test_a_deployment_fault_is_503_with_its_reason_in_the_log(
     api: TestClient, fresh_database: Database, request_lines: RequestLines, fault: str
 ) -> None:
     assert api.get("/api/health/ready").status_code == 200
@@ -50,7 +50,7 @@ def test_it_is_503_and_seen_by_readiness(
             assert response.json()["detail"] == "The database is not prepared. Run the migrations."
             assert response.headers["retry-after"]
         reasons += [line["reason"] for line in request_lines() if line["status"] == 503]
-    # One of the two may not need what is missing.
+    # One of the two requests may not need what is missing.
     assert 503 in statuses
     assert statuses <= {503, 201}
     assert all("DatabaseNotPrepared" in reason for reason in reasons)
@@ -72,7 +72,7 @@ def test_readiness_names_what_is_missing(
 def test_an_error_at_the_end_of_the_transaction_has_changed_nothing(
     api: TestClient, fresh_database: Database, request_lines: RequestLines
 ) -> None:
-    """A deferred constraint fails at COMMIT: that is a certain rollback."""
+    """A deferred constraint fails at COMMIT, so the transaction is certainly rolled back."""
     fresh_database.query(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$"
         "BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '40001'; END $$"
@@ -91,7 +91,7 @@ def test_an_error_at_the_end_of_the_transaction_has_changed_nothing(
 
 
 @pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}])
-def test_an_address_that_another_row_holds_blocks_nobody(
+def test_an_email_of_another_row_does_not_prevent_creating_tasks(
     api: TestClient, fresh_database: Database, headers: dict[str, str]
 ) -> None:
     for user in ("first", "second", "third"):
@@ -105,7 +105,9 @@ def test_an_address_that_another_row_holds_blocks_nobody(
     assert len({email for _, email, _ in rows}) == 3
 
 
-def test_no_address_can_be_taken_in_advance(api: TestClient, fresh_database: Database) -> None:
+def test_no_placeholder_email_can_be_claimed_in_advance(
+    api: TestClient, fresh_database: Database
+) -> None:
     attacker = bearer("attacker", email="victim@users.invalid")
     assert api.post("/api/attacker/tasks", json={"title": "x"}, headers=attacker).is_success
     victim = bearer("victim")
@@ -113,7 +115,7 @@ def test_no_address_can_be_taken_in_advance(api: TestClient, fresh_database: Dat
 
 
 @pytest.mark.parametrize("email", ["x" * 5600 + "@x.example", "", "a\0b@x.example", 7, None])
-def test_an_unusable_address_is_replaced(
+def test_an_unusable_email_is_replaced(
     api: TestClient, fresh_database: Database, email: object
 ) -> None:
     headers = bearer("odd", email=email)
@@ -122,7 +124,7 @@ def test_an_unusable_address_is_replaced(
     assert stored.endswith("@users.invalid")
 
 
-def test_a_table_of_somebody_else_that_refers_to_users_changes_nothing(
+def test_an_unrelated_table_that_references_users_changes_nothing(
     api: TestClient, fresh_database: Database
 ) -> None:
     fresh_database.query("CREATE TABLE projects (id int, owner text REFERENCES users (id))")
@@ -131,7 +133,7 @@ def test_a_table_of_somebody_else_that_refers_to_users_changes_nothing(
 
 
 @pytest.mark.parametrize("table", ["session", "sessions", "account", "accounts"])
-def test_where_better_auth_keeps_its_users_a_notice_says_why_nobody_is_added(
+def test_a_log_line_explains_why_no_user_is_added_to_the_table_of_better_auth(
     api: TestClient, fresh_database: Database, table: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     transaction._warn_that_users_are_shared.cache_clear()

@@ -1,4 +1,4 @@
-"""Events that Mangum alone would not answer as the contract says."""
+"""Lambda events that Mangum alone does not handle as the contract requires."""
 
 import asyncio
 import json

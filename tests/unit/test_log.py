@@ -1,4 +1,4 @@
-"""Log lines: their format, their stream, and what they say of errors."""
+"""Log lines: their format, their stream, and what they contain about errors."""
 
 import asyncio
 import io

@@ -1,4 +1,4 @@
-"""What the middleware adds to responses and to the log, also where no route is reached."""
+"""What the middleware adds to responses and to the log, also if no route matches."""
 
 import re
 from collections.abc import Callable

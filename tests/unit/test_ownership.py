@@ -1,4 +1,4 @@
-"""No statement reads or changes rows of another user, even where no row-level security is."""
+"""No statement reads or changes rows of another user, even without row-level security."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -26,26 +26,26 @@ from lib.db import queries
 from lib.db.queries import TASKS, owned, owner, task_id
 
 OWNED = set(queries.OWNED)
-# Whether the tables are there: it looks for rows of nobody.
-OF_NOBODY = {"READY"}
+# Checks whether the tables exist, and reads no rows.
+WITHOUT_OWNER = {"READY"}
 
 
 def all_statements() -> Iterator[tuple[str, Executable]]:
     for name, value in vars(queries).items():
-        if name.isupper() and name not in OF_NOBODY:
+        if name.isupper() and name not in WITHOUT_OWNER:
             for key, each in value.items() if isinstance(value, dict) else [("", value)]:
                 if isinstance(each, Executable):
                     yield f"{name} {key}".strip(), each
 
 
 def without_owner(statement: Any) -> list[str]:
-    """The owned tables that any part of a statement touches without asking for its owner."""
+    """The owned tables that any part of a statement uses without a filter by owner."""
     found: list[str] = []
     for part in visitors.iterate(statement):
         if not isinstance(part, Select | Update | Delete):
             continue
         conditions = list(conjuncts(part.whereclause))
-        # A correlated table belongs to the statement around, where it is checked.
+        # A correlated table belongs to the enclosing statement, which is checked too.
         correlated = getattr(part, "_correlate", ())
         for table in part.get_final_froms() if isinstance(part, Select) else [part.table]:
             if (
@@ -88,8 +88,8 @@ def _column(expression: Any) -> Any:
     list(all_statements()),
     ids=lambda part: part if isinstance(part, str) else "",
 )
-def test_every_statement_asks_for_the_owner(name: str, statement: Executable) -> None:
-    assert without_owner(statement) == [], f"{name} filters by no owner (lib/db/queries.py)"
+def test_every_statement_filters_by_the_owner(name: str, statement: Executable) -> None:
+    assert without_owner(statement) == [], f"{name} does not filter by owner (lib/db/queries.py)"
 
 
 MUTANTS = {
@@ -100,7 +100,7 @@ MUTANTS = {
     "in a condition": select(literal_column("1")).where(select(TASKS).exists()),
     "or": select(TASKS).where(or_(TASKS.c.user_id == owner, TASKS.c.completed)),
     "not": select(TASKS).where(TASKS.c.user_id != owner),
-    "whoever it says": select(TASKS).where(TASKS.c.user_id == bindparam("task_id")),
+    "another parameter": select(TASKS).where(TASKS.c.user_id == bindparam("task_id")),
     "of another table": select(TASKS).where(
         SQLModel.metadata.tables["idempotency_keys"].c.user_id == owner
     ),
@@ -111,6 +111,6 @@ MUTANTS = {
 
 
 @pytest.mark.parametrize("statement", MUTANTS.values(), ids=MUTANTS)
-def test_a_forgotten_owner_is_found(statement: Executable) -> None:
+def test_a_missing_owner_filter_is_found(statement: Executable) -> None:
     assert without_owner(statement)
     assert not without_owner(select(TASKS).where(owned))

@@ -1,4 +1,4 @@
-"""Arguments that a route's own reader finds are those that FastAPI would have found."""
+"""The parameter reader of a route gives the same arguments as FastAPI."""
 
 from collections.abc import AsyncGenerator
 from types import FunctionType
@@ -34,7 +34,7 @@ class Note(BaseModel):
 Etag = Annotated[str | None, Header(alias="If-Match")]
 
 
-async def usual(
+async def simple(
     request: Request,
     caller: CurrentUser,
     number: int,
@@ -61,7 +61,7 @@ def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BETTER_AUTH_SECRET", SECRET)
 
 
-def ask(client: TestClient, path: str, headers: Any = (), **rest: Any) -> httpx2.Response:
+def send(client: TestClient, path: str, headers: Any = (), **rest: Any) -> httpx2.Response:
     return client.post(f"/api/alice/{path}", headers=[*ALICE.items(), *headers], **rest)
 
 
@@ -76,63 +76,65 @@ def client_of(*endpoints: FunctionType, **more: Any) -> TestClient:
 
 
 REQUESTS: dict[str, dict[str, Any]] = {
-    "nothing that may be left out": {"path": "usual/1"},
-    "a body": {"path": "usual/1", "json": {"text": "a"}},
-    "a body with more": {"path": "usual/1", "json": {"text": "a", "stars": 5, "more": 1}},
-    "null": {"path": "usual/1", "content": b"null"},
-    "an empty object": {"path": "usual/1", "json": {}},
-    "a wrong field": {"path": "usual/1", "json": {"text": ""}},
-    "a list": {"path": "usual/1", "json": []},
-    "a text": {"path": "usual/1", "json": "text"},
-    "a wrong path": {"path": "usual/one"},
+    "no optional parameter": {"path": "simple/1"},
+    "a body": {"path": "simple/1", "json": {"text": "a"}},
+    "a body with more": {"path": "simple/1", "json": {"text": "a", "stars": 5, "more": 1}},
+    "null": {"path": "simple/1", "content": b"null"},
+    "an empty object": {"path": "simple/1", "json": {}},
+    "a wrong field": {"path": "simple/1", "json": {"text": ""}},
+    "a list": {"path": "simple/1", "json": []},
+    "a string": {"path": "simple/1", "json": "text"},
+    "a wrong path": {"path": "simple/one"},
     "everything wrong": {
-        "path": "usual/one?limit=0", "json": {"text": 1}, "headers": [("X-Times", "-1")]
+        "path": "simple/one?limit=0", "json": {"text": 1}, "headers": [("X-Times", "-1")]
     },
-    "a query": {"path": "usual/1?word=a&word=b&limit=3&other=1"},
-    "an empty value": {"path": "usual/1?limit="},
-    "no value": {"path": "usual/1?word"},
-    "a wrong value": {"path": "usual/1?limit=0"},
-    "a query beyond ASCII": {"path": "usual/1?word=%00%C3%28"},
-    "headers": {"path": "usual/1", "headers": [("X-Times", "12"), ("if-match", '"1"')]},
-    "an empty header": {"path": "usual/1", "headers": [("X-Times", "")]},
-    "a wrong header": {"path": "usual/1", "headers": [("X-Times", "many")]},
-    "a repeated header": {"path": "usual/1", "headers": [("If-Match", "a"), ("If-Match", "b")]},
+    "a query": {"path": "simple/1?word=a&word=b&limit=3&other=1"},
+    "an empty value": {"path": "simple/1?limit="},
+    "no value": {"path": "simple/1?word"},
+    "a wrong value": {"path": "simple/1?limit=0"},
+    "a query beyond ASCII": {"path": "simple/1?word=%00%C3%28"},
+    "headers": {"path": "simple/1", "headers": [("X-Times", "12"), ("if-match", '"1"')]},
+    "an empty header": {"path": "simple/1", "headers": [("X-Times", "")]},
+    "a wrong header": {"path": "simple/1", "headers": [("X-Times", "many")]},
+    "a repeated header": {"path": "simple/1", "headers": [("If-Match", "a"), ("If-Match", "b")]},
     "a missing body": {"path": "with_body/1"},
-    "null for a body": {"path": "with_body/1", "content": b"null"},
-    "the body it needs": {"path": "with_body/1", "json": {"text": "a"}},
+    "null as body": {"path": "with_body/1", "content": b"null"},
+    "the required body": {"path": "with_body/1", "json": {"text": "a"}},
     "a wrong body": {"path": "with_body/1", "json": {"text": "a", "stars": "x"}},
     "a missing header": {"path": "with_header/1"},
-    "the header it needs": {"path": "with_header/1", "headers": [("X-Times", "1")]},
+    "the required header": {"path": "with_header/1", "headers": [("X-Times", "1")]},
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("asked", REQUESTS.values(), ids=REQUESTS)
-def test_the_answer_is_that_of_fastapi_alone(
-    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("options", REQUESTS.values(), ids=REQUESTS)
+def test_the_response_is_that_of_fastapi_alone(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    endpoints = usual, with_body, with_header
+    endpoints = simple, with_body, with_header
     ours = client_of(*endpoints)
     monkeypatch.setattr(route, "parameter_reader", lambda *_: None)
     fastapis = client_of(*endpoints)
-    seen, expected = (ask(client, **asked) for client in (ours, fastapis))
-    assert (seen.status_code, seen.text) == (expected.status_code, expected.text)
+    response, expected = (send(client, **options) for client in (ours, fastapis))
+    assert (response.status_code, response.text) == (expected.status_code, expected.text)
 
 
-def test_usual_routes_are_read_without_fastapi(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parameters_of_simple_routes_are_read_without_fastapi(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def solve(**_: Any) -> None:
-        raise AssertionError("FastAPI was asked")
+        raise AssertionError("FastAPI read the parameters")
 
     monkeypatch.setattr("fastapi.routing.solve_dependencies", solve)
-    client = client_of(usual)
+    client = client_of(simple)
     for name in ("a body", "headers", "a query", "null"):
-        assert ask(client, **REQUESTS[name]).status_code == 200
+        assert send(client, **REQUESTS[name]).status_code == 200
 
 
-def test_every_task_route_is_a_usual_one() -> None:
+def test_every_task_route_has_a_parameter_reader() -> None:
     routes = [each for group in GROUPS for each in group.router.routes]
-    of_callers = [each for each in routes if isinstance(each, AuthenticatedRoute)]
-    assert of_callers
-    for each in of_callers:
+    authenticated = [each for each in routes if isinstance(each, AuthenticatedRoute)]
+    assert authenticated
+    for each in authenticated:
         assert parameter_reader(each, {route.get_current_user: "user"}), each.name
 
 
@@ -140,11 +142,11 @@ async def refuse() -> None:
     raise Forbidden
 
 
-async def lent() -> AsyncGenerator[str]:
-    yield "lent"
+async def provide() -> AsyncGenerator[str]:
+    yield "value"
 
 
-async def with_a_dependency(number: int, thing: Annotated[str, Depends(lent)]) -> Response:
+async def with_a_dependency(number: int, thing: Annotated[str, Depends(provide)]) -> Response:
     return Response(f"{number} {thing}")
 
 
@@ -167,7 +169,7 @@ async def with_the_response(number: int, response: Response) -> Response:
     return Response(f"{number} {list(response.headers)}")
 
 
-async def that_answers_data(number: int) -> dict[str, int]:
+async def that_returns_data(number: int) -> dict[str, int]:
     return {"number": number}
 
 
@@ -176,33 +178,33 @@ def in_a_thread(number: int) -> Response:
 
 
 OTHERS = {
-    with_a_dependency: "1 lent",
+    with_a_dependency: "1 value",
     with_a_cookie: "1 plain",
     with_lists: "1 ['a', 'b'] ['c, d']",
     with_two_bodies: "1 text='a' stars=3 text='b' stars=3",
     with_the_response: "1 ['x-number']",
-    that_answers_data: '{"number":1}',
+    that_returns_data: '{"number":1}',
     in_a_thread: "1 of a plain function",
 }
 
 
 @pytest.mark.parametrize(("endpoint", "expected"), OTHERS.items())
 def test_other_routes_are_left_to_fastapi(endpoint: FunctionType, expected: str) -> None:
-    asked: dict[str, Any] = {"headers": [("X-Word", "c"), ("X-Word", "d")]}
+    options: dict[str, Any] = {"headers": [("X-Word", "c"), ("X-Word", "d")]}
     if endpoint is with_two_bodies:
-        asked["json"] = {"first": {"text": "a"}, "second": {"text": "b"}}
+        options["json"] = {"first": {"text": "a"}, "second": {"text": "b"}}
     path = f"{endpoint.__name__}/1?word=a&word=b"
-    assert ask(client_of(endpoint), path, **asked).text == expected
+    assert send(client_of(endpoint), path, **options).text == expected
 
 
-def test_a_dependency_of_the_route_itself_is_asked() -> None:
-    client = client_of(usual, dependencies=[Depends(refuse)])
-    assert ask(client, "usual/1").status_code == 403
+def test_a_dependency_of_the_route_itself_is_called() -> None:
+    client = client_of(simple, dependencies=[Depends(refuse)])
+    assert send(client, "simple/1").status_code == 403
 
 
-def test_a_dependency_of_an_including_router_is_asked() -> None:
+def test_a_dependency_of_an_including_router_is_called() -> None:
     inner = APIRouter(prefix="/api/{user_id}", route_class=AuthenticatedRoute)
-    inner.add_api_route("/usual/{number}", usual, methods=["POST"])
+    inner.add_api_route("/simple/{number}", simple, methods=["POST"])
     outer = APIRouter()
     outer.include_router(inner, dependencies=[Depends(refuse)])
-    assert ask(TestClient(create_app(outer)), "usual/1").status_code == 403
+    assert send(TestClient(create_app(outer)), "simple/1").status_code == 403

@@ -1,4 +1,4 @@
-"""What is sent is what the statement says."""
+"""Named parameters of a statement are sent as numbered parameters."""
 
 import pytest
 

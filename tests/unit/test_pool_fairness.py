@@ -16,7 +16,7 @@ SIZE = 8
 
 
 class FakeConnection:
-    """A connection that works and never ends."""
+    """A connection that always works and is never closed by the server."""
 
     closed = stale = False
     idle = True
@@ -46,7 +46,7 @@ def test_one_user_has_at_most_half_of_the_connections() -> None:
         requests = [asyncio.create_task(acquire(connections, "greedy")) for _ in range(16)]
         await asyncio.sleep(0.01)
         assert sum(request.done() for request in requests) == SIZE // 2
-        # So another user's request gets one at once, and a third user's too.
+        # So requests of a second and a third user get a connection immediately.
         for user in ("other", "third"):
             async with asyncio.timeout(0.5):
                 await acquire(connections, user)
@@ -57,7 +57,7 @@ def test_one_user_has_at_most_half_of_the_connections() -> None:
     asyncio.run(main())
 
 
-def test_where_requests_wait_users_take_turns() -> None:
+def test_users_take_turns_while_requests_wait() -> None:
     async def main() -> list[str]:
         connections, order = new_pool(), []
         held = [(f"user {n}", await acquire(connections, f"user {n}")) for n in range(SIZE)]
@@ -82,7 +82,7 @@ def test_where_requests_wait_users_take_turns() -> None:
     assert order[3:] == ["greedy"] * 15
 
 
-def test_beyond_their_share_of_requests_a_user_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_beyond_the_limit_of_a_user_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "MAX_REQUESTS_PER_USER", 10)
 
     async def main() -> list[Any]:
@@ -109,7 +109,7 @@ def test_a_wait_ends_with_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
             await acquire(connections, "late")
         for user, connection in held:
             connections.release(user, connection)
-        # Nothing is left of the request that gave up: all connections can be had again.
+        # The request that timed out holds nothing: all connections can be acquired again.
         for n in range(SIZE):
             await acquire(connections, f"next {n}")
         return connections

@@ -1,4 +1,4 @@
-"""Settings: which environments are accepted, and one sentence for each fault of the others."""
+"""Settings: which environments are accepted, and the message for each invalid variable."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What each setting changes, seen over HTTP."""
+"""The effect of each setting on HTTP responses."""
 
 import jwt
 import pytest
@@ -14,31 +14,31 @@ ORIGIN = "http://localhost:3000"
 OLD_SECRET = "the-secret-before-the-rotation-0123456789"
 
 
-def test_the_first_task_of_a_new_user_makes_their_row(
+def test_the_first_task_of_a_new_user_creates_their_row(
     start_api: StartApi, database: Database
 ) -> None:
     headers = bearer("newcomer", name="New Comer", email="new@example.com", emailVerified=True)
-    answer = start_api().post("/api/newcomer/tasks", json={"title": "First"}, headers=headers)
-    assert answer.status_code == 201
+    response = start_api().post("/api/newcomer/tasks", json={"title": "First"}, headers=headers)
+    assert response.status_code == 201
     row = database.query('SELECT name, email, "emailVerified" FROM users WHERE id = %s', "newcomer")
     assert row == [("New Comer", "new@example.com", True)]
 
 
-def test_a_token_with_nothing_but_sub_is_enough(start_api: StartApi, database: Database) -> None:
-    answer = start_api().post("/api/bare/tasks", json={"title": "x"}, headers=bearer("bare"))
-    assert answer.status_code == 201
+def test_a_token_with_only_sub_and_exp_is_enough(start_api: StartApi, database: Database) -> None:
+    response = start_api().post("/api/bare/tasks", json={"title": "x"}, headers=bearer("bare"))
+    assert response.status_code == 201
     [(email,)] = database.query("SELECT email FROM users WHERE id = 'bare'")
     assert email.endswith("@users.invalid")
 
 
 @pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}])
-def test_without_provisioning_an_unknown_user_is_told_what_to_do(
+def test_without_provisioning_an_unknown_user_gets_instructions(
     start_api: StartApi, database: Database, headers: dict[str, str]
 ) -> None:
     api = start_api(PROVISION_USERS="false")
-    answer = api.post("/api/ghost/tasks", json={"title": "x"}, headers=bearer("ghost") | headers)
-    assert answer.status_code == 403
-    assert "Sign up" in answer.json()["detail"]
+    response = api.post("/api/ghost/tasks", json={"title": "x"}, headers=bearer("ghost") | headers)
+    assert response.status_code == 403
+    assert "Sign up" in response.json()["detail"]
     assert database.query("SELECT count(*) FROM users WHERE id = 'ghost'") == [(0,)]
     assert database.query("SELECT count(*) FROM idempotency_keys WHERE user_id = 'ghost'") == [(0,)]
 
@@ -60,7 +60,7 @@ def test_a_token_of_the_previous_secret_is_accepted_during_a_rotation(start_api:
     assert api.get("/api/rotated/tasks", headers=bearer("rotated")).status_code == 200
 
 
-def test_a_page_begun_before_a_rotation_goes_on_after_it(start_api: StartApi) -> None:
+def test_a_next_link_from_before_a_rotation_works_after_it(start_api: StartApi) -> None:
     before = start_api(BETTER_AUTH_SECRET=OLD_SECRET)
     token = jwt.encode({"sub": "paging", "exp": 4_000_000_000}, OLD_SECRET)
     headers = {"Authorization": f"Bearer {token}"}
@@ -68,8 +68,8 @@ def test_a_page_begun_before_a_rotation_goes_on_after_it(start_api: StartApi) ->
         before.post("/api/paging/tasks", json={"title": title}, headers=headers)
     link = before.get("/api/paging/tasks?limit=1", headers=headers).links["next"]["url"]
     after = start_api(BETTER_AUTH_SECRET=SECRET, BETTER_AUTH_SECRET_PREVIOUS=OLD_SECRET)
-    answer = after.get(link, headers=bearer("paging"))
-    assert [task["title"] for task in answer.json()] == ["a"]
+    response = after.get(link, headers=bearer("paging"))
+    assert [task["title"] for task in response.json()] == ["a"]
 
 
 def test_issuer_and_audience_are_compared_when_set(start_api: StartApi) -> None:
@@ -81,7 +81,7 @@ def test_issuer_and_audience_are_compared_when_set(start_api: StartApi) -> None:
         assert api.get("/api/eve/tasks", headers=headers).status_code == 401
 
 
-def test_a_lifetime_can_be_capped(start_api: StartApi) -> None:
+def test_the_lifetime_of_tokens_can_be_limited(start_api: StartApi) -> None:
     api = start_api(JWT_MAX_LIFETIME="600")
     assert api.get("/api/eve/tasks", headers=bearer("eve")).status_code == 200
     long = {"Authorization": f"Bearer {jwt.encode({'sub': 'eve', 'exp': 4_000_000_000}, SECRET)}"}
@@ -92,8 +92,8 @@ def test_previews_of_the_frontend_are_allowed_by_a_pattern(start_api: StartApi) 
     api = start_api(CORS_PREVIEW_ORIGIN="https://shop-*-acme.vercel.app")
     ours = {"Origin": "https://shop-a1b2c3-acme.vercel.app"}
     foreign = {"Origin": "https://shop-a1b2c3-evil-acme.vercel.app"}
-    answer = api.get("/api/health", headers=ours)
-    assert answer.headers["access-control-allow-origin"] == ours["Origin"]
+    response = api.get("/api/health", headers=ours)
+    assert response.headers["access-control-allow-origin"] == ours["Origin"]
     assert "access-control-allow-origin" not in api.get("/api/health", headers=foreign).headers
 
 
@@ -106,18 +106,18 @@ def test_a_missing_variable_stops_the_start_with_its_name(
         pass
 
 
-def test_where_the_platform_sends_requests_all_the_same_the_log_says_what_is_wrong(
+def test_with_invalid_settings_requests_are_500_and_the_log_names_the_fault(
     start_api: StartApi, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     start_api()
     monkeypatch.setenv("LOG_LEVEL", "LOUD")
     forget_settings()
     health.app.middleware_stack = None
-    answer = TestClient(health.app).get("/api/health")
+    response = TestClient(health.app).get("/api/health")
     monkeypatch.delenv("LOG_LEVEL")
     forget_settings()
-    assert answer.status_code == 500
-    assert answer.json() == {"detail": "Internal server error."}
+    assert response.status_code == 500
+    assert response.json() == {"detail": "Internal server error."}
     [notice] = [record for record in caplog.records if hasattr(record, "faults")]
     assert "LOG_LEVEL: must be DEBUG" in str(vars(notice)["faults"])
 
@@ -127,17 +127,17 @@ def test_an_unmigrated_database_is_not_ready(start_api: StartApi, fresh_database
     assert api.get("/api/health/ready").status_code == 200
     fresh_database.query("DROP TABLE idempotency_keys")
     api = start_api(DATABASE_URL=fresh_database.app_url)  # a check is shared for a second
-    answer = api.get("/api/health/ready")
-    assert answer.status_code == 503
-    assert answer.headers["retry-after"]
+    response = api.get("/api/health/ready")
+    assert response.status_code == 503
+    assert response.headers["retry-after"]
     assert api.get("/api/health").status_code == 200
 
 
 @pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "of-the-deleted"}])
-def test_where_better_auth_keeps_its_users_no_row_is_made_for_a_deleted_one(
+def test_no_row_is_created_for_a_deleted_user_of_better_auth(
     start_api: StartApi, fresh_database: Database, headers: dict[str, str]
 ) -> None:
-    """The row would stand in the way of signing up again with the same address."""
+    """The row would prevent signing up again with the same email address."""
     fresh_database.query(
         "CREATE TABLE session (id text, user_id text REFERENCES users (id) ON DELETE CASCADE)"
     )
@@ -145,8 +145,8 @@ def test_where_better_auth_keeps_its_users_no_row_is_made_for_a_deleted_one(
     api, eve = start_api(DATABASE_URL=fresh_database.app_url), bearer("eve", email="e@x.example")
     assert api.post("/api/eve/tasks", json={"title": "x"}, headers=eve).status_code == 201
     fresh_database.query("DELETE FROM users WHERE id = 'eve'")
-    answer = api.post("/api/eve/tasks", json={"title": "x"}, headers=eve | headers)
-    assert answer.status_code == 403
+    response = api.post("/api/eve/tasks", json={"title": "x"}, headers=eve | headers)
+    assert response.status_code == 403
     assert fresh_database.query("SELECT count(*) FROM users") == [(0,)]
 
 
@@ -185,15 +185,15 @@ def test_a_list_that_is_too_large_for_one_response_is_refused_on_every_platform(
 
 
 @pytest.mark.parametrize("url", ["app_url", "admin_url"])
-def test_a_role_that_no_row_level_security_holds_is_told_of_once(
+def test_a_role_that_bypasses_row_level_security_is_logged_once(
     url: str, database: Database, start_api: StartApi, caplog: pytest.LogCaptureFixture
 ) -> None:
     health._warn_of_role.cache_clear()
     api = start_api(DATABASE_URL=getattr(database, url))
     for _ in range(2):
         assert api.get("/api/health/ready").status_code == 200
-    told = [text for text in caplog.messages if "bypasses row-level security" in text]
-    assert len(told) == (1 if url == "admin_url" else 0)
+    warnings = [text for text in caplog.messages if "bypasses row-level security" in text]
+    assert len(warnings) == (1 if url == "admin_url" else 0)
 
 
 def test_a_refused_origin_is_the_reason_in_the_log(
@@ -206,18 +206,18 @@ def test_a_refused_origin_is_the_reason_in_the_log(
 
 
 @pytest.mark.parametrize("allowed", ["true", None])
-def test_credentials_are_allowed_to_our_origins_where_it_is_configured(
+def test_credentials_are_allowed_only_for_our_origins_and_if_configured(
     allowed: str | None, start_api: StartApi
 ) -> None:
     api = start_api(CORS_ALLOW_CREDENTIALS=allowed)
     name = "access-control-allow-credentials"
     preflight = {"Access-Control-Request-Method": "PUT"}
-    for origin, told in ((ORIGIN, allowed), ("https://evil.example", None), (None, None)):
+    for origin, expected in ((ORIGIN, allowed), ("https://evil.example", None), (None, None)):
         headers = bearer("alice") | ({"Origin": origin} if origin else {})
-        answer = api.get("/api/alice/tasks", headers=headers)
-        assert answer.headers.get(name) == told
-        assert answer.headers.get("access-control-allow-origin") == (
+        response = api.get("/api/alice/tasks", headers=headers)
+        assert response.headers.get(name) == expected
+        assert response.headers.get("access-control-allow-origin") == (
             ORIGIN if origin == ORIGIN else None
         )
-    answer = api.options("/api/alice/tasks", headers={"Origin": ORIGIN, **preflight})
-    assert answer.headers.get(name) == allowed
+    response = api.options("/api/alice/tasks", headers={"Origin": ORIGIN, **preflight})
+    assert response.headers.get(name) == allowed

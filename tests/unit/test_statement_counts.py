@@ -1,4 +1,4 @@
-"""Each operation is one statement; repeats and conditions add what they must."""
+"""Each operation is one statement; idempotency keys and conditions add one or two."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from lib.db import pipeline
 from lib.db.connection import Connection
 from tests.conftest import StartApi, bearer
 
-# Made when tests are collected, which may be long before this one runs.
+# Created at collection, which may be long before the test runs: hence the late expiry.
 ALICE = bearer("statement-counter", exp=4_000_000_000)
 PATH = "/api/statement-counter/tasks"
 
@@ -27,7 +27,7 @@ def task(api: TestClient) -> str:
 
 @pytest.fixture
 def statements(task: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is sent to PostgreSQL from here on, without the session settings that come first."""
+    """The statements sent to PostgreSQL from now on, without the session settings."""
     sent: list[str] = []
     run: Any = pipeline.run
 
@@ -49,15 +49,15 @@ def statements(task: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ("PATCH", "/complete", {}, None, 1),
         ("PATCH", "/complete", {}, {"completed": True}, 1),
         ("DELETE", "", {}, None, 1),
-        # A condition asks, behind the change, whether the task exists: 412 or 404.
+        # With a condition, a second statement checks whether the task exists: 412 or 404.
         ("PUT", "", {"If-Match": "its ETag"}, {"title": "Changed"}, 2),
         ("DELETE", "", {"If-Match": "its ETag"}, None, 2),
-        # A key reads, behind the change, the answer that was recorded with it.
+        # With a key, a further statement reads the response that was recorded with the key.
         ("POST", None, {"Idempotency-Key": "count-create"}, {"title": "New"}, 2),
         ("PATCH", "/complete", {"Idempotency-Key": "count-toggle"}, None, 3),
     ],
 )
-def test_each_operation_sends_as_few_statements_as_it_can(
+def test_each_operation_sends_the_minimum_of_statements(
     api: TestClient,
     task: str,
     statements: list[str],
@@ -71,13 +71,13 @@ def test_each_operation_sends_as_few_statements_as_it_can(
     if "If-Match" in headers:
         headers = {"If-Match": api.get(task, headers=ALICE).headers["etag"]}
         statements.clear()
-    answer = api.request(method, path, headers=ALICE | headers, json=body)
-    assert answer.is_success
+    response = api.request(method, path, headers=ALICE | headers, json=body)
+    assert response.is_success
     assert len(statements) == count
 
 
 @pytest.mark.parametrize("path", ["/api/somebody-else/tasks", "/api/health", "/api/nothing"])
-def test_refusals_and_liveness_never_ask_the_database(
+def test_refusals_and_liveness_send_no_statement(
     api: TestClient, statements: list[str], path: str
 ) -> None:
     api.get(path, headers=ALICE)

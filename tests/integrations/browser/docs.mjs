@@ -108,7 +108,7 @@ try {
     const { status, text } = await execute(page, "create_task", { fields: { "Idempotency-Key": "docs-page" } });
     assert.equal(status, 201, text);
     assert.match(text, /"title": "Buy milk"/);
-    assert.match(text, /etag: "\d+"/);
+    assert.match(text, /etag: "[0-9a-f]{32}"/);
     task_id = /"id": (\d+)/.exec(text)[1];
     assert.match(text, new RegExp(`location: /api/.+/tasks/${task_id}`));
   });

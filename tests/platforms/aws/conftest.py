@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.caller import claims_of, mint
+from tests.contract.users import claims_of, mint
 from tests.platforms.aws.artifact import arm64_artifact, lambda_runtime, unpacked_artifact
 from tests.platforms.aws.sandbox import Function, Sandbox, running_sandbox
 from tests.platforms.aws.stack import read_functions

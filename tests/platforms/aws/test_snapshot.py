@@ -10,7 +10,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from tests.contract.caller import claims_of, mint
+from tests.contract.users import claims_of, mint
 from tests.platforms.aws.artifact import lambda_runtime, unpacked_artifact
 from tests.platforms.aws.conftest import FUNCTIONS, ReadEvent
 from tests.platforms.aws.sandbox import Function

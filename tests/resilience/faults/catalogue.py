@@ -174,7 +174,7 @@ def closed_while_idle(lab: Lab, _: Batch) -> Generator[None]:
 
 @case("connections half closed while idle", "done")
 def half_closed_while_idle(lab: Lab, _: Batch) -> Generator[None]:
-    lab.proxy.now(tcp_proxy.Fault.END_OF_ANSWERS)
+    lab.proxy.now(tcp_proxy.Fault.END_OF_RESPONSES)
     yield
 
 
@@ -229,7 +229,7 @@ def closed_after(lab: Lab, batch: Batch) -> Generator[None]:
 @case("connection half closed after the statement was done", "done", "done", "unknown")
 def half_closed_after(lab: Lab, batch: Batch) -> Generator[None]:
     for user in batch.users:
-        lab.proxy.before(user.encode(), tcp_proxy.Fault.END_OF_ANSWERS, way=Way.TO_CLIENT)
+        lab.proxy.before(user.encode(), tcp_proxy.Fault.END_OF_RESPONSES, way=Way.TO_CLIENT)
     yield
 
 

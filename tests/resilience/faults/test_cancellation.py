@@ -139,14 +139,23 @@ def test_when_it_is_granted_a_slot_just_after(lab: Lab) -> None:
     run(main, lab)
 
 
+async def settled_descriptors() -> int:
+    """Their number once the sockets of what happened before are closed."""
+    count = descriptors()
+    while True:
+        await asyncio.sleep(0.3)
+        if count == (count := descriptors()):
+            return count
+
+
 def test_while_the_server_does_not_respond_to_the_login(lab: Lab) -> None:
     async def main(pool: Pool) -> None:
         lab.proxy.ignore_connections()
         try:
-            before, opened = descriptors(), lab.proxy.connections
+            before, opened = await settled_descriptors(), lab.proxy.connections
             tasks = [start(SELECT_1, user=f"user-{number}") for number in range(POOL_SIZE)]
             await until(lambda: lab.proxy.connections - opened == POOL_SIZE)
-            assert descriptors() == before + 2 * POOL_SIZE  # both ends of each
+            await until(lambda: descriptors() == before + 2 * POOL_SIZE)  # both ends of each
             await cancel(*tasks)
             # Each socket is closed at once, not when a garbage collection finds it.
             assert descriptors() == before + POOL_SIZE

@@ -75,10 +75,10 @@ def test_a_connection_takes_the_round_trips_of_tls_and_scram_and_a_request_one(
         api = start_api(DATABASE_URL=url.replace(f":{pooler.port}/", f":{proxy.port}/"))
         headers = bearer(roundtrips.USER)
         # The request for TLS; the handshake; start-up and two of SCRAM; the statement.
-        first = roundtrips.count_first_request(api, headers, lambda: proxy.flights)
+        first = roundtrips.count_first_request(api, headers, lambda: proxy.round_trips)
         # PgBouncer also sends session tickets, which the proxy may count as a response.
         assert first in (1 + 1 + 3 + 1, 1 + 1 + 1 + 3 + 1)
-        counted = roundtrips.count_requests(api, headers, lambda: proxy.flights)
+        counted = roundtrips.count_requests(api, headers, lambda: proxy.round_trips)
         assert {request.label: flights for request, flights in counted if flights != 1} == {}
         database.close_pools()
 

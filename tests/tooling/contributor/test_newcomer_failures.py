@@ -263,7 +263,7 @@ def test_a_server_that_already_runs_is_named_and_found_by_other_commands(
         # Without a URL: the server listens on another port than the default one.
         smoke = copy.run("make", "smoke")
         assert f"Smoke test of {url}\n" in smoke
-        assert "Every step" in smoke
+        assert "All steps succeeded." in smoke
 
 
 def test_a_database_url_of_another_kind_is_reported(copy: WorkingCopy) -> None:

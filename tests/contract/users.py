@@ -1,4 +1,4 @@
-"""Acts as users of the API over HTTP; knows tokens and paths, no database."""
+"""Users of the API over HTTP: their tokens, their paths and their requests."""
 
 import base64
 import json
@@ -18,13 +18,13 @@ type Titles = list[str]  # the class below has a method named list
 
 
 def mint(secret: str, algorithm: str = "HS256", **claims: Any) -> str:
-    """A token with exactly these claims; a claim given as ... is left out."""
+    """A token with exactly these claims. A claim given as ... is omitted."""
     kept = {name: value for name, value in claims.items() if value is not ...}
     return jwt.encode(kept, secret, algorithm=algorithm)
 
 
 def claims_of(user_id: str) -> dict[str, Any]:
-    """What a usual token says about a user: valid for five minutes, no issuer, no audience."""
+    """The claims of a usual token: valid for five minutes, without issuer and audience."""
     now = int(time.time())
     return {
         "sub": user_id,
@@ -36,17 +36,17 @@ def claims_of(user_id: str) -> dict[str, Any]:
 
 
 def segment(value: object) -> str:
-    """One base64url part of a hand-made token."""
+    """One base64url-encoded part of a token."""
     raw = value if isinstance(value, bytes) else json.dumps(value).encode()
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-def at_once[T](count: int, call: Callable[[int], T]) -> list[T]:
-    """call(0) to call(count - 1), released together, each from a thread of its own."""
-    gate = Barrier(count)
+def in_parallel[T](count: int, call: Callable[[int], T]) -> list[T]:
+    """Run call(0) to call(count - 1) at the same time, each in its own thread."""
+    barrier = Barrier(count)
 
     def released(number: int) -> T:
-        gate.wait(timeout=30)
+        barrier.wait(timeout=30)
         return call(number)
 
     with ThreadPoolExecutor(count) as pool:
@@ -55,7 +55,7 @@ def at_once[T](count: int, call: Callable[[int], T]) -> list[T]:
 
 @dataclass(frozen=True)
 class User:
-    """One user of the API: his id, his token, and the requests he can make."""
+    """One user of the API: id, token, and methods that send requests."""
 
     client: httpx2.Client
     id: str
@@ -75,7 +75,7 @@ class User:
     def send(
         self, method: str, url: str, headers: Mapping[str, Any] | None = None, **request: Any
     ) -> httpx2.Response:
-        """One request with this user's token; `headers` (text or bytes) come on top of it."""
+        """Send a request with this user's token and `headers` (text or bytes)."""
         sent: dict[str, Any] = {**self.headers, **(headers or {})}
         return self.client.request(method, url, headers=sent, **request)
 
@@ -92,26 +92,26 @@ class User:
         return self.send("PUT", self.url_of(task), json=changes, **request)
 
     def complete(self, task: Task | int | str, body: Any = None, **request: Any) -> httpx2.Response:
-        """PATCH .../complete: without a body it toggles."""
+        """PATCH .../complete. Without a body it toggles."""
         return self.send("PATCH", self.url_of(task) + "/complete", json=body, **request)
 
     def delete(self, task: Task | int | str, **request: Any) -> httpx2.Response:
         return self.send("DELETE", self.url_of(task), **request)
 
     def create(self, title: str = "Buy milk", **fields: Any) -> Task:
-        """Create a task that must succeed; gives the task."""
-        answer = self.post({"title": title, **fields})
-        assert answer.status_code == 201, answer.text
-        return answer.json()
+        """Create a task and return it. The request must succeed."""
+        response = self.post({"title": title, **fields})
+        assert response.status_code == 201, response.text
+        return response.json()
 
     def read(self, task: Task | int | str) -> Task:
-        """Get a task that must exist."""
-        answer = self.get(task)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+        """Return a task that must exist."""
+        response = self.get(task)
+        assert response.status_code == 200, response.text
+        return response.json()
 
     def titles(self, **parameters: Any) -> Titles:
-        """The titles of a list that must succeed, in its order."""
-        answer = self.list(**parameters)
-        assert answer.status_code == 200, answer.text
-        return [task["title"] for task in answer.json()]
+        """The titles of a list, in its order. The request must succeed."""
+        response = self.list(**parameters)
+        assert response.status_code == 200, response.text
+        return [task["title"] for task in response.json()]

@@ -1,4 +1,4 @@
-"""Says what an answer must look like, whatever the question was; sends nothing itself."""
+"""Assertions about responses that hold for every request; this module sends nothing."""
 
 import re
 from datetime import datetime
@@ -12,22 +12,22 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 STRONG_TAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 
 
-def media_type(answer: httpx2.Response) -> str:
-    return answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+def media_type(response: httpx2.Response) -> str:
+    return response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
 
-def assert_error(answer: httpx2.Response, *statuses: int) -> dict[str, Any]:
-    """The answer has one of these statuses and the body that every error has; gives the body."""
-    assert answer.status_code in statuses, f"{answer.status_code}: {answer.text[:500]}"
-    assert media_type(answer) == "application/json"
-    body = answer.json()
+def assert_error(response: httpx2.Response, *statuses: int) -> dict[str, Any]:
+    """Assert one of these statuses and the body of every error; returns the body."""
+    assert response.status_code in statuses, f"{response.status_code}: {response.text[:500]}"
+    assert media_type(response) == "application/json"
+    body = response.json()
     assert isinstance(body, dict)
     assert isinstance(body["detail"], str)
     assert body["detail"].strip()
     assert "\n" not in body["detail"]
-    if answer.status_code == 422:
+    if response.status_code == 422:
         assert set(body) == {"detail", "errors"}
-        assert body["errors"], "a 422 says which input is wrong"
+        assert body["errors"], "a 422 names the invalid input"
         for fault in body["errors"]:
             assert set(fault) == {"loc", "msg", "type"}, "nothing that echoes the input"
             assert isinstance(fault["loc"], list)
@@ -36,18 +36,18 @@ def assert_error(answer: httpx2.Response, *statuses: int) -> dict[str, Any]:
             assert isinstance(fault["type"], str)
     else:
         assert set(body) == {"detail"}
-    if answer.status_code == 401:
-        assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    if response.status_code == 401:
+        assert response.headers["WWW-Authenticate"].startswith("Bearer")
     return body
 
 
-def assert_refused(answer: httpx2.Response) -> None:
-    """Bad input gets some 4xx with the usual body: where the contract leaves the status open."""
-    assert_error(answer, *range(400, 500))
+def assert_refused(response: httpx2.Response) -> None:
+    """Assert any 4xx with the usual body, where the contract does not fix the status."""
+    assert_error(response, *range(400, 500))
 
 
 def assert_task(body: Any) -> None:
-    """The body is one task: every field, of its type, and nothing else."""
+    """Assert that the body is one task: every field with its type, and no other."""
     assert isinstance(body, dict)
     assert set(body) == FIELDS
     assert type(body["id"]) is int
@@ -58,16 +58,16 @@ def assert_task(body: Any) -> None:
     assert type(body["completed"]) is bool
     for name in ("created_at", "updated_at"):
         assert TIMESTAMP.fullmatch(body[name]), body[name]
-    assert moment(body["created_at"]) <= moment(body["updated_at"])
+    assert parse_timestamp(body["created_at"]) <= parse_timestamp(body["updated_at"])
 
 
-def moment(text: str) -> datetime:
+def parse_timestamp(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def etag(answer: httpx2.Response) -> str:
-    """The strong tag that every answer about a single task has."""
-    tag = answer.headers["ETag"]
+def etag(response: httpx2.Response) -> str:
+    """The strong ETag that every response about a single task has."""
+    tag = response.headers["ETag"]
     assert STRONG_TAG.fullmatch(tag), f"no strong tag: {tag}"
     return tag
 
@@ -77,11 +77,11 @@ def tokens(header: str | None) -> set[str]:
     return {token.strip().lower() for token in (header or "").split(",") if token.strip()}
 
 
-def next_link(answer: httpx2.Response) -> str | None:
-    """The address behind rel="next", made absolute; None on the last page."""
-    header = answer.headers.get("Link")
+def next_link(response: httpx2.Response) -> str | None:
+    """The absolute URL of rel="next", or None on the last page."""
+    header = response.headers.get("Link")
     if header is None:
         return None
     found = re.fullmatch(r'\s*<([^<>]+)>\s*;\s*rel="next"\s*', header)
     assert found, f'Link is <...>; rel="next" or absent: {header}'
-    return str(answer.url.join(found[1]))
+    return str(response.url.join(found[1]))

@@ -1,4 +1,4 @@
-"""A client that leaves in the middle is no error of ours."""
+"""A client that disconnects during a request is not logged as a server error."""
 
 import asyncio
 
@@ -9,29 +9,29 @@ from api.tasks import app
 from tests.conftest import RequestLines, StartApi, bearer
 
 
-def test_a_client_that_leaves_while_it_sends_is_logged_as_such(
+def test_a_client_that_disconnects_while_sending_is_logged_with_499(
     start_api: StartApi, request_lines: RequestLines, caplog: pytest.LogCaptureFixture
 ) -> None:
     start_api()
     sent: list[Message] = []
 
-    async def leave() -> Message:
+    async def disconnect() -> Message:
         return {"type": "http.disconnect"}
 
-    async def note(message: Message) -> None:
+    async def record(message: Message) -> None:
         sent.append(message)
 
-    headers = [(k.lower().encode(), v.encode()) for k, v in bearer("leaver").items()]
+    headers = [(k.lower().encode(), v.encode()) for k, v in bearer("alice").items()]
     scope = {
         "type": "http",
         "method": "POST",
-        "path": "/api/leaver/tasks",
-        "raw_path": b"/api/leaver/tasks",
+        "path": "/api/alice/tasks",
+        "raw_path": b"/api/alice/tasks",
         "query_string": b"",
         "headers": headers,
     }
-    asyncio.run(app(scope, leave, note))
+    asyncio.run(app(scope, disconnect, record))
     assert sent == []
     [line] = request_lines()
     assert (line["level"], line["status"]) == ("INFO", 499)
-    assert caplog.records == [], "nothing else is said"
+    assert caplog.records == [], "nothing else is logged"
