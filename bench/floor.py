@@ -1,7 +1,8 @@
-"""The floor: what every Python function on Lambda pays before any framework. Knows no framework.
+"""The floor of the comparison: a minimal Lambda handler without a framework.
 
-A plain handler, PyJWT, psycopg, json.dumps. No validation of bodies beyond what the table refuses,
-no request id, no CORS, no log line: nobody should deploy this, and nothing can be much cheaper.
+It uses PyJWT, psycopg and json.dumps. Only the constraints of the table validate bodies, and there
+are no request ids, CORS headers or logs. It is not meant for deployment: it shows the minimum cost
+of a Python function.
 """
 
 import json
@@ -25,7 +26,7 @@ _connection: psycopg.Connection[dict[str, Any]] | None = None
 
 
 def lambda_handler(event: dict[str, Any], _: object) -> dict[str, Any]:
-    """Answers an API Gateway HTTP API event (payload 2.0)."""
+    """Respond to an event of an API Gateway HTTP API (payload format 2.0)."""
     authorization = event["headers"].get("authorization", "")
     try:
         claims = jwt.decode(
@@ -34,29 +35,29 @@ def lambda_handler(event: dict[str, Any], _: object) -> dict[str, Any]:
             algorithms=["HS256"],
         )
     except jwt.PyJWTError:
-        return _answer(401, {"detail": "A bearer token is needed."})
+        return _respond(401, {"detail": "A bearer token is required."})
     owner = claims["sub"]
     match event["requestContext"]["http"]["method"], event["rawPath"].split("/")[2:]:
         case _, [user, *_] if user != owner:
-            return _answer(403, {"detail": "Not your path."})
+            return _respond(403, {"detail": "The path belongs to another user."})
         case "GET", [_, "tasks"]:
             query = dict(parse_qsl(event["rawQueryString"]))
             if "limit" in query:
                 rows = _fetch(PAGE, owner, int(query["limit"]), int(query.get("offset", "0")))
             else:
                 rows = _fetch(LIST, owner)
-            return _answer(200, rows)
+            return _respond(200, rows)
         case "POST", [_, "tasks"]:
             task = json.loads(event["body"])
             rows = _fetch(CREATE, owner, task["title"], task.get("description"))
-            return _answer(201, rows[0])
+            return _respond(201, rows[0])
         case "GET", [_, "tasks", task_id]:
             rows = _fetch(GET, owner, int(task_id))
         case "PATCH", [_, "tasks", task_id, "complete"]:
             rows = _fetch(TOGGLE, owner, int(task_id))
         case _:
-            return _answer(404, {"detail": "There is nothing here."})
-    return _answer(200, rows[0]) if rows else _answer(404, {"detail": "Task not found."})
+            return _respond(404, {"detail": "Not found."})
+    return _respond(200, rows[0]) if rows else _respond(404, {"detail": "Task not found."})
 
 
 def _fetch(statement: str, *values: object) -> list[dict[str, Any]]:
@@ -65,21 +66,21 @@ def _fetch(statement: str, *values: object) -> list[dict[str, Any]]:
         _connection = psycopg.connect(
             os.environ["DATABASE_URL"],
             autocommit=True,
-            # As behind Neon's pooler, where a prepared statement may meet another server.
+            # Neon's pooler may run a prepared statement on another server connection.
             prepare_threshold=None,
             row_factory=dict_row,
         )
     return _connection.execute(statement, values).fetchall()
 
 
-def _answer(status: int, content: object) -> dict[str, Any]:
+def _respond(status: int, content: object) -> dict[str, Any]:
     return {
         "statusCode": status,
         "headers": {"content-type": "application/json"},
-        "body": json.dumps(content, default=_moment),
+        "body": json.dumps(content, default=_format_timestamp),
         "isBase64Encoded": False,
     }
 
 
-def _moment(value: Any) -> str:
+def _format_timestamp(value: Any) -> str:
     return value.isoformat().replace("+00:00", "Z")

@@ -1,6 +1,4 @@
-"""The floor of a server: a bare ASGI application with async psycopg, for lists only; knows no
-framework.
-"""
+"""The floor of the server comparison: an ASGI application without a framework, for lists only."""
 
 import asyncio
 import json
@@ -9,10 +7,10 @@ from typing import Any
 
 import jwt
 import psycopg
-from floor import LIST, _moment
+from floor import LIST, _format_timestamp
 from psycopg.rows import dict_row
 
-CONNECTIONS = 8  # as ours has on Vercel
+CONNECTIONS = 8  # as this API on Vercel
 
 _idle: asyncio.LifoQueue[psycopg.AsyncConnection[dict[str, Any]] | None] = asyncio.LifoQueue()
 for _ in range(CONNECTIONS):
@@ -30,10 +28,10 @@ async def app(scope: dict[str, Any], _: Any, send: Any) -> None:
             algorithms=["HS256"],
         )
     except jwt.PyJWTError:
-        await _answer(send, 401, {"detail": "A bearer token is needed."})
+        await _respond(send, 401, {"detail": "A bearer token is required."})
         return
     if scope["path"] != f"/api/{claims['sub']}/tasks":
-        await _answer(send, 404, {"detail": "There is nothing here."})
+        await _respond(send, 404, {"detail": "Not found."})
         return
     connection = await _idle.get()
     try:
@@ -48,12 +46,12 @@ async def app(scope: dict[str, Any], _: Any, send: Any) -> None:
         rows = await cursor.fetchall()
     finally:
         _idle.put_nowait(connection)
-    await _answer(send, 200, rows)
+    await _respond(send, 200, rows)
 
 
-async def _answer(send: Any, status: int, content: object) -> None:
+async def _respond(send: Any, status: int, content: object) -> None:
     headers = [(b"content-type", b"application/json")]
-    body = json.dumps(content, default=_moment).encode()
+    body = json.dumps(content, default=_format_timestamp).encode()
     headers.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -1,9 +1,9 @@
-"""Counts instructions under valgrind; knows how, and no figure.
+"""Counts processor instructions with valgrind.
 
-A warm request: start-up and sixty requests run uncounted, then callgrind counts a number of them.
-A cold start: cachegrind counts the whole process, from the interpreter's first instruction to the
-first answer. A warm request under Node: the difference between two whole processes, since its
-compiler goes on in threads of its own.
+Warm request: callgrind counts a number of requests, after the start of the process and 60 uncounted
+requests. Cold start: cachegrind counts all instructions of a process until its first response. Warm
+request on Node.js: the difference between two processes with different numbers of requests, because
+its compiler runs in separate threads.
 """
 
 import json
@@ -13,18 +13,28 @@ import tempfile
 from pathlib import Path
 
 from bench import workload
-from bench.partners import Partner
-from bench.processes import Unfair, command, environment
+from bench.implementations import Implementation
+from bench.processes import ComparisonError, command, environment
 
 
 def count_warm(
-    partner: Partner, urls: workload.Urls, events: Path, names: tuple[str, ...], times: int
+    implementation: Implementation,
+    urls: workload.Urls,
+    events: Path,
+    names: tuple[str, ...],
+    times: int,
 ) -> dict[str, float]:
-    """Instructions a request, by the event's name."""
+    """Return the instructions per request, by event name."""
     with tempfile.TemporaryDirectory() as folder:
         plan = [f"{name}:{times}" for name in names]
         options = ["--instr-atstart=no", f"--callgrind-out-file={folder}/out"]
-        _valgrind("callgrind", options, partner, urls, command(partner, events, "count", *plan))
+        _valgrind(
+            "callgrind",
+            options,
+            implementation,
+            urls,
+            command(implementation, events, "count", *plan),
+        )
         counted = {}
         for path in Path(folder).glob("out.*"):
             text = path.read_text()
@@ -35,50 +45,66 @@ def count_warm(
 
 
 def count_warm_node(
-    partner: Partner, urls: workload.Urls, events: Path, name: str, after: int, times: int
+    implementation: Implementation,
+    urls: workload.Urls,
+    events: Path,
+    name: str,
+    after: int,
+    times: int,
 ) -> float:
-    """Instructions a request, of `times` requests behind the first `after`."""
+    """Return the instructions per request of `times` requests that follow the first `after`."""
     first, both = (
-        _count_process(partner, urls, command(partner, events, "warm"), json.dumps([name, number]))
+        _count_process(
+            implementation,
+            urls,
+            command(implementation, events, "warm"),
+            json.dumps([name, number]),
+        )
         for number in (after, after + times)
     )
     return (both - first) / times
 
 
-def count_cold(partner: Partner, urls: workload.Urls, events: Path, name: str) -> float:
-    """Instructions of a cold start to the first answer."""
-    return _count_process(partner, urls, command(partner, events, "cold", name))
+def count_cold(
+    implementation: Implementation, urls: workload.Urls, events: Path, name: str
+) -> float:
+    """Return the instructions of a cold start until the first response."""
+    return _count_process(implementation, urls, command(implementation, events, "cold", name))
 
 
 def _count_process(
-    partner: Partner, urls: workload.Urls, words: list[str], said: str = ""
+    implementation: Implementation, urls: workload.Urls, arguments: list[str], stdin: str = ""
 ) -> float:
     options = ["--cache-sim=no", "--cachegrind-out-file=/dev/null"]
-    if partner.node:
-        options.append("--smc-check=all-non-file")  # its code is written while it runs
-    told = _valgrind("cachegrind", options, partner, urls, words, said)
-    found = re.search(r"I +refs: +([\d,]+)", told)
+    if implementation.node:
+        options.append("--smc-check=all-non-file")  # Node.js generates code at run time
+    output = _valgrind("cachegrind", options, implementation, urls, arguments, stdin)
+    found = re.search(r"I +refs: +([\d,]+)", output)
     if found is None:
-        raise Unfair(f"valgrind counted nothing for {partner.name}: {told[-1000:]}")
+        raise ComparisonError(
+            f"valgrind printed no count for {implementation.name}: {output[-1000:]}"
+        )
     return float(found[1].replace(",", ""))
 
 
 def _valgrind(
     tool: str,
     options: list[str],
-    partner: Partner,
+    implementation: Implementation,
     urls: workload.Urls,
-    words: list[str],
-    said: str = "",
+    arguments: list[str],
+    stdin: str = "",
 ) -> str:
-    done = subprocess.run(
-        ["valgrind", f"--tool={tool}", *options, *words],
-        env=environment(partner, urls, platform="lambda"),
-        input=said,
+    completed = subprocess.run(
+        ["valgrind", f"--tool={tool}", *options, *arguments],
+        env=environment(implementation, urls, platform="lambda"),
+        input=stdin,
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode:
-        raise Unfair(f"{partner.name} ended under valgrind:\n{done.stderr[-2000:]}")
-    return done.stderr
+    if completed.returncode:
+        raise ComparisonError(
+            f"{implementation.name} failed under valgrind:\n{completed.stderr[-2000:]}"
+        )
+    return completed.stderr

@@ -1,4 +1,4 @@
-"""Asks a server for one thing over some connections at once; knows no partner."""
+"""Sends one request repeatedly to a server over several concurrent connections."""
 
 import asyncio
 import time
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Load:
-    """`waits` in seconds, one for each request."""
+    """The latency of each request and the duration of the run, in seconds."""
 
-    waits: list[float]
+    latencies: list[float]
     seconds: float
 
 
@@ -19,45 +19,48 @@ def request_bytes(path: str, headers: dict[str, str]) -> bytes:
 
 
 def run_load(port: int, request: bytes, connections: int, seconds: float) -> Load:
-    """Raises RuntimeError for an answer that is not 200."""
+    """Send the request over each connection for so many seconds.
+
+    Raises RuntimeError for a response other than 200.
+    """
     return asyncio.run(_run_load(port, request, connections, seconds))
 
 
-def ask_once(port: int, request: bytes) -> bytes:
-    """The body of one answer."""
+def get_body(port: int, request: bytes) -> bytes:
+    """Send the request once and return the body of the response."""
 
-    async def ask() -> bytes:
+    async def send() -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(request)
-        body = await _read_answer(reader)
+        body = await _read_response(reader)
         writer.close()
         return body
 
-    return asyncio.run(ask())
+    return asyncio.run(send())
 
 
 async def _run_load(port: int, request: bytes, connections: int, seconds: float) -> Load:
-    waits: list[float] = []
+    latencies: list[float] = []
     streams = [await asyncio.open_connection("127.0.0.1", port) for _ in range(connections)]
     began = time.perf_counter()
 
     async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while (sent := time.perf_counter()) < began + seconds:
             writer.write(request)
-            await _read_answer(reader)
-            waits.append(time.perf_counter() - sent)
+            await _read_response(reader)
+            latencies.append(time.perf_counter() - sent)
 
     await asyncio.gather(*(client(reader, writer) for reader, writer in streams))
-    took = time.perf_counter() - began
+    duration = time.perf_counter() - began
     for _, writer in streams:
         writer.close()
-    return Load(waits, took)
+    return Load(latencies, duration)
 
 
-async def _read_answer(reader: asyncio.StreamReader) -> bytes:
+async def _read_response(reader: asyncio.StreamReader) -> bytes:
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     if b" 200 " not in head[:15]:
-        raise RuntimeError(f"the server answered {head.decode()}")
+        raise RuntimeError(f"The server responded with {head.decode()}")
     if b"transfer-encoding: chunked" not in head:
         length = int(head.partition(b"content-length:")[2].split(b"\r", 1)[0])
         return await reader.readexactly(length)

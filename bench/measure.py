@@ -1,4 +1,4 @@
-"""Runs every measurement side by side and gives the figures; knows nothing of tables."""
+"""Runs all measurements, alternating between the implementations, and collects the figures."""
 
 import os
 import statistics
@@ -12,68 +12,70 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import fairness, instructions, load, workload
-from bench.partners import AS_ZIPPED, FLOOR, HONO, OURS, PARTNERS, Partner
-from bench.processes import Sandbox, Unfair, cpu_seconds, sandbox, server, start_cold
+from bench import equivalence, instructions, load, workload
+from bench.implementations import AS_ZIPPED, FLOOR, HONO, IMPLEMENTATIONS, OURS, Implementation
+from bench.processes import ComparisonError, Sandbox, cpu_seconds, sandbox, server, start_cold
 
-# Of a sandbox's life, in requests: some compilers need the first part to learn what is asked.
+# Ages of a sandbox, in requests: a just-in-time compiler optimizes during the first of them.
 AGES = (1000, 2000)
 WARM = ("list", "get", "create", "toggle")
 COLD = ("unauthorized", "list")
-WARMED = tuple(partner for partner in PARTNERS if partner is not AS_ZIPPED)
+WARMED = tuple(
+    implementation for implementation in IMPLEMENTATIONS if implementation is not AS_ZIPPED
+)
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is run. Seconds where it says so."""
+    """The number of repetitions of each measurement; `server_seconds` in seconds."""
 
     sizes: tuple[int, ...]
-    started: tuple[Partner, ...]
+    started: tuple[Implementation, ...]
     cold_starts: int
-    lives: int
+    lifetimes: int
     ages: tuple[int, ...]
     warm_up: int
     rounds: int
     requests: int
     server_rounds: int
     server_seconds: float
-    counted: tuple[Partner, ...]
+    counted: tuple[Implementation, ...]
     counted_warm: tuple[str, ...]
     counted_cold: tuple[str, ...]
     counted_requests: int
 
 
 FULL = Effort(
-    sizes=workload.SIZES, started=PARTNERS, cold_starts=5,
-    lives=3, ages=AGES, warm_up=300, rounds=10, requests=40,
+    sizes=workload.SIZES, started=IMPLEMENTATIONS, cold_starts=5,
+    lifetimes=3, ages=AGES, warm_up=300, rounds=10, requests=40,
     server_rounds=3, server_seconds=2.0,
-    counted=PARTNERS,
+    counted=IMPLEMENTATIONS,
     counted_warm=WARM, counted_cold=COLD, counted_requests=30,
 )  # fmt: skip
 QUICK = Effort(
-    sizes=workload.SIZES[:2], started=tuple(p for p in PARTNERS if p is not AS_ZIPPED),
-    cold_starts=3, lives=1, ages=AGES[:1], warm_up=60, rounds=5, requests=20,
+    sizes=workload.SIZES[:2], started=tuple(p for p in IMPLEMENTATIONS if p is not AS_ZIPPED),
+    cold_starts=3, lifetimes=1, ages=AGES[:1], warm_up=60, rounds=5, requests=20,
     server_rounds=1, server_seconds=1.0,
     counted=(FLOOR, OURS), counted_warm=("list",), counted_cold=("unauthorized",),
     counted_requests=20,
 )  # fmt: skip
-# Whether it works at all: its figures say nothing.
+# Only shows whether the benchmark works: the figures are not meaningful.
 TRIAL = Effort(
-    sizes=(10,), started=PARTNERS, cold_starts=1,
-    lives=1, ages=(20,), warm_up=2, rounds=1, requests=2,
+    sizes=(10,), started=IMPLEMENTATIONS, cold_starts=1,
+    lifetimes=1, ages=(20,), warm_up=2, rounds=1, requests=2,
     server_rounds=1, server_seconds=0.2,
     counted=(), counted_warm=(), counted_cold=(), counted_requests=1,
 )  # fmt: skip
 EFFORTS = {"": FULL, "quick": QUICK, "trial": TRIAL}
 
-# (what, partner's name) -> number: CPU and waiting in seconds, instructions as such, memory in MB.
+# (measurement, name of the implementation) -> value: CPU and wall time in seconds, memory in MB.
 type Figures = dict[tuple[str, str], float]
 type Progress = Callable[[str], None]
 
 
 @dataclass
 class Bench:
-    """One run: where everything is, and the figures so far."""
+    """One run and its figures so far."""
 
     urls: workload.Urls
     events: Path
@@ -81,120 +83,135 @@ class Bench:
     progress: Progress
     figures: Figures = field(default_factory=dict)
 
-    def note(self, what: str, partner: Partner, value: float) -> None:
-        self.figures[what, partner.name] = value
+    def record(self, what: str, implementation: Implementation, value: float) -> None:
+        self.figures[what, implementation.name] = value
 
 
 def measure_cold_starts(bench: Bench) -> None:
-    """New processes, one partner after the other, several times: medians."""
-    seen: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    """Measure new processes, alternating between the implementations: medians."""
+    results: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for number in range(bench.effort.cold_starts):
         bench.progress(f"cold starts, {number + 1} of {bench.effort.cold_starts}")
-        for partner in bench.effort.started:
+        for implementation in bench.effort.started:
             for name in COLD:
-                seen[name, partner.name].append(start_cold(partner, bench.urls, bench.events, name))
-    for (name, partner), starts in seen.items():
+                results[name, implementation.name].append(
+                    start_cold(implementation, bench.urls, bench.events, name)
+                )
+    for (name, implementation), starts in results.items():
         for what in ("cpu", "wall", "rss"):
             median = statistics.median(start[what] for start in starts)
-            bench.figures[f"cold {name} {what}", partner] = median
+            bench.figures[f"cold {name} {what}", implementation] = median
 
 
-def measure_lives(bench: Bench) -> None:
-    """A list of 10 from a sandbox's second request on, all partners alive, twenty in turn."""
-    cpu: dict[tuple[int, Partner], list[float]] = defaultdict(list)
-    for number in range(bench.effort.lives):
-        bench.progress(f"lives of a sandbox, {number + 1} of {bench.effort.lives}")
+def measure_lifetimes(bench: Bench) -> None:
+    """Measure the CPU time of a list of 10 by the age of a sandbox, from its second request on.
+
+    All sandboxes run at the same time, and each gets 20 requests in turn.
+    """
+    cpu: dict[tuple[int, Implementation], list[float]] = defaultdict(list)
+    for number in range(bench.effort.lifetimes):
+        bench.progress(f"sandbox lifetimes, {number + 1} of {bench.effort.lifetimes}")
         with ExitStack() as stack:
-            alive = {p: stack.enter_context(sandbox(p, bench.urls, bench.events)) for p in WARMED}
-            for process in alive.values():
-                process.answer("list")  # makes its connection
+            running = {p: stack.enter_context(sandbox(p, bench.urls, bench.events)) for p in WARMED}
+            for process in running.values():
+                process.send("list")  # opens the database connection
             begin = 0
             for age in bench.effort.ages:
-                for partner, seconds in _spend(alive, age - begin).items():
-                    cpu[age, partner].append(seconds / (age - begin))
+                for implementation, seconds in _cpu_of_lists(running, age - begin).items():
+                    cpu[age, implementation].append(seconds / (age - begin))
                 begin = age
-    for (age, partner), values in cpu.items():
-        bench.note(f"life {age} cpu", partner, statistics.median(values))
-        # Life by life, since what else the machine does changes from one to the next.
+    for (age, implementation), values in cpu.items():
+        bench.record(f"age {age} cpu", implementation, statistics.median(values))
+        # Compared within each lifetime, because the load of the machine changes between them.
         pairs = zip(values, cpu[age, HONO], strict=True)
-        bench.note(f"life {age} cpu of hono's", partner, statistics.median(a / b for a, b in pairs))
+        bench.record(
+            f"age {age} cpu relative to hono",
+            implementation,
+            statistics.median(a / b for a, b in pairs),
+        )
 
 
-def _spend(alive: Mapping[Partner, Sandbox], requests: int) -> dict[Partner, float]:
-    """Seconds of CPU for so many lists."""
-    spent = dict.fromkeys(alive, 0.0)
+def _cpu_of_lists(
+    running: Mapping[Implementation, Sandbox], requests: int
+) -> dict[Implementation, float]:
+    """Return the CPU seconds of each implementation for this many lists."""
+    cpu = dict.fromkeys(running, 0.0)
     for _ in range(requests // 20):
-        for partner, process in alive.items():
-            spent[partner] += 20 * process.answer("list", 20)["cpu"]
-    return spent
+        for implementation, process in running.items():
+            cpu[implementation] += 20 * process.send("list", 20)["cpu"]
+    return cpu
 
 
 def measure_warm(bench: Bench) -> None:
-    """Through the Lambda handler, all partners alive, a few requests of each in turn: medians."""
+    """Measure warm requests through the Lambda handler, a few per implementation in turn: medians."""
     expected: dict[str, Any] = {}
     with ExitStack() as stack:
-        alive: dict[Partner, Sandbox] = {}
-        for partner in WARMED:
-            process = stack.enter_context(sandbox(partner, bench.urls, bench.events))
-            fairness.check(partner.name, process, expected)
-            alive[partner] = process
-        bench.progress("all partners answer the same; warming up")
-        for process in alive.values():
+        running: dict[Implementation, Sandbox] = {}
+        for implementation in WARMED:
+            process = stack.enter_context(sandbox(implementation, bench.urls, bench.events))
+            equivalence.check(implementation.name, process, expected)
+            running[implementation] = process
+        bench.progress("all implementations return the same responses; warming up")
+        for process in running.values():
             for name in WARM:
-                process.answer(name, bench.effort.warm_up)
-        _measure_requests(bench, alive)
-        for partner, process in alive.items():
-            bench.note("warm rss", partner, process.answer("get")["rss"])
-        _measure_growth(bench, alive)
+                process.send(name, bench.effort.warm_up)
+        _measure_requests(bench, running)
+        for implementation, process in running.items():
+            bench.record("warm rss", implementation, process.send("get")["rss"])
+        _measure_growth(bench, running)
 
 
-def _measure_requests(bench: Bench, alive: dict[Partner, Sandbox]) -> None:
-    cpu: dict[tuple[str, Partner], list[float]] = defaultdict(list)
-    walls: dict[tuple[str, Partner], list[float]] = defaultdict(list)
+def _measure_requests(bench: Bench, running: dict[Implementation, Sandbox]) -> None:
+    cpu: dict[tuple[str, Implementation], list[float]] = defaultdict(list)
+    wall_times: dict[tuple[str, Implementation], list[float]] = defaultdict(list)
     for number in range(bench.effort.rounds):
         bench.progress(f"warm requests, {number + 1} of {bench.effort.rounds}")
         for name in WARM:
-            for partner, process in alive.items():
-                told = process.answer(name, bench.effort.requests)
-                cpu[name, partner].append(told["cpu"])
-                walls[name, partner] += told["walls"]
-    for (name, partner), values in cpu.items():
-        bench.note(f"warm {name} cpu", partner, statistics.median(values))
-        bench.note(f"warm {name} wall", partner, statistics.median(walls[name, partner]))
+            for implementation, process in running.items():
+                result = process.send(name, bench.effort.requests)
+                cpu[name, implementation].append(result["cpu"])
+                wall_times[name, implementation] += result["wall_times"]
+    for (name, implementation), values in cpu.items():
+        bench.record(f"warm {name} cpu", implementation, statistics.median(values))
+        bench.record(
+            f"warm {name} wall", implementation, statistics.median(wall_times[name, implementation])
+        )
 
 
-def _measure_growth(bench: Bench, alive: dict[Partner, Sandbox]) -> None:
+def _measure_growth(bench: Bench, running: dict[Implementation, Sandbox]) -> None:
     for size in bench.effort.sizes:
         bench.progress(f"lists of a user with {size:,} tasks")
         times = 20 if size <= 10 else 4 if size <= 1_000 else 1
-        for partner, process in alive.items():
-            kinds: dict[str, Any] = {"whole": f"whole {size}", "page": f"page {size}"}
+        for implementation, process in running.items():
+            kinds: dict[str, Any] = {"full": f"full {size}", "page": f"page {size}"}
             if size > workload.PAGE:
-                kinds["deep"] = _deep_page(partner, process, size)
+                kinds["deep"] = _deep_page(implementation, process, size)
             for kind, event in kinds.items():
-                repeats = times if kind == "whole" else 20
-                told = [process.answer(event, repeats) for _ in range(3)]
-                status = told[-1]["answer"]["statusCode"]
-                if status == 422 and partner is OURS and kind == "whole":
-                    continue  # Lambda would drop so large an answer: ours says so
+                repeats = times if kind == "full" else 20
+                results = [process.send(event, repeats) for _ in range(3)]
+                status = results[-1]["response"]["statusCode"]
+                if status == 422 and implementation is OURS and kind == "full":
+                    continue  # more than the 6 MB of a Lambda response
                 if status != 200:
-                    raise Unfair(f"{partner.name} does not give the {kind} list of {size}.")
-                walls = [wall for one in told for wall in one["walls"]]
-                cpu = statistics.median(one["cpu"] for one in told)
-                bench.note(f"{kind} {size} cpu", partner, cpu)
-                bench.note(f"{kind} {size} wall", partner, statistics.median(walls))
+                    raise ComparisonError(
+                        f"{implementation.name} does not return the {kind} list of {size}."
+                    )
+                wall_times = [wall for each in results for wall in each["wall_times"]]
+                cpu = statistics.median(each["cpu"] for each in results)
+                bench.record(f"{kind} {size} cpu", implementation, cpu)
+                bench.record(f"{kind} {size} wall", implementation, statistics.median(wall_times))
 
 
-def _deep_page(partner: Partner, process: Sandbox, size: int) -> dict[str, Any]:
-    """The request for the page behind 90 % of the list: an offset, or where following links led."""
+def _deep_page(implementation: Implementation, process: Sandbox, size: int) -> dict[str, Any]:
+    """Return the event for the page after 90 % of the list: by offset, or by following links."""
     owner = workload.reader(size)
     path = f"/api/{owner}/tasks"
-    if partner is not OURS:
+    if implementation is not OURS:
         query = f"limit={workload.PAGE}&offset={size * 9 // 10}"
         return workload.event("GET", path, owner, query=query)
     query = "limit=100"
     for _ in range(size * 9 // 10 // 100):
-        page = process.answer(workload.event("GET", path, owner, query=query))["answer"]
+        page = process.send(workload.event("GET", path, owner, query=query))["response"]
         headers = {name.lower(): value for name, value in page["headers"].items()}
         query = headers["link"].partition("?")[2].partition(">")[0]
     query = query.replace("limit=100", f"limit={workload.PAGE}")
@@ -202,44 +219,50 @@ def _deep_page(partner: Partner, process: Sandbox, size: int) -> dict[str, Any]:
 
 
 def measure_servers(bench: Bench) -> None:
-    """A list of 10 through a server of many requests at once, at 1 and at 50 connections."""
+    """Measure a list of 10 on a server, with 1 and with 50 concurrent connections."""
     owner = workload.reader(bench.effort.sizes[0])
     event = workload.event("GET", f"/api/{owner}/tasks", owner)
     headers = {name: value for name, value in event["headers"].items() if name != "content-length"}
     request = load.request_bytes(event["rawPath"], headers)
-    partners = [partner for partner in PARTNERS if partner.application]
-    waits: dict[tuple[int, Partner], list[float]] = defaultdict(list)
-    rates: dict[tuple[int, Partner], list[float]] = defaultdict(list)
-    cpu: dict[tuple[int, Partner], list[float]] = defaultdict(list)
+    implementations = [
+        implementation for implementation in IMPLEMENTATIONS if implementation.application
+    ]
+    latencies: dict[tuple[int, Implementation], list[float]] = defaultdict(list)
+    rates: dict[tuple[int, Implementation], list[float]] = defaultdict(list)
+    cpu: dict[tuple[int, Implementation], list[float]] = defaultdict(list)
     expected: dict[str, Any] = {}
     with ExitStack() as stack:
-        alive = {p: stack.enter_context(server(p, bench.urls)) for p in partners}
-        for partner, (port, _) in alive.items():
-            served = fairness.comparable(load.ask_once(port, request))
+        running = {p: stack.enter_context(server(p, bench.urls)) for p in implementations}
+        for implementation, (port, _) in running.items():
+            served = equivalence.comparable(load.get_body(port, request))
             if expected.setdefault("list", served) != served:
-                raise Unfair(f"{partner.name} serves another list than the others.")
+                raise ComparisonError(
+                    f"{implementation.name} returns a different list as a server."
+                )
             load.run_load(port, request, 50, bench.effort.server_seconds)
         for number in range(bench.effort.server_rounds):
             bench.progress(f"servers, {number + 1} of {bench.effort.server_rounds}")
             for connections in (1, 50):
-                for partner, (port, pid) in alive.items():
+                for implementation, (port, pid) in running.items():
                     before = cpu_seconds(pid)
-                    seen = load.run_load(port, request, connections, bench.effort.server_seconds)
-                    used = cpu_seconds(pid) - before
-                    cpu[connections, partner].append(used / len(seen.waits))
-                    rates[connections, partner].append(len(seen.waits) / seen.seconds)
-                    waits[connections, partner] += seen.waits
-    for (connections, partner), values in waits.items():
-        key = connections, partner
+                    result = load.run_load(port, request, connections, bench.effort.server_seconds)
+                    cpu_used = cpu_seconds(pid) - before
+                    cpu[connections, implementation].append(cpu_used / len(result.latencies))
+                    rates[connections, implementation].append(
+                        len(result.latencies) / result.seconds
+                    )
+                    latencies[connections, implementation] += result.latencies
+    for (connections, implementation), values in latencies.items():
+        key = connections, implementation
         percentiles = statistics.quantiles(values, n=100)
-        bench.note(f"server {connections} rate", partner, statistics.median(rates[key]))
-        bench.note(f"server {connections} cpu", partner, statistics.median(cpu[key]))
-        bench.note(f"server {connections} p50", partner, percentiles[49])
-        bench.note(f"server {connections} p99", partner, percentiles[98])
+        bench.record(f"server {connections} rate", implementation, statistics.median(rates[key]))
+        bench.record(f"server {connections} cpu", implementation, statistics.median(cpu[key]))
+        bench.record(f"server {connections} p50", implementation, percentiles[49])
+        bench.record(f"server {connections} p99", implementation, percentiles[98])
 
 
 def count_instructions(bench: Bench) -> None:
-    """Under valgrind, as many at once as there are processors: counts do not mind."""
+    """Count instructions, in parallel: other processes do not change the counts."""
     jobs = list(_counting_jobs(bench))
     with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
         for number, counted in enumerate(threads.map(lambda job: job(), jobs), 1):
@@ -249,39 +272,43 @@ def count_instructions(bench: Bench) -> None:
 
 def _counting_jobs(bench: Bench) -> Iterable[Callable[[], Figures]]:
     effort = bench.effort
-    for partner in reversed(effort.counted):  # the longest first
-        # Without bytecode a process takes minutes: once is enough.
-        for name in effort.counted_cold if partner is not AS_ZIPPED else effort.counted_cold[:1]:
-            yield partial(_count_cold, bench, partner, name)
-        if partner.node:
-            yield partial(_count_warm_node, bench, partner)
-        elif partner is not AS_ZIPPED:
-            yield partial(_count_warm, bench, partner)
+    for implementation in reversed(effort.counted):  # the slowest first
+        # Without bytecode a process takes minutes, so only one is counted.
+        for name in (
+            effort.counted_cold if implementation is not AS_ZIPPED else effort.counted_cold[:1]
+        ):
+            yield partial(_count_cold, bench, implementation, name)
+        if implementation.node:
+            yield partial(_count_warm_node, bench, implementation)
+        elif implementation is not AS_ZIPPED:
+            yield partial(_count_warm, bench, implementation)
 
 
-def _count_cold(bench: Bench, partner: Partner, name: str) -> Figures:
-    counted = instructions.count_cold(partner, bench.urls, bench.events, name)
-    return {(f"cold {name} instructions", partner.name): counted}
+def _count_cold(bench: Bench, implementation: Implementation, name: str) -> Figures:
+    counted = instructions.count_cold(implementation, bench.urls, bench.events, name)
+    return {(f"cold {name} instructions", implementation.name): counted}
 
 
-def _count_warm(bench: Bench, partner: Partner) -> Figures:
+def _count_warm(bench: Bench, implementation: Implementation) -> Figures:
     effort = bench.effort
     counted = instructions.count_warm(
-        partner, bench.urls, bench.events, effort.counted_warm, effort.counted_requests
+        implementation, bench.urls, bench.events, effort.counted_warm, effort.counted_requests
     )
-    return {(f"warm {name} instructions", partner.name): value for name, value in counted.items()}
+    return {
+        (f"warm {name} instructions", implementation.name): value for name, value in counted.items()
+    }
 
 
-def _count_warm_node(bench: Bench, partner: Partner) -> Figures:
-    # From where the clock starts on the others, over as many requests as make its compiler rest.
+def _count_warm_node(bench: Bench, implementation: Implementation) -> Figures:
+    # After the same warm-up as the others, over enough requests to include the compiler's work.
     counted = instructions.count_warm_node(
-        partner, bench.urls, bench.events, "list", bench.effort.warm_up, 1000
+        implementation, bench.urls, bench.events, "list", bench.effort.warm_up, 1000
     )
-    return {("warm list instructions", partner.name): counted}
+    return {("warm list instructions", implementation.name): counted}
 
 
-def started_at() -> Progress:
-    """Prints each step with the seconds since the start."""
+def print_progress() -> Progress:
+    """Return a function that prints a step with the seconds since the start."""
     began = time.monotonic()
 
     def progress(step: str) -> None:

@@ -1,7 +1,6 @@
-"""Powertools' own HTTP resolver with psycopg: what an AWS user would pick without FastAPI; knows
-nothing of ours.
+"""The task API with the HTTP resolver of Powertools and psycopg, a common choice on AWS.
 
-No validation and no OpenAPI (both would cost more), no log line.
+Validation and OpenAPI, which cost more, are off, and nothing is logged.
 """
 
 import json
@@ -30,7 +29,7 @@ _connection: psycopg.Connection[dict[str, Any]] | None = None
 
 
 def _write_json(content: object) -> str:
-    return json.dumps(content, default=lambda moment: moment.isoformat().replace("+00:00", "Z"))
+    return json.dumps(content, default=lambda value: value.isoformat().replace("+00:00", "Z"))
 
 
 app = APIGatewayHttpResolver(serializer=_write_json)
@@ -72,9 +71,9 @@ def _owner(user_id: str) -> str:
             algorithms=["HS256"],
         )
     except jwt.PyJWTError as error:
-        raise UnauthorizedError("A bearer token is needed.") from error
+        raise UnauthorizedError("A bearer token is required.") from error
     if claims["sub"] != user_id:
-        raise ForbiddenError("Not your path.")
+        raise ForbiddenError("The path belongs to another user.")
     return claims["sub"]
 
 
@@ -90,7 +89,7 @@ def _fetch(statement: str, *values: object) -> list[dict[str, Any]]:
         _connection = psycopg.connect(
             os.environ["DATABASE_URL"],
             autocommit=True,
-            # As behind Neon's pooler, where a prepared statement may meet another server.
+            # Neon's pooler may run a prepared statement on another server connection.
             prepare_threshold=None,
             row_factory=dict_row,
         )

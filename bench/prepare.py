@@ -1,4 +1,4 @@
-"""Makes what the benchmark runs: an artifact for each partner, and valgrind; measures nothing."""
+"""Builds an artifact for each implementation and installs valgrind."""
 
 import hashlib
 import os
@@ -8,7 +8,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from bench.partners import Partner
+from bench.implementations import Implementation
 from dev.lock import RUNTIME, pins_for_linux
 
 ROOT = Path(__file__).parent.parent
@@ -17,77 +17,78 @@ PYTHON = CACHE / "python" / "bin" / "python"
 SERVER = CACHE / "server"
 
 
-class CannotPrepare(Exception):
-    """One sentence that says what to do."""
+class PreparationError(Exception):
+    """An artifact cannot be built. The message says what to do."""
 
 
-def prepare(partners: tuple[Partner, ...]) -> None:
-    """Make or renew everything under .cache/bench. Raises CannotPrepare."""
+def prepare(implementations: tuple[Implementation, ...]) -> None:
+    """Build or update all artifacts in .cache/bench. Raises PreparationError."""
     CACHE.mkdir(parents=True, exist_ok=True)
     if not PYTHON.exists():
-        # An environment of nothing: what is importable in a partner is what its artifact holds.
+        # An empty environment: an implementation can import only what its artifact contains.
         _run([sys.executable, "-m", "venv", "--without-pip", str(CACHE / "python")])
     _install(SERVER, [_pin_of_uvicorn()])
-    for partner in partners:
-        if partner.node:
-            _bundle_node(folder(partner))
+    for implementation in implementations:
+        if implementation.node:
+            _bundle_node(folder(implementation))
         else:
-            _build(partner)
+            _build(implementation)
 
 
-def folder(partner: Partner) -> Path:
-    return CACHE / partner.name
+def folder(implementation: Implementation) -> Path:
+    return CACHE / implementation.name
 
 
-def sizes(partner: Partner) -> tuple[float, float]:
-    """The artifact in MB: as it lies in the function, and zipped."""
-    zipped = CACHE / f"{partner.name}.zip"
-    files = [path for path in sorted(folder(partner).rglob("*")) if path.is_file()]
+def sizes(implementation: Implementation) -> tuple[float, float]:
+    """Return the size of the artifact in MB, unzipped and zipped."""
+    zipped = CACHE / f"{implementation.name}.zip"
+    files = [path for path in sorted(folder(implementation).rglob("*")) if path.is_file()]
     files = [path for path in files if not {"node_modules", "worker.js"} & set(path.parts)]
     with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for path in files:
-            archive.write(path, path.relative_to(folder(partner)))
-    whole = sum(path.stat().st_size for path in files) / 1e6, zipped.stat().st_size / 1e6
+            archive.write(path, path.relative_to(folder(implementation)))
+    unzipped_size = sum(path.stat().st_size for path in files) / 1e6
+    zipped_size = zipped.stat().st_size / 1e6
     zipped.unlink()
-    return whole
+    return unzipped_size, zipped_size
 
 
 def valgrind_version() -> str | None:
-    """Installs valgrind where that is allowed; None where it is not to be had."""
+    """Return the version of valgrind, installed if possible, or None if it is not available."""
     if os.uname().machine != "x86_64":
-        print("Instructions are counted on x86-64 only: going on without them.")
+        print("Instructions are not counted: that works on x86-64 only.")
         return None
     if not shutil.which("valgrind") and os.geteuid() == 0 and shutil.which("apt-get"):
         print("Installing valgrind with apt-get, to count instructions ...", flush=True)
-        for words in (["install", "-y", "valgrind"], ["update"], ["install", "-y", "valgrind"]):
-            subprocess.run(["apt-get", "-qq", *words], capture_output=True, check=False)
+        for arguments in (["install", "-y", "valgrind"], ["update"], ["install", "-y", "valgrind"]):
+            subprocess.run(["apt-get", "-qq", *arguments], capture_output=True, check=False)
             if shutil.which("valgrind"):
                 break
     if not shutil.which("valgrind"):
-        print("Going on without instructions: install valgrind to have them counted.")
+        print("Instructions are not counted: install valgrind to count them.")
         return None
     return subprocess.run(
         ["valgrind", "--version"], capture_output=True, text=True, check=True
     ).stdout.strip()
 
 
-def _build(partner: Partner) -> None:
-    target = folder(partner)
+def _build(implementation: Implementation) -> None:
+    target = folder(implementation)
     pins = dict(pin.split("==") for pin in pins_for_linux(RUNTIME))
-    packages = [_pinned(package, pins) for package in partner.packages]
+    packages = [_pinned(package, pins) for package in implementation.packages]
     if not packages:
-        # Ours: everything that runs. SQLModel made the statements before and stays behind.
+        # This API: all runtime packages, without those that only compile the statements.
         unused = {"sqlmodel", "sqlalchemy"}
         packages = [f"{name}=={version}" for name, version in pins.items() if name not in unused]
     _install(target, packages)
-    for name in partner.files:
+    for name in implementation.files:
         source, copy = ROOT / name, target / name.removeprefix("bench/")
         shutil.rmtree(copy, ignore_errors=True)
         if source.is_dir():
             shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, copy)
-    if partner.bytecode:
+    if implementation.bytecode:
         _compile(target)
 
 
@@ -101,9 +102,9 @@ def _pin_of_uvicorn() -> str:
 
 
 def _install(target: Path, packages: list[str]) -> None:
-    wanted = hashlib.sha256("\n".join(packages).encode()).hexdigest()
+    digest = hashlib.sha256("\n".join(packages).encode()).hexdigest()
     mark = target.with_suffix(".installed")
-    if mark.exists() and mark.read_text() == wanted:
+    if mark.exists() and mark.read_text() == digest:
         return
     print(f"Installing {target.name} ...", flush=True)
     shutil.rmtree(target, ignore_errors=True)
@@ -113,7 +114,7 @@ def _install(target: Path, packages: list[str]) -> None:
     shutil.rmtree(target / "bin", ignore_errors=True)
     if target == SERVER:
         _compile(target)
-    mark.write_text(wanted)
+    mark.write_text(digest)
 
 
 def _compile(target: Path) -> None:
@@ -123,8 +124,8 @@ def _compile(target: Path) -> None:
 
 def _bundle_node(target: Path) -> None:
     if not shutil.which("npm"):
-        raise CannotPrepare(
-            "npm is missing: install Node.js 22, which the comparison with hono needs."
+        raise PreparationError(
+            "npm not found. Install Node.js 22, which the comparison with hono requires."
         )
     target.mkdir(exist_ok=True)
     for path in (ROOT / "bench" / "hono").iterdir():
@@ -145,8 +146,8 @@ def _bundle_node(target: Path) -> None:
 
 
 def _run(command: list[str], **options: object) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
-    if done.returncode:
-        words = " ".join(command[:4])
-        last = (done.stderr or done.stdout).strip()[-800:]
-        raise CannotPrepare(f"This failed, is the package index reachable? {words} ...\n{last}")
+    completed = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    if completed.returncode:
+        shown = " ".join(command[:4])
+        last = (completed.stderr or completed.stdout).strip()[-800:]
+        raise PreparationError(f"{shown} ... failed. Is the package index reachable?\n{last}")

@@ -1,4 +1,4 @@
-"""Starts the processes of partners and asks them; knows how a partner runs, and no figure."""
+"""Starts the processes of an implementation and sends events to them."""
 
 import json
 import os
@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from bench import workload
-from bench.partners import OURS, Partner
+from bench.implementations import OURS, Implementation
 from bench.prepare import PYTHON, ROOT, SERVER, folder
 
 WORKER = ROOT / "bench" / "worker.py"
-# What Lambda sets besides: ours asks for the first, Powertools for the others.
+# Variables that Lambda sets: this API reads the first, Powertools the others.
 LAMBDA = {
     "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001",
     "AWS_LAMBDA_FUNCTION_NAME": "bench",
@@ -25,22 +25,24 @@ LAMBDA = {
 }
 
 
-class Unfair(Exception):
-    """A partner does not do what it is measured for: one sentence that says which and what."""
+class ComparisonError(Exception):
+    """An implementation fails or responds differently. The message names it and the cause."""
 
 
-def environment(partner: Partner, urls: workload.Urls, *, platform: str) -> dict[str, str]:
-    """The whole environment of a process: nothing of the caller's changes what is measured."""
+def environment(
+    implementation: Implementation, urls: workload.Urls, *, platform: str
+) -> dict[str, str]:
+    """Return the complete environment of a process, independent of the caller's."""
     variables = {
         "PATH": os.defpath,
         "LC_ALL": "C.UTF-8",
         "TZ": "UTC",
-        # Set and dictionary order, and so the number of instructions, would vary otherwise.
+        # Random hashes would change the number of instructions.
         "PYTHONHASHSEED": "0",
-        # A function's folder is read-only.
+        # The folder of a deployed function is read-only.
         "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONPATH": str(folder(partner)),
-        **workload.environment(urls, ours=partner is OURS),
+        "PYTHONPATH": str(folder(implementation)),
+        **workload.environment(urls, ours=implementation is OURS),
     }
     if platform == "vercel":
         variables["PYTHONPATH"] += f":{SERVER}"
@@ -48,41 +50,50 @@ def environment(partner: Partner, urls: workload.Urls, *, platform: str) -> dict
 
 
 def _node() -> str:
-    # The workers' own search path is short; make puts the Node.js of package.json into ours.
+    # The workers have a short PATH. make adds the required Node.js to the PATH of this process.
     return shutil.which("node") or "node"
 
 
-def command(partner: Partner, events: Path, *words: str) -> list[str]:
-    if partner.node:
-        worker, module = folder(partner) / "worker.js", folder(partner) / partner.module
-        return [_node(), str(worker), str(module), str(events), *words]
-    return [str(PYTHON), "-P", str(WORKER), partner.module, str(events), *words]
+def command(implementation: Implementation, events: Path, *arguments: str) -> list[str]:
+    if implementation.node:
+        worker, module = (
+            folder(implementation) / "worker.js",
+            folder(implementation) / implementation.module,
+        )
+        return [_node(), str(worker), str(module), str(events), *arguments]
+    return [str(PYTHON), "-P", str(WORKER), implementation.module, str(events), *arguments]
 
 
-def start_cold(partner: Partner, urls: workload.Urls, events: Path, name: str) -> dict[str, Any]:
-    """One cold start: seconds of CPU and of waiting until its first answer, peak memory in MB."""
+def start_cold(
+    implementation: Implementation, urls: workload.Urls, events: Path, name: str
+) -> dict[str, Any]:
+    """Run one cold start: CPU and wall seconds until the first response, peak memory in MB."""
     began = time.monotonic()
-    done = subprocess.run(
-        command(partner, events, "cold", name),
-        env=environment(partner, urls, platform="lambda"),
+    completed = subprocess.run(
+        command(implementation, events, "cold", name),
+        env=environment(implementation, urls, platform="lambda"),
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode:
-        raise Unfair(f"{partner.name} does not start:\n{done.stderr[-2000:]}")
-    told = json.loads(done.stdout)
-    return {**told, "wall": told["done"] - began}
+    if completed.returncode:
+        raise ComparisonError(f"{implementation.name} does not start:\n{completed.stderr[-2000:]}")
+    result = json.loads(completed.stdout)
+    return {**result, "wall": result["done"] - began}
 
 
 class Sandbox:
-    """A warm process of a partner, answering one event after the other."""
+    """A warm process that handles one event at a time."""
 
-    def __init__(self, process: subprocess.Popen[str], partner: Partner) -> None:
-        self._process, self._partner = process, partner
+    def __init__(self, process: subprocess.Popen[str], implementation: Implementation) -> None:
+        self._process, self._implementation = process, implementation
 
-    def answer(self, event: str | dict[str, Any], times: int = 1) -> dict[str, Any]:
-        """Its last answer to an event (by name, or given), CPU seconds a time, each wall time."""
+    def send(self, event: str | dict[str, Any], times: int = 1) -> dict[str, Any]:
+        """Send an event, given or by name, several times.
+
+        Returns the last response, CPU seconds per request, all wall times in seconds, and the peak
+        memory in MB. Raises ComparisonError if the process ends.
+        """
         assert self._process.stdin
         assert self._process.stdout
         try:
@@ -90,60 +101,72 @@ class Sandbox:
             self._process.stdin.flush()
             return json.loads(self._process.stdout.readline())
         except (BrokenPipeError, ValueError) as error:
-            raise Unfair(f"{self._partner.name} ended at {event!r}.") from error
+            raise ComparisonError(
+                f"{self._implementation.name} ended while it handled {event!r}."
+            ) from error
 
 
 @contextmanager
-def sandbox(partner: Partner, urls: workload.Urls, events: Path) -> Iterator[Sandbox]:
-    """A process that has been started and imported its partner, and answered nothing yet."""
+def sandbox(implementation: Implementation, urls: workload.Urls, events: Path) -> Iterator[Sandbox]:
+    """Start a warm process, which has handled no event yet."""
     with subprocess.Popen(
-        command(partner, events, "warm"),
-        env=environment(partner, urls, platform="lambda"),
+        command(implementation, events, "warm"),
+        env=environment(implementation, urls, platform="lambda"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
         try:
-            yield Sandbox(process, partner)
+            yield Sandbox(process, implementation)
         finally:
             process.kill()
 
 
 @contextmanager
-def server(partner: Partner, urls: workload.Urls) -> Iterator[tuple[int, int]]:
-    """Port and pid of a server of many requests at once: one process, one loop."""
-    assert partner.application
+def server(implementation: Implementation, urls: workload.Urls) -> Iterator[tuple[int, int]]:
+    """Start a server for concurrent requests (one process, one event loop); yield port and pid."""
+    assert implementation.application
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    if partner.node:
-        words = [_node(), str(folder(partner) / partner.application), str(port)]
+    if implementation.node:
+        arguments = [_node(), str(folder(implementation) / implementation.application), str(port)]
     else:
-        words = [str(PYTHON), "-P", "-m", "uvicorn", partner.application, "--port", str(port)]
-        words += ["--loop", "asyncio", "--http", "h11", "--log-level", "error"]
+        arguments = [
+            str(PYTHON),
+            "-P",
+            "-m",
+            "uvicorn",
+            implementation.application,
+            "--port",
+            str(port),
+        ]
+        arguments += ["--loop", "asyncio", "--http", "h11", "--log-level", "error"]
     with subprocess.Popen(
-        words,
-        env=environment(partner, urls, platform="vercel"),
+        arguments,
+        env=environment(implementation, urls, platform="vercel"),
         stdout=subprocess.DEVNULL,
     ) as process:
         try:
-            _wait_until_up(partner, process, port)
+            _wait_until_listening(implementation, process, port)
             yield port, process.pid
         finally:
             process.kill()
 
 
-def _wait_until_up(partner: Partner, process: subprocess.Popen[bytes], port: int) -> None:
-    give_up = time.monotonic() + 60
-    while time.monotonic() < give_up and process.poll() is None:
+def _wait_until_listening(
+    implementation: Implementation, process: subprocess.Popen[bytes], port: int
+) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.05)
-    raise Unfair(f"{partner.name} does not serve.")
+    raise ComparisonError(f"{implementation.name} does not start as a server.")
 
 
 def cpu_seconds(pid: int) -> float:
-    """What a process has used until now, its threads included."""
+    """Return the CPU seconds that a process has used, including its threads."""
     after_name = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()
     return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")

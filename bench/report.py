@@ -1,9 +1,17 @@
-"""Shows figures: as Markdown, as one picture, as one line; measures nothing."""
+"""Formats the figures as Markdown, as an SVG picture and as one line."""
 
 from html import escape
 
+from bench.implementations import (
+    AS_ZIPPED,
+    FLOOR,
+    HONO,
+    IMPLEMENTATIONS,
+    OURS,
+    TUTORIAL,
+    Implementation,
+)
 from bench.measure import AGES, FULL, QUICK, Figures
-from bench.partners import AS_ZIPPED, FLOOR, HONO, OURS, PARTNERS, TUTORIAL, Partner
 from bench.workload import PAGE
 
 ABSENT = "-"
@@ -11,7 +19,7 @@ ORDINALS = dict(zip(AGES, ("first 1,000 requests", "second 1,000"), strict=True)
 
 
 def markdown(figures: Figures, machine: str, *, quick: bool) -> str:
-    """Everything that was measured."""
+    """Return all figures as a Markdown page."""
     about = "A quick run: few repetitions, no long lists, few instruction counts. " if quick else ""
     parts = [
         "# Benchmark",
@@ -39,7 +47,7 @@ def markdown(figures: Figures, machine: str, *, quick: bool) -> str:
         "## Longer lists",
         f"Through the Lambda handler. A page has {PAGE} tasks; the deep page starts after 90 % of the "
         "list (this API uses a cursor, the others OFFSET). Wall time includes PostgreSQL's work. "
-        "Where this API has no value, it rejects the whole list with a 422, because Lambda cannot "
+        "Where this API has no value, it rejects a request for the full list with a 422, because Lambda cannot "
         "return more than 6 MB.",
         _growth(figures),
     ]
@@ -47,37 +55,37 @@ def markdown(figures: Figures, machine: str, *, quick: bool) -> str:
 
 
 def summary(figures: Figures) -> str:
-    """The run in one line."""
-    said = []
+    """Return the main figures in one line."""
+    parts = []
     for what, name in (
-        ("warm list instructions", "warm list of 10: {} x the floor in instructions"),
-        ("life 1000 cpu", "{} x in CPU"),
-        ("cold unauthorized instructions", "cold to the first answer: {} G instructions"),
+        ("warm list instructions", "warm list of 10: {} times the instructions of the floor"),
+        ("age 1000 cpu", "{} times its CPU time"),
+        ("cold unauthorized instructions", "cold start to the first response: {} G instructions"),
     ):
         if (what, OURS.name) in figures:
             value = figures[what, OURS.name]
             ratio = value / figures[what, FLOOR.name]
-            said.append(name.format(f"{value / 1e9:.2f}" if "{} G" in name else f"{ratio:.2f}"))
+            parts.append(name.format(f"{value / 1e9:.2f}" if "{} G" in name else f"{ratio:.2f}"))
     if ("warm list instructions", HONO.name) in figures:
         ours, hono = (figures["warm list instructions", p.name] for p in (OURS, HONO))
-        said.append(f"instructions of a warm list {ours / hono:.2f} of hono's")
+        parts.append(f"instructions of a warm list: {ours / hono:.2f} times those of hono")
     for age in AGES:
-        if (f"life {age} cpu of hono's", OURS.name) in figures:
-            share = figures[f"life {age} cpu of hono's", OURS.name]
-            said.append(f"CPU of a sandbox's {ORDINALS[age]} {share:.2f} of hono's")
-    return f"{'; '.join(said)}."
+        if (f"age {age} cpu relative to hono", OURS.name) in figures:
+            share = figures[f"age {age} cpu relative to hono", OURS.name]
+            parts.append(f"CPU time of a sandbox's {ORDINALS[age]}: {share:.2f} times that of hono")
+    return f"{'; '.join(parts)}."
 
 
 def overview(figures: Figures) -> str:
-    """The one sentence that the README shows."""
+    """Return the sentence that the README shows."""
     ratios = {
-        (what, partner): figures[what, partner.name] / figures[what, FLOOR.name]
+        (what, implementation): figures[what, implementation.name] / figures[what, FLOOR.name]
         for what in ("warm list instructions", "cold unauthorized instructions")
-        for partner in (OURS, HONO, TUTORIAL)
-        if (what, partner.name) in figures and (what, FLOOR.name) in figures
+        for implementation in (OURS, HONO, TUTORIAL)
+        if (what, implementation.name) in figures and (what, FLOOR.name) in figures
     }
     if len(ratios) < 6:
-        return "This run did not count the instructions of every candidate."
+        return "This run did not count the instructions of every implementation."
     warm, cold = (
         f"{ratios[what, OURS]:.2f} times {case} "
         f"(hono on Node: {ratios[what, HONO]:.2f}, tutorial FastAPI: {ratios[what, TUTORIAL]:.2f})"
@@ -91,11 +99,11 @@ def overview(figures: Figures) -> str:
 
 def _overview_table(figures: Figures) -> str:
     return _table(
-        PARTNERS,
+        IMPLEMENTATIONS,
         {
             "list of 10: M instructions": _cells(figures, "warm list instructions", 1e-6, digits=2),
             **{
-                f"CPU us, a sandbox's {ORDINALS[age]}": _cells(figures, f"life {age} cpu", 1e6)
+                f"CPU us, a sandbox's {ORDINALS[age]}": _cells(figures, f"age {age} cpu", 1e6)
                 for age in AGES
             },
             "cold start to a 401: G instructions": _cells(
@@ -110,7 +118,7 @@ def _overview_table(figures: Figures) -> str:
 
 def _cold(figures: Figures) -> str:
     return _table(
-        PARTNERS,
+        IMPLEMENTATIONS,
         {
             "401: M instructions": _cells(figures, "cold unauthorized instructions", 1e-6),
             "CPU ms": _cells(figures, "cold unauthorized cpu", 1e3),
@@ -135,13 +143,13 @@ def _warm(figures: Figures) -> str:
         columns[f"{name}: CPU us"] = _cells(figures, f"warm {name} cpu", 1e6)
     columns["list: wall us"] = _cells(figures, "warm list wall", 1e6, ratio=False)
     columns["peak MB"] = _cells(figures, "warm rss", 1, ratio=False)
-    return _table([p for p in PARTNERS if p is not AS_ZIPPED], columns)
+    return _table([p for p in IMPLEMENTATIONS if p is not AS_ZIPPED], columns)
 
 
 def _servers(figures: Figures) -> str:
     columns = {}
     for number in (1, 50):
-        at = f"{number} at once"
+        at = f"{number} connection{'s' if number > 1 else ''}"
         columns[f"{at}: requests/s"] = _cells(figures, f"server {number} rate", 1, ratio=False)
         columns[f"{at}: p50 ms"] = _cells(
             figures, f"server {number} p50", 1e3, digits=1, ratio=False
@@ -150,55 +158,56 @@ def _servers(figures: Figures) -> str:
             figures, f"server {number} p99", 1e3, digits=1, ratio=False
         )
         columns[f"{at}: CPU us"] = _cells(figures, f"server {number} cpu", 1e6)
-    return _table([p for p in PARTNERS if p.application], columns)
+    return _table([p for p in IMPLEMENTATIONS if p.application], columns)
 
 
 def _growth(figures: Figures) -> str:
     columns = {}
-    sizes = sorted({int(what.split()[1]) for what, _ in figures if what.startswith("whole ")})
-    kinds = [("whole", "whole"), ("page", "page"), ("deep", "deep page")]
+    sizes = sorted({int(what.split()[1]) for what, _ in figures if what.startswith("full ")})
+    kinds = [("full", "full list"), ("page", "page"), ("deep", "deep page")]
     for kind, title in kinds:
         for size in sizes:
             if (f"{kind} {size} cpu", FLOOR.name) in figures:
                 values = {
                     p.name: f"{1e3 * figures[f'{kind} {size} cpu', p.name]:.2f} / "
                     f"{1e3 * figures[f'{kind} {size} wall', p.name]:.2f}"
-                    for p in PARTNERS
+                    for p in IMPLEMENTATIONS
                     if (f"{kind} {size} cpu", p.name) in figures
                 }
                 columns[f"{title} of {size:,}: CPU / wall ms"] = values
-    return _table([p for p in PARTNERS if p is not AS_ZIPPED], columns)
+    return _table([p for p in IMPLEMENTATIONS if p is not AS_ZIPPED], columns)
 
 
 def _cells(
     figures: Figures, what: str, scale: float, *, digits: int = 0, ratio: bool = True
 ) -> dict[str, str]:
     cells = {}
-    for partner in PARTNERS:
-        if (what, partner.name) in figures:
-            value = figures[what, partner.name]
-            cells[partner.name] = f"{scale * value:,.{digits}f}"
+    for implementation in IMPLEMENTATIONS:
+        if (what, implementation.name) in figures:
+            value = figures[what, implementation.name]
+            cells[implementation.name] = f"{scale * value:,.{digits}f}"
             if ratio and (what, FLOOR.name) in figures:
-                cells[partner.name] += f" ({value / figures[what, FLOOR.name]:.2f})"
+                cells[implementation.name] += f" ({value / figures[what, FLOOR.name]:.2f})"
     return cells
 
 
 def _table(
-    partners: tuple[Partner, ...] | list[Partner], columns: dict[str, dict[str, str]]
+    implementations: tuple[Implementation, ...] | list[Implementation],
+    columns: dict[str, dict[str, str]],
 ) -> str:
     columns = {title: cells for title, cells in columns.items() if cells}
     lines = [
         f"| | {' | '.join(title.strip() for title in columns)} |",
         f"|---|{'---:|' * len(columns)}",
     ]
-    for partner in partners:
-        cells = [cells.get(partner.name, ABSENT) for cells in columns.values()]
-        lines.append(f"| {partner.title} | {' | '.join(cells)} |")
+    for implementation in implementations:
+        cells = [cells.get(implementation.name, ABSENT) for cells in columns.values()]
+        lines.append(f"| {implementation.title} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-# The picture: two groups of bars, the floor is 1. Grey and one accent that both a light and a dark
-# page carry; text takes the colour of the page by a media query.
+# The picture has two groups of bars. Its colors suit light and dark pages; a media query sets the
+# color of the text.
 WIDTH, LABEL, BAR, GAP, HEAD = 760, 236, 18, 7, 34
 STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #24292f }
@@ -211,9 +220,10 @@ text { font: 13px system-ui, sans-serif; fill: #24292f }
 
 
 def picture(figures: Figures) -> str:
-    """An SVG of the warm list of 10 and of the cold start as multiples of the floor.
+    """Return an SVG of the warm list of 10 and the cold start, with their ratios to the floor.
 
-    Instructions where they were counted, since a busy machine leaves them alone; CPU time else.
+    It shows instructions, which do not depend on the load of the machine, or CPU time if they were
+    not counted.
     """
     counted = ("warm list instructions", OURS.name) in figures
     groups = (
@@ -224,41 +234,51 @@ def picture(figures: Figures) -> str:
         if counted
         else ("Cold start: to the first response", "cold unauthorized cpu", 1, "s"),
     )
-    drawn, y = [], 0
+    elements, y = [], 0
     for title, what, scale, unit in groups:
-        shown = [partner for partner in PARTNERS if (what, partner.name) in figures]
-        shown.sort(key=lambda partner: figures[what, partner.name])
-        # The slowest bar may be cut off: a scale that fits it would hide all others.
-        reach = 1.25 * figures[what, TUTORIAL.name]
+        shown = [
+            implementation
+            for implementation in IMPLEMENTATIONS
+            if (what, implementation.name) in figures
+        ]
+        shown.sort(key=lambda implementation: figures[what, implementation.name])
+        # Cut off the longest bar: a scale for it would make the others too short.
+        limit = 1.25 * figures[what, TUTORIAL.name]
         y += HEAD
-        drawn.append(f'<text class="head" x="0" y="{y - 12}">{escape(title)}</text>')
-        for partner in shown:
-            drawn.append(_bar(figures, partner, what, reach, y, scale, unit))
+        elements.append(f'<text class="head" x="0" y="{y - 12}">{escape(title)}</text>')
+        for implementation in shown:
+            elements.append(_bar(figures, implementation, what, limit, y, scale, unit))
             y += BAR + GAP
     y += 22
     measure = "Processor instructions" if counted else "CPU time"
     note = f"{measure} (fewer is better), and the ratio to a plain handler with PyJWT and psycopg."
-    drawn.append(f'<text class="note" x="0" y="{y - 6}">{note}</text>')
+    elements.append(f'<text class="note" x="0" y="{y - 6}">{note}</text>')
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y}" role="img" '
-        f'aria-label="{measure} of this API beside others">\n<style>{STYLE}</style>\n'
-        + "\n".join(drawn)
+        f'aria-label="{measure} of this API and other implementations">\n<style>{STYLE}</style>\n'
+        + "\n".join(elements)
         + "\n</svg>\n"
     )
 
 
 def _bar(
-    figures: Figures, partner: Partner, what: str, reach: float, y: int, scale: float, unit: str
+    figures: Figures,
+    implementation: Implementation,
+    what: str,
+    limit: float,
+    y: int,
+    scale: float,
+    unit: str,
 ) -> str:
-    value = figures[what, partner.name]
+    value = figures[what, implementation.name]
     ratio = value / figures[what, FLOOR.name]
     longest = WIDTH - LABEL - 150
-    length = longest * min(value / reach, 1)
-    kind = "ours" if partner is OURS else "bar"
-    text = ' class="ours-text"' if partner is OURS else ""
-    title = escape(partner.title.strip("*"))
+    length = longest * min(value / limit, 1)
+    kind = "ours" if implementation is OURS else "bar"
+    text = ' class="ours-text"' if implementation is OURS else ""
+    title = escape(implementation.title.strip("*"))
     base = y + BAR - 5
-    cut = "→ " if value > reach else ""
+    cut = "→ " if value > limit else ""
     return (
         f'<text{text} x="0" y="{base}">{title}</text>'
         f'<rect class="{kind}" x="{LABEL}" y="{y}" width="{length:.0f}" height="{BAR}" rx="2"/>'

@@ -1,8 +1,8 @@
-"""FastAPI, SQLModel and Mangum as most tutorials join them; knows nothing of ours.
+"""The task API with FastAPI, SQLModel and Mangum, as most tutorials combine them.
 
 One Session per request from a dependency, `def` routes, HTTPBearer, commit and refresh after a
-write. Kinder than many: no lifespan (`Mangum(app)` alone runs one at every event), no create_all,
-no middleware.
+write. It is faster than many tutorials: no lifespan (`Mangum(app)` alone runs one for each event),
+no create_all, no middleware.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What every partner is asked: one database, one token, the same events; knows no partner."""
+"""Creates the database and the events that all implementations share."""
 
 import json
 import time
@@ -17,7 +17,7 @@ from migrations.__main__ import migrate
 
 SECRET = "a-secret-of-the-benchmark-0123456789abcdef"
 ORIGIN = "https://app.example.com"
-SIZES = (10, 1_000, 100_000)  # tasks of the users whose lists are read
+SIZES = (10, 1_000, 100_000)  # the users whose lists are read have this many tasks
 PAGE = 50
 WRITER = "writer-4Vn8sKqLmYtRwEzXcB2aDf"
 
@@ -27,7 +27,7 @@ SELECT %(owner)s,
     'Task ' || n || ': call the plumber about the tap',
     CASE WHEN n %% 3 > 0 THEN 'He is there in the mornings only, and wants to know the model.' END,
     n %% 4 = 0,
-    -- Whole milliseconds: JavaScript knows nothing smaller.
+    -- Milliseconds without fractions, because dates of JavaScript have no microseconds.
     timestamptz '2026-01-01 08:00:00.123Z' + n * interval '61.007 seconds',
     timestamptz '2026-01-01 09:00:00.456Z' + n * interval '61.007 seconds'
 FROM generate_series(1, %(number)s) AS n
@@ -36,9 +36,10 @@ FROM generate_series(1, %(number)s) AS n
 
 @dataclass(frozen=True)
 class Urls:
-    """`app` is of a role like production's, under row-level security, and serves ours.
+    """The URLs of the database.
 
-    `admin` is past row-level security: the partners know nothing of it, and pay nothing for it.
+    app: for this API, with a role as in production, to which row-level security applies.
+    admin: for the other implementations, which do not support row-level security.
     """
 
     app: str
@@ -46,13 +47,13 @@ class Urls:
 
 
 def reader(size: int) -> str:
-    """The user who has this many tasks."""
+    """Return the user who has this many tasks."""
     return f"reader-{size:06}-Yx3kLm9QwErTyUiO"
 
 
 @contextmanager
 def database(folder: Path, sizes: tuple[int, ...]) -> Iterator[Urls]:
-    """A PostgreSQL of the benchmark's own with its content. Raises postgres.PostgresError."""
+    """Start PostgreSQL with the tasks of all users. Raises postgres.PostgresError."""
     with postgres.running(folder, durable=False) as server:
         with psycopg.connect(server.url(), autocommit=True) as connection:
             connection.execute("CREATE DATABASE bench")
@@ -71,7 +72,7 @@ def database(folder: Path, sizes: tuple[int, ...]) -> Iterator[Urls]:
 
 
 def events(admin_url: str, sizes: tuple[int, ...]) -> dict[str, dict[str, Any]]:
-    """What API Gateway would send, by name."""
+    """Return the events that API Gateway would send, by name."""
     with psycopg.connect(admin_url) as connection:
         [(first, written)] = connection.execute(
             "SELECT min(id) FILTER (WHERE user_id = %s), min(id) FILTER (WHERE user_id = %s)"
@@ -89,7 +90,7 @@ def events(admin_url: str, sizes: tuple[int, ...]) -> dict[str, dict[str, Any]]:
     }
     for size in sizes:
         owner = reader(size)
-        made[f"whole {size}"] = event("GET", f"/api/{owner}/tasks", owner)
+        made[f"full {size}"] = event("GET", f"/api/{owner}/tasks", owner)
         made[f"page {size}"] = event("GET", f"/api/{owner}/tasks", owner, query=f"limit={PAGE}")
     return made
 
@@ -97,7 +98,7 @@ def events(admin_url: str, sizes: tuple[int, ...]) -> dict[str, dict[str, Any]]:
 def event(
     method: str, path: str, user: str | None, *, query: str = "", body: object = None
 ) -> dict[str, Any]:
-    """A request of a browser's frontend as an API Gateway HTTP API event, payload 2.0."""
+    """Return a browser's request as an event of an API Gateway HTTP API (payload format 2.0)."""
     headers = {
         "accept": "application/json",
         "accept-encoding": "gzip, deflate, br, zstd",
@@ -161,7 +162,7 @@ def token(user: str) -> str:
 
 
 def environment(urls: Urls, *, ours: bool) -> dict[str, str]:
-    """What a function of the deployment would find set, besides the platform's own variables."""
+    """Return the deployment's environment variables, without those of the platform."""
     return {
         "DATABASE_URL": urls.app if ours else urls.admin,
         "BETTER_AUTH_SECRET": SECRET,

@@ -45,21 +45,21 @@ USER_ID = {
 # Links from a response to the operations on its task, with the sources of their parameters.
 OF_TASK = {"user_id": "$response.body#/user_id", "task_id": "$response.body#/id"}
 OF_FIRST = {"user_id": "$request.path.user_id", "task_id": "$response.body#/0/id"}
-AS_READ = {"header.If-Match": "$response.header.ETag"}
+IF_MATCH = {"header.If-Match": "$response.header.ETag"}
 LINKS: dict[tuple[str, str], dict[str, dict[str, str]]] = {
     ("list_tasks", "200"): {"get_task": OF_FIRST, "update_task": OF_FIRST},
     ("create_task", "201"): {
         "get_task": OF_TASK,
-        "update_task": OF_TASK | AS_READ,
+        "update_task": OF_TASK | IF_MATCH,
         "complete_task": OF_TASK,
         "delete_task": OF_TASK,
     },
     ("get_task", "200"): {
-        "update_task": OF_TASK | AS_READ,
-        "complete_task": OF_TASK | AS_READ,
-        "delete_task": OF_TASK | AS_READ,
+        "update_task": OF_TASK | IF_MATCH,
+        "complete_task": OF_TASK | IF_MATCH,
+        "delete_task": OF_TASK | IF_MATCH,
     },
-    ("update_task", "200"): {"get_task": OF_TASK, "delete_task": OF_TASK | AS_READ},
+    ("update_task", "200"): {"get_task": OF_TASK, "delete_task": OF_TASK | IF_MATCH},
     ("complete_task", "200"): {"get_task": OF_TASK, "complete_task": OF_TASK},
 }
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-# `users` is created by Better Auth or by revision 0001, whichever runs first, and never altered.
+# `users` is created by Better Auth or by revision 0001, the one that runs first, and never altered.
 BETTER_AUTH_TABLES = {"users", "session", "account", "verification", "jwks"}
 
 

@@ -1,5 +1,5 @@
-// Hono and node-postgres on Node: what a Vercel user would pick instead; knows nothing of ours.
-// No validation beyond what the table refuses, no log line.
+// The task API with Hono and node-postgres on Node.js, a common choice on Vercel.
+// Only the constraints of the table validate input, and nothing is logged.
 
 import { Hono } from "hono";
 import { handle } from "hono/aws-lambda";
@@ -28,9 +28,9 @@ app.use("/api/:user/*", async (c, next) => {
   try {
     claims = await verify(token, process.env.BETTER_AUTH_SECRET, "HS256");
   } catch {
-    return c.json({ detail: "A bearer token is needed." }, 401);
+    return c.json({ detail: "A bearer token is required." }, 401);
   }
-  if (claims.sub !== c.req.param("user")) return c.json({ detail: "Not your path." }, 403);
+  if (claims.sub !== c.req.param("user")) return c.json({ detail: "The path belongs to another user." }, 403);
   c.set("owner", claims.sub);
   await next();
 });

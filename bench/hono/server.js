@@ -1,4 +1,4 @@
-// The same application as a server of many requests at once, as Vercel runs it.
+// Serves the application to concurrent requests, as on Vercel.
 
 import { serve } from "@hono/node-server";
 import { app } from "./app.js";

@@ -1,4 +1,4 @@
-// ../worker.py for Node: the same commands, the same answers.
+// The Node.js version of ../worker.py, with the same commands and results.
 
 import fs from "node:fs";
 import readline from "node:readline";
@@ -14,24 +14,24 @@ const cpu = () => {
 };
 const peakMemory = () =>
   Number(/VmHWM:\s+(\d+)/.exec(fs.readFileSync("/proc/self/status", "utf8"))[1]) / 1024;
-const tell = (what) => fs.writeSync(1, `${JSON.stringify(what)}\n`);
+const writeResult = (result) => fs.writeSync(1, `${JSON.stringify(result)}\n`);
 
 if (mode === "cold") {
   const { statusCode } = await handler(events[name], context);
-  tell({ status: statusCode, cpu: cpu(), done: Number(process.hrtime.bigint()) / 1e9, rss: peakMemory() });
+  writeResult({ status: statusCode, cpu: cpu(), done: Number(process.hrtime.bigint()) / 1e9, rss: peakMemory() });
 } else {
   for await (const line of readline.createInterface({ input: process.stdin })) {
     const [wanted, times] = JSON.parse(line);
-    const walls = [];
+    const wallTimes = [];
     const event = typeof wanted === "string" ? events[wanted] : wanted;
-    let answer;
+    let response;
     const began = cpu();
     for (let i = 0; i < times; i++) {
       const wall = process.hrtime.bigint();
-      answer = await handler(event, context);
-      walls.push(Number(process.hrtime.bigint() - wall) / 1e9);
+      response = await handler(event, context);
+      wallTimes.push(Number(process.hrtime.bigint() - wall) / 1e9);
     }
-    tell({ cpu: (cpu() - began) / Math.max(times, 1), walls, answer, rss: peakMemory() });
+    writeResult({ cpu: (cpu() - began) / Math.max(times, 1), wall_times: wallTimes, response, rss: peakMemory() });
   }
 }
 process.reallyExit(0);

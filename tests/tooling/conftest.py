@@ -1,4 +1,4 @@
-"""One throw-away PostgreSQL for the tests of what stands before a PostgreSQL."""
+"""A PostgreSQL server for the tests of the TCP proxy and the pooler."""
 
 from collections.abc import Iterator
 

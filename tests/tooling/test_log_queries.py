@@ -1,4 +1,4 @@
-"""The queries of docs/operations.md ask for what the log's lines really hold."""
+"""The queries of docs/operations.md use fields and messages that log lines really have."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from lib.settings import forget_settings
 from tests.conftest import StartApi, bearer
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
-# CloudWatch's own, and its words.
+# Fields and keywords of CloudWatch.
 OF_THE_LANGUAGE = {
     *("fields", "filter", "stats", "sort", "desc", "by", "as", "and", "or", "count", "avg", "pct"),
     *("sum", "bin", "requests", "mean", "p95", "refused", "cold", "h", "m"),
@@ -44,15 +44,15 @@ def test_every_field_of_a_query_is_in_a_line(
     monkeypatch.setenv("JWT_ALGORITHM", "HS257")
     forget_settings()
     monkeypatch.setattr(tasks_app, "middleware_stack", None)
-    # Not entered: the local server would not start, a deployed function must answer.
+    # Without `with`: the local server would not start, but a deployed function must respond.
     api = TestClient(tasks_app)
     assert api.get("/api/alice/tasks", headers=bearer("alice")).status_code == 500
 
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    held = {name for line in lines for name in line}
-    held |= {name for line in lines for cause in line.get("causes", []) for name in cause}
-    asked = set().union(*map(fields_of, queries()))
-    # Written by the smoke test alone: tests/integrations/smoke looks at it.
-    assert asked - held == {"detail"}
-    said = {line["message"] for line in lines}
-    assert {"request", "Unexpected error.", "The settings are invalid."} <= said
+    logged = {name for line in lines for name in line}
+    logged |= {name for line in lines for cause in line.get("causes", []) for name in cause}
+    queried = set().union(*map(fields_of, queries()))
+    # Only the smoke test writes it: tests/integrations/smoke checks it.
+    assert queried - logged == {"detail"}
+    messages = {line["message"] for line in lines}
+    assert {"request", "Unexpected error.", "The settings are invalid."} <= messages

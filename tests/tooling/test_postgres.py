@@ -33,7 +33,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start_in_other_process(data: Path, how: str) -> tuple[subprocess.Popen[str], int, str]:
-    """Start a server in another process: gives that process, the server's pid and its URL."""
+    """Start a server in another process: returns that process, the server's pid and its URL."""
     parent = subprocess.Popen(
         [sys.executable, "-c", OTHER_PROCESS, data, how],
         stdout=subprocess.PIPE,

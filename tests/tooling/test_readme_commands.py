@@ -7,7 +7,7 @@ from dev.serve import ROOT
 from tests.tooling.documented import PAGES, documented_commands, executed_commands
 from tests.tooling.make_targets import TARGETS, make_targets
 
-# Nobody can try these without an account at the platform: the pages must say so beside them.
+# These require an account with the platform, which the pages must state next to them.
 NEED_AN_ACCOUNT = {"deploy-aws", "deploy-vercel"}
 DOCUMENTS: list[Path] = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 

@@ -179,8 +179,8 @@ def test_text_files_follow_editorconfig() -> None:
         rules: dict[str, str] = {}
         for section in config.sections()[1:]:
             patterns = re.sub(r".*\{(.*)\}.*", lambda found: found[1], section).split(",")
-            whole = [re.sub(r"\{.*\}", pattern, section) for pattern in patterns]
-            if any(fnmatch(Path(name).name, pattern) for pattern in whole):
+            full_patterns = [re.sub(r"\{.*\}", pattern, section) for pattern in patterns]
+            if any(fnmatch(Path(name).name, pattern) for pattern in full_patterns):
                 rules |= config[section]
         text = (ROOT / name).read_bytes().decode(rules["charset"])
         lines = text.split("\n")

@@ -33,7 +33,7 @@ serve.main()
 
 @contextmanager
 def serving(folder: Path, **variables: str) -> Generator[tuple[subprocess.Popen[str], list[str]]]:
-    """Run `make dev`'s program with data in `folder`. Gives the process and its lines so far."""
+    """Run `make dev`'s program with data in `folder`. Returns the process and its lines so far."""
     variables = {"PORT": str(free_port())} | variables
     process = subprocess.Popen(
         [sys.executable, "-c", COMMAND, str(folder)],

@@ -1,4 +1,4 @@
-"""The check of the vocabulary names each banned word with its place and a replacement."""
+"""The vocabulary check reports each banned word with its position and a replacement."""
 
 import subprocess
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from dev.vocabulary import REPLACEMENTS, findings
 
 
-def test_each_banned_word_is_named_with_its_place_and_its_replacement(tmp_path: Path) -> None:
+def test_each_banned_word_is_reported_with_its_position_and_a_replacement(tmp_path: Path) -> None:
     (tmp_path / "page.md").write_text("A plain line.\nWhoever calls once more is told so.\n")
     (tmp_path / "module.py").write_text('"""Makes preflights; knows no route."""\n')
     (tmp_path / "untracked.md").write_text("whoever\n")

@@ -1,4 +1,4 @@
-// The fixture's clock, which a test may set back or forward; imported first, so that every library reads it.
+// A clock that tests can set back or forward. It must be imported first, so that every library uses it.
 const RealDate = Date;
 let offset = 0;
 

@@ -1,4 +1,4 @@
-"""Gives this folder's tests their databases and logs."""
+"""Fixtures of the Better Auth tests: databases and log files."""
 
 from tests.integrations.better_auth.fixtures import deploy, logs, migrated_database, new_database
 

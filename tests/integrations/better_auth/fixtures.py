@@ -1,4 +1,4 @@
-"""Databases and log files for the tests with the real Better Auth; knows nothing of tokens."""
+"""Fixtures for the tests with the real Better Auth: databases and log files."""
 
 import uuid
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from dev.local_database import PASSWORD, ROLE, Urls, create_app_role
 from migrations.__main__ import migrate
 from tests.support.databases import Cluster
 
-# Better Auth and migrations come as the owner of the database, who is no superuser, as with Neon.
+# As on Neon, Better Auth and migrations connect as the owner of the database, not as a superuser.
 OWNER = "owner"
 
 type NewDatabase = Callable[[], Urls]
@@ -23,9 +23,9 @@ type NewLog = Callable[[str], Path]
 
 @pytest.fixture(scope="session")
 def new_database(cluster: Cluster) -> NewDatabase:
-    """The URLs of a new, empty database at every call: for its owner, and for the API's role."""
+    """A function that creates an empty database and returns its URLs for the owner and the API."""
     with psycopg.connect(cluster.url("postgres"), autocommit=True) as connection:
-        # Roles belong to the whole server: another worker may have made this one already.
+        # Roles belong to the server: another test worker may have created this one already.
         connection.execute(
             f"DO $$ BEGIN CREATE ROLE {OWNER} LOGIN CREATEROLE PASSWORD '{PASSWORD}';"
             " EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
@@ -44,7 +44,7 @@ def new_database(cluster: Cluster) -> NewDatabase:
 
 @pytest.fixture(scope="session")
 def deploy() -> Deploy:
-    """Apply our migrations to a database and make the API's role, as operators do."""
+    """A function that applies our migrations and creates the API's role, as operators do."""
 
     def apply(database: Urls) -> None:
         migrate(database.admin)
@@ -55,7 +55,7 @@ def deploy() -> Deploy:
 
 @pytest.fixture(scope="session")
 def migrated_database(new_database: NewDatabase, deploy: Deploy) -> NewDatabase:
-    """The URLs of a new database with our tables at every call."""
+    """A function that creates a database with our tables and returns its URLs."""
 
     def make() -> Urls:
         database = new_database()
@@ -67,7 +67,7 @@ def migrated_database(new_database: NewDatabase, deploy: Deploy) -> NewDatabase:
 
 @pytest.fixture(scope="session")
 def logs(tmp_path_factory: pytest.TempPathFactory) -> NewLog:
-    """The path of a new log file at every call."""
+    """A function that returns the path of a new log file."""
     folder = tmp_path_factory.mktemp("logs")
     numbers = count(1)
     return lambda name: folder / f"{next(numbers)}-{name}.log"

@@ -1,4 +1,4 @@
-// The jwt plugin with no option at all, as most tutorials write it; knows nothing of our API.
+// Better Auth with the jwt plugin without options, as in most tutorials.
 import { betterAuth } from "better-auth";
 import { jwt } from "better-auth/plugins";
 import { Pool } from "pg";

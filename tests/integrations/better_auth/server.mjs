@@ -1,9 +1,9 @@
-// Runs the real Better Auth on 127.0.0.1 for the tests; knows nothing of our API but the page it may serve.
+// Runs the real Better Auth on 127.0.0.1 for the tests, and serves the test page.
 //
 // Environment: WAY (how tokens are issued), PORT, DATABASE_URL, BETTER_AUTH_URL, BETTER_AUTH_SECRET;
-// TOKEN_LIFE ("15m") and ROTATION_SECONDS (off) adjust the jwt plugin of the files under frontend/;
-// PAGE (a TypeScript file, bundled and served on "/") and API_URL (the API that page talks to).
-// POST /fixture/clock {"seconds": n} moves its clock. Prints one JSON line when it answers.
+// TOKEN_LIFE ("15m") and ROTATION_SECONDS (off) change the jwt plugin of the files in frontend/;
+// PAGE (a TypeScript file, bundled and served on "/") and API_URL (the API that the page uses).
+// POST /fixture/clock {"seconds": n} sets its clock. Prints one JSON line when it is ready.
 import { setClock } from "./clock.mjs";
 import { mkdir, readFile, rm } from "node:fs/promises";
 import { createServer } from "node:http";
@@ -86,7 +86,7 @@ async function bodyOf(request) {
 }
 
 const way = ways[required("WAY")];
-if (!way) throw new Error(`WAY is one of ${Object.keys(ways).join(", ")}.`);
+if (!way) throw new Error(`Set WAY to one of ${Object.keys(ways).join(", ")}.`);
 const port = Number(required("PORT"));
 const { auth, authRoute, tokenRoute } = await loadFrontend(way);
 const authRoutes = authRoute ?? { GET: auth, POST: auth };

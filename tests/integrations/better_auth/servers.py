@@ -1,4 +1,4 @@
-"""Starts the real Better Auth and the real API as processes; knows nothing of tasks."""
+"""Starts the real Better Auth and the real API as processes."""
 
 import fcntl
 import json
@@ -21,18 +21,18 @@ from dev.postgres import free_port
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-# Made for these tests; protects nothing.
+# Used by these tests only.
 SECRET = "a-secret-for-the-better-auth-tests-only-0123456789"
 AUDIENCE = "todo-api"
 READY_SECONDS = 60
 
 
 class FixtureError(Exception):
-    """One sentence for the person at the terminal: what is missing or went wrong."""
+    """A required program is missing or failed. The message says what to do."""
 
 
 def node() -> str:
-    """The path of Node. Raises FixtureError when it, or npm beside it, is missing."""
+    """Return the path of Node.js. Raises FixtureError if it or npm is missing."""
     path = shutil.which("node")
     if path is None or shutil.which("npm") is None:
         raise FixtureError("Install Node.js 22 with npm: the Better Auth tests run it.")
@@ -40,9 +40,9 @@ def node() -> str:
 
 
 def install_packages() -> None:
-    """Install the Node packages of this folder once per package-lock.json; safe in parallel.
+    """Install the npm packages of this folder once per package-lock.json. Safe in parallel.
 
-    Raises FixtureError when Node is missing or npm fails.
+    Raises FixtureError if Node.js is missing or npm fails.
     """
     node()
     wanted = sha256((HERE / "package-lock.json").read_bytes()).hexdigest()
@@ -65,7 +65,10 @@ def install_packages() -> None:
 
 @contextmanager
 def process(command: list[str], env: Mapping[str, str], log: Path) -> Generator[subprocess.Popen]:
-    """A program for the length of the `with`, output in `log`; it ends with us at the latest."""
+    """Run a program inside the `with` block, with its output in `log`.
+
+    It also ends if this process is killed.
+    """
     with log.open("wb") as output:
         started = unprivileged.start(
             command,
@@ -85,7 +88,8 @@ def process(command: list[str], env: Mapping[str, str], log: Path) -> Generator[
                 started.wait()
 
 
-def _refuse_dead(started: subprocess.Popen, log: Path, deadline: float) -> None:
+def _wait_for_start(started: subprocess.Popen, log: Path, deadline: float) -> None:
+    """Sleep briefly. Raises FixtureError if the process has ended or the deadline has passed."""
     if started.poll() is not None or time.monotonic() > deadline:
         what = "did not start" if started.poll() is not None else "was not ready in time"
         raise FixtureError(f"{log.stem} {what}:\n{log.read_text(errors='replace')[-3000:]}")
@@ -94,7 +98,7 @@ def _refuse_dead(started: subprocess.Popen, log: Path, deadline: float) -> None:
 
 @dataclass
 class Person:
-    """Somebody signed up with Better Auth, and the session cookie of their browser."""
+    """A user of Better Auth, and a client with their session cookie."""
 
     id: str
     email: str
@@ -102,15 +106,15 @@ class Person:
     token_path: str
 
     def token(self) -> str:
-        """A new access token for the API."""
-        answer = self.browser.get(self.token_path)
-        answer.raise_for_status()
-        return answer.json()["token"]
+        """Get a new access token for the API."""
+        response = self.browser.get(self.token_path)
+        response.raise_for_status()
+        return response.json()["token"]
 
 
 @dataclass
 class BetterAuth:
-    """A running Better Auth. `created` and `added` name the tables its migrations touched."""
+    """A running Better Auth. `created` and `added` name the tables that its migrations changed."""
 
     way: str
     url: str
@@ -129,7 +133,7 @@ class BetterAuth:
 
     @property
     def audience(self) -> str:
-        """Better Auth's default audience is its own URL."""
+        """The expected `aud`: Better Auth's default is its own URL."""
         return self.url if self.way == "eddsa-plain" else AUDIENCE
 
     @property
@@ -137,25 +141,25 @@ class BetterAuth:
         return {"hs": "HS256", "ed": "EdDSA", "es": "ES256", "rs": "RS256"}[self.way[:2]]
 
     def browser(self) -> httpx2.Client:
-        """A client with cookies of its own, on Better Auth's own origin."""
+        """Create a client with its own cookies and the origin of Better Auth."""
         client = httpx2.Client(base_url=self.url, headers={"origin": self.url}, timeout=20)
         self.browsers.append(client)
         return client
 
     def sign_up(self, email: str, password: str = "a-password-of-a-test") -> Person:  # noqa: S107
-        """A new account, signed in."""
+        """Create an account, which is then signed in."""
         browser = self.browser()
         body = {"name": email.partition("@")[0], "email": email, "password": password}
-        answer = browser.post("/api/auth/sign-up/email", json=body)
-        answer.raise_for_status()
-        return Person(answer.json()["user"]["id"], email, browser, self.token_path)
+        response = browser.post("/api/auth/sign-up/email", json=body)
+        response.raise_for_status()
+        return Person(response.json()["user"]["id"], email, browser, self.token_path)
 
     def set_clock(self, seconds: float) -> None:
-        """Move Better Auth's clock by this many seconds against the real time."""
+        """Set Better Auth's clock to the real time plus this many seconds."""
         httpx2.post(f"{self.url}/fixture/clock", json={"seconds": seconds}).raise_for_status()
 
     def environment_of_api(self) -> dict[str, str]:
-        """What the API needs to accept this Better Auth's tokens."""
+        """Return the variables with which the API accepts the tokens of this Better Auth."""
         env = {
             "JWT_ALGORITHM": self.algorithm,
             "JWT_ISSUER": self.url,
@@ -171,9 +175,9 @@ class BetterAuth:
 def better_auth(
     way: str, database_url: str, log: Path, settings: Mapping[str, str] | None = None
 ) -> Generator[BetterAuth]:
-    """Real Better Auth on this database, issuing tokens in this way (server.mjs lists them).
+    """Run Better Auth on this database. server.mjs lists the ways to issue tokens.
 
-    settings: further variables of server.mjs, such as {"TOKEN_LIFE": "1h"}.
+    settings: more variables of server.mjs, such as {"TOKEN_LIFE": "1h"}.
     """
     install_packages()
     port = free_port()
@@ -190,9 +194,9 @@ def better_auth(
     deadline = time.monotonic() + READY_SECONDS
     with process([node(), str(HERE / "server.mjs")], env, log) as started:
         while not (ready := [x for x in log.read_text().splitlines() if x.startswith('{"ready"')]):
-            _refuse_dead(started, log, deadline)
-        said = json.loads(ready[0])
-        running = BetterAuth(way, url, said["created"], said["added"], log)
+            _wait_for_start(started, log, deadline)
+        output = json.loads(ready[0])
+        running = BetterAuth(way, url, output["created"], output["added"], log)
         try:
             yield running
         finally:
@@ -204,7 +208,7 @@ def better_auth(
 def api(
     database_url: str, log: Path, settings: Mapping[str, str], *, port: int = 0
 ) -> Generator[str]:
-    """The API as the local server runs it, in a process of its own; its base URL."""
+    """Run the API in a process as the local server does, and yield its base URL."""
     port = port or free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "uvicorn", "dev.app:app", "--port", str(port)]
@@ -212,12 +216,12 @@ def api(
     env = {"DATABASE_URL": database_url, "PYTHONPATH": str(ROOT), **settings}
     deadline = time.monotonic() + READY_SECONDS
     with process(command, env, log) as started:
-        while not _answers(f"{url}/api/health"):
-            _refuse_dead(started, log, deadline)
+        while not _is_healthy(f"{url}/api/health"):
+            _wait_for_start(started, log, deadline)
         yield url
 
 
-def _answers(url: str) -> bool:
+def _is_healthy(url: str) -> bool:
     try:
         return httpx2.get(url, timeout=2).status_code == 200
     except httpx2.TransportError:

@@ -1,8 +1,8 @@
-"""Copies tested files into the documentation, so that nothing is retyped; knows no contents.
+"""Copies tested files into the documentation.
 
-    python -m tests.integrations.better_auth.snippets    updates the marked places of DOCUMENTS
+    python -m tests.integrations.better_auth.snippets    updates the copies in DOCUMENTS
 
-A place is marked by `<!-- file: path -->` and `<!-- end of file -->`, each on a line of its own.
+A copy is between the lines `<!-- file: path -->` and `<!-- end of file -->`.
 """
 
 import re
@@ -10,19 +10,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = [ROOT / "docs" / name for name in ("api.md", "better-auth.md", "client.md")]
-PLACE = re.compile(r"<!-- file: (?P<path>\S+) -->\n.*?<!-- end of file -->\n", re.DOTALL)
+COPY = re.compile(r"<!-- file: (?P<path>\S+) -->\n.*?<!-- end of file -->\n", re.DOTALL)
 
 
 def with_files(document: str) -> str:
-    """The document, each marked place filled with the file it names."""
+    """Return the document with every copy up to date."""
 
-    def fill(place: re.Match[str]) -> str:
-        path = place["path"]
+    def update(copy: re.Match[str]) -> str:
+        path = copy["path"]
         text = (ROOT / path).read_text()
         language = Path(path).suffix[1:]
         return f"<!-- file: {path} -->\n```{language}\n{text}```\n<!-- end of file -->\n"
 
-    return PLACE.sub(fill, document)
+    return COPY.sub(update, document)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""People who sign up with the real Better Auth work with their tasks through the real API."""
+"""Users of the real Better Auth manage their tasks through the real API."""
 
 import time
 from collections.abc import Iterator
@@ -17,20 +17,20 @@ from tests.integrations.better_auth.servers import SECRET, BetterAuth, Person, a
 
 WAYS = ["hs256-hook", "hs256-route", "eddsa", "eddsa-plain", "es256", "rs256"]
 PASSWORD = "a-password-of-a-test"
-# The API asks for the key set at most once in 10 seconds, so a new key may be unknown that long.
+# The API fetches the key set at most once in 10 seconds, so it may not know a new key that long.
 NEW_KEY_SECONDS = 15
 
 
 @dataclass
-class World:
-    """Better Auth and the API beside it, on one database that our migrations made first."""
+class System:
+    """Better Auth and the API on one database, to which our migrations were applied first."""
 
     auth: BetterAuth
     api: str
     database: Urls
 
     def client(self, person: Person, token: str | None = None) -> httpx2.Client:
-        """A client of the person's own part of the API: "/tasks" lists theirs."""
+        """Create a client whose paths belong to the user: "/tasks" lists their tasks."""
         return tasks_client(self.api, person, token or person.token())
 
 
@@ -40,40 +40,42 @@ def tasks_client(api_url: str, person: Person, token: str) -> httpx2.Client:
 
 
 @pytest.fixture(scope="module", params=WAYS)
-def world(
+def system(
     request: pytest.FixtureRequest,
     migrated_database: NewDatabase,
     logs: NewLog,
-) -> Iterator[World]:
+) -> Iterator[System]:
     database = migrated_database()
     with ExitStack() as stack:
         auth = stack.enter_context(better_auth(request.param, database.admin, logs(request.param)))
         settings = {**auth.environment_of_api(), "PROVISION_USERS": "false"}
         url = stack.enter_context(api(database.app, logs("api"), settings))
-        yield World(auth, url, database)
+        yield System(auth, url, database)
 
 
 @pytest.fixture(scope="module")
-def alice(world: World) -> Person:
-    return world.auth.sign_up("alice@example.com")
+def alice(system: System) -> Person:
+    return system.auth.sign_up("alice@example.com")
 
 
 @pytest.fixture(scope="module")
-def bob(world: World) -> Person:
-    return world.auth.sign_up("bob@example.com")
+def bob(system: System) -> Person:
+    return system.auth.sign_up("bob@example.com")
 
 
-def test_better_auth_finds_our_users_table_as_its_own(world: World) -> None:
-    assert "users" not in world.auth.created
-    assert {"session", "account", "verification"} <= set(world.auth.created)
-    assert world.auth.added == []
+def test_better_auth_finds_our_users_table_as_its_own(system: System) -> None:
+    assert "users" not in system.auth.created
+    assert {"session", "account", "verification"} <= set(system.auth.created)
+    assert system.auth.added == []
 
 
-def test_own_tasks_are_made_listed_edited_toggled_and_deleted(world: World, alice: Person) -> None:
-    with world.client(alice) as mine:
-        made = mine.post("/tasks", json={"title": "Buy milk"})
-        assert made.status_code == 201, made.text
-        task = made.json()
+def test_own_tasks_are_created_listed_edited_toggled_and_deleted(
+    system: System, alice: Person
+) -> None:
+    with system.client(alice) as mine:
+        created = mine.post("/tasks", json={"title": "Buy milk"})
+        assert created.status_code == 201, created.text
+        task = created.json()
         assert task["user_id"] == alice.id
         path = f"/tasks/{task['id']}"
         assert task["id"] in [each["id"] for each in mine.get("/tasks").json()]
@@ -84,68 +86,70 @@ def test_own_tasks_are_made_listed_edited_toggled_and_deleted(world: World, alic
         assert mine.get(path).status_code == 404
 
 
-def test_path_of_somebody_else_is_forbidden(world: World, alice: Person, bob: Person) -> None:
-    with tasks_client(world.api, bob, alice.token()) as with_path_of_bob:
+def test_path_of_another_user_is_forbidden(system: System, alice: Person, bob: Person) -> None:
+    with tasks_client(system.api, bob, alice.token()) as with_path_of_bob:
         assert with_path_of_bob.get("/tasks").status_code == 403
         assert with_path_of_bob.post("/tasks", json={"title": "For Bob"}).status_code == 403
-    with world.client(bob) as his:
+    with system.client(bob) as his:
         assert his.get("/tasks").json() == []
 
 
-def test_task_of_somebody_else_is_not_found(world: World, alice: Person, bob: Person) -> None:
-    with world.client(alice) as hers, world.client(bob) as his:
+def test_task_of_another_user_is_not_found(system: System, alice: Person, bob: Person) -> None:
+    with system.client(alice) as hers, system.client(bob) as his:
         task = hers.post("/tasks", json={"title": "Private"}).json()
         path = f"/tasks/{task['id']}"
-        answers = [
+        responses = [
             his.get(path),
             his.put(path, json={"title": "Taken"}),
             his.patch(f"{path}/complete"),
             his.delete(path),
         ]
-        assert [answer.status_code for answer in answers] == [404] * 4
+        assert [response.status_code for response in responses] == [404] * 4
         assert hers.get(path).json() == task
 
 
-def test_sign_out_ends_new_tokens_and_old_ones_live_on_until_they_expire(world: World) -> None:
-    carol = world.auth.sign_up("carol@example.com")
+def test_sign_out_stops_new_tokens_and_existing_ones_stay_valid_until_they_expire(
+    system: System,
+) -> None:
+    carol = system.auth.sign_up("carol@example.com")
     token = carol.token()
     carol.browser.post("/api/auth/sign-out").raise_for_status()
     assert carol.browser.get(carol.token_path).status_code == 401
-    with world.client(carol, token) as hers:
+    with system.client(carol, token) as hers:
         assert hers.get("/tasks").status_code == 200
 
 
-def test_session_of_better_auth_is_no_token(world: World, alice: Person) -> None:
+def test_session_of_better_auth_is_rejected_as_a_token(system: System, alice: Person) -> None:
     session = alice.browser.get("/api/auth/get-session").raise_for_status().json()["session"]
     cookie = alice.browser.cookies["better-auth.session_token"]
     for secret in (session["token"], cookie, unquote(cookie)):
-        with world.client(alice, secret) as hers:
+        with system.client(alice, secret) as hers:
             assert hers.get("/tasks").status_code == 401
 
 
-def test_expired_token_is_refused_as_expired(world: World, alice: Person) -> None:
-    world.auth.set_clock(-3600)
+def test_expired_token_is_rejected_as_expired(system: System, alice: Person) -> None:
+    system.auth.set_clock(-3600)
     try:
         token = alice.token()
     finally:
-        world.auth.set_clock(0)
-    with world.client(alice, token) as hers:
-        answer = hers.get("/tasks")
-    assert answer.status_code == 401
-    assert 'error="invalid_token"' in answer.headers["www-authenticate"]
-    assert "expired" in answer.json()["detail"]
+        system.auth.set_clock(0)
+    with system.client(alice, token) as hers:
+        response = hers.get("/tasks")
+    assert response.status_code == 401
+    assert 'error="invalid_token"' in response.headers["www-authenticate"]
+    assert "expired" in response.json()["detail"]
 
 
-def test_deleted_user_takes_the_tasks_along_and_the_live_token_gets_a_clear_answer(
-    world: World,
+def test_deleting_a_user_deletes_the_tasks_and_their_token_gets_a_403(
+    system: System,
 ) -> None:
-    dora = world.auth.sign_up("dora@example.com")
-    with world.client(dora) as hers:
+    dora = system.auth.sign_up("dora@example.com")
+    with system.client(dora) as hers:
         for number in range(3):
             key = {"idempotency-key": f"key-{number}"}
             assert hers.post("/tasks", json={"title": f"{number}"}, headers=key).status_code == 201
         dora.browser.post("/api/auth/delete-user", json={"password": PASSWORD}).raise_for_status()
-        with psycopg.connect(world.database.admin) as connection:
+        with psycopg.connect(system.database.admin) as connection:
             left = connection.execute(
                 "SELECT (SELECT count(*) FROM users WHERE id = %(id)s),"
                 " (SELECT count(*) FROM tasks WHERE user_id = %(id)s)",
@@ -153,15 +157,15 @@ def test_deleted_user_takes_the_tasks_along_and_the_live_token_gets_a_clear_answ
             ).fetchone()
         assert left == (0, 0)
         assert hers.get("/tasks").json() == []
-        refused = hers.post("/tasks", json={"title": "From beyond"})
+        refused = hers.post("/tasks", json={"title": "After deletion"})
         assert refused.status_code == 403
         assert refused.json()["detail"]
-    again = world.auth.sign_up("dora@example.com")
-    with world.client(again) as hers:
+    again = system.auth.sign_up("dora@example.com")
+    with system.client(again) as hers:
         assert hers.post("/tasks", json={"title": "A new start"}).status_code == 201
 
 
-def test_better_auth_may_come_first(
+def test_better_auth_may_be_deployed_first(
     new_database: NewDatabase,
     deploy: Deploy,
     logs: NewLog,
@@ -180,14 +184,14 @@ def test_better_auth_may_come_first(
         assert (auth.created, auth.added) == ([], [])
 
 
-def test_users_are_made_from_their_tokens_when_better_auth_has_a_database_of_its_own(
+def test_users_are_created_from_their_tokens_if_better_auth_has_its_own_database(
     new_database: NewDatabase,
     migrated_database: NewDatabase,
     logs: NewLog,
 ) -> None:
-    elsewhere, database = new_database(), migrated_database()
+    separate, database = new_database(), migrated_database()
     with (
-        better_auth("hs256-hook", elsewhere.admin, logs("elsewhere")) as auth,
+        better_auth("hs256-hook", separate.admin, logs("separate")) as auth,
         api(database.app, logs("api"), auth.environment_of_api()) as url,
     ):
         person = auth.sign_up("alice@example.com")
@@ -232,22 +236,22 @@ def test_plain_jwt_plugin_against_an_api_set_to_hs256_is_named_in_the_log(
         person = auth.sign_up("alice@example.com")
         token = person.token()
         with tasks_client(url, person, token) as hers:
-            answer = hers.get("/tasks")
-    assert answer.status_code == 401
-    assert "EdDSA" not in answer.text
-    said = log.read_text()
-    assert "EdDSA" in said
-    assert "JWT_ALGORITHM" in said
-    assert token.split(".")[1] not in said
+            response = hers.get("/tasks")
+    assert response.status_code == 401
+    assert "EdDSA" not in response.text
+    logged = log.read_text()
+    assert "EdDSA" in logged
+    assert "JWT_ALGORITHM" in logged
+    assert token.split(".")[1] not in logged
 
 
-def test_rotated_key_is_picked_up_and_the_old_one_stays_valid(
+def test_rotated_key_is_accepted_and_the_old_one_stays_valid(
     migrated_database: NewDatabase, logs: NewLog
 ) -> None:
     database = migrated_database()
-    lives = {"TOKEN_LIFE": "4h", "ROTATION_SECONDS": "3600"}
+    settings = {"TOKEN_LIFE": "4h", "ROTATION_SECONDS": "3600"}
     with (
-        better_auth("eddsa", database.admin, logs("eddsa"), lives) as auth,
+        better_auth("eddsa", database.admin, logs("eddsa"), settings) as auth,
         api(database.app, logs("api"), auth.environment_of_api()) as url,
     ):
         auth.set_clock(-2 * 3600)
@@ -260,15 +264,15 @@ def test_rotated_key_is_picked_up_and_the_old_one_stays_valid(
         assert len(httpx2.get(auth.jwks_url).json()["keys"]) == 2
         with tasks_client(url, person, new) as hers:
             began = time.monotonic()
-            while (answer := hers.get("/tasks")).status_code != 200:
-                assert answer.status_code in (401, 503)
+            while (response := hers.get("/tasks")).status_code != 200:
+                assert response.status_code in (401, 503)
                 assert time.monotonic() - began < NEW_KEY_SECONDS
                 time.sleep(0.5)
         with tasks_client(url, person, old) as hers:
             assert hers.get("/tasks").status_code == 200
 
 
-def test_keys_once_read_outlast_better_auth_and_none_at_all_is_503(
+def test_cached_keys_are_used_while_better_auth_is_unavailable_and_without_them_503(
     migrated_database: NewDatabase, logs: NewLog
 ) -> None:
     database = migrated_database()
@@ -285,9 +289,9 @@ def test_keys_once_read_outlast_better_auth_and_none_at_all_is_503(
         settings["JWKS_URL"] = f"http://127.0.0.1:{free_port()}/api/auth/jwks"
         cold = stack.enter_context(api(database.app, logs("api"), settings))
         with tasks_client(cold, person, token) as hers:
-            answer = hers.get("/tasks")
-        assert answer.status_code == 503
-        assert int(answer.headers["retry-after"]) > 0
+            response = hers.get("/tasks")
+        assert response.status_code == 503
+        assert int(response.headers["retry-after"]) > 0
 
 
 def test_key_set_in_the_environment_needs_no_better_auth(

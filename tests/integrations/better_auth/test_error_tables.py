@@ -1,4 +1,4 @@
-"""The tables for frontend developers name every error of the API, and each reason in its log."""
+"""The tables in the documentation explain every error status and every reason in the log."""
 
 import json
 import re
@@ -18,7 +18,7 @@ ISSUER = "https://app.example.com"
 
 
 def rows_of_table(head: str) -> list[str]:
-    """The first cells of the table whose first column is called `head`."""
+    """Return the first column of the table whose first heading is `head`."""
     table = re.search(
         rf"^\| {re.escape(head)} \|.*\n\|[-|]+\n((?:\|.*\n)+)", DOCUMENT, re.MULTILINE
     )
@@ -35,7 +35,7 @@ def test_every_error_status_of_the_openapi_document_is_explained() -> None:
     assert declared <= explained
 
 
-def test_log_says_of_each_refused_token_what_the_document_explains(
+def test_log_has_the_documented_reason_for_each_rejected_token(
     migrated_database: NewDatabase, logs: NewLog
 ) -> None:
     now = int(time.time())
@@ -61,17 +61,17 @@ def test_log_says_of_each_refused_token_what_the_document_explains(
     key_set = json.dumps({"keys": [public | {"alg": "EdDSA", "kid": "ours"}]})
     with_key = settings | {"JWT_ALGORITHM": "EdDSA", "JWKS": key_set}
     database = migrated_database().app
-    said = said_of_tokens(shared | last, jwt.encode(good, SECRET), database, logs, with_secret)
+    reasons = logged_reasons(shared | last, jwt.encode(good, SECRET), database, logs, with_secret)
     ours = jwt.encode(good, key, "EdDSA", {"kid": "ours"})
-    said |= said_of_tokens(by_key, ours, database, logs, with_key)
-    assert said == {name: name for name in shared | by_key | last}
+    reasons |= logged_reasons(by_key, ours, database, logs, with_key)
+    assert reasons == {name: name for name in shared | by_key | last}
     assert rows_of_table("`reason` in the API's log") == list(shared | by_key | last)
 
 
-def said_of_tokens(
+def logged_reasons(
     tokens: dict[str, str], good: str, database: str, logs: NewLog, settings: dict[str, str]
 ) -> dict[str, str]:
-    """What an API with these settings logs as the reason for each of the tokens it refuses."""
+    """Return the reason that an API with these settings logs for each rejected token."""
     log = logs("api")
     with api(database, log, settings) as url:
         statuses = [

@@ -1,4 +1,4 @@
-"""What the documentation shows is what the tests run, and it is sound TypeScript."""
+"""The documentation shows the tested TypeScript files, and they compile."""
 
 import re
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.integrations.better_auth.servers import HERE, install_packages
-from tests.integrations.better_auth.snippets import DOCUMENTS, PLACE, ROOT, with_files
+from tests.integrations.better_auth.snippets import COPY, DOCUMENTS, ROOT, with_files
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -17,9 +17,7 @@ def test_documents_show_the_tested_files(document: Path) -> None:
 
 
 def test_every_frontend_file_is_shown() -> None:
-    shown = {
-        place["path"] for document in DOCUMENTS for place in PLACE.finditer(document.read_text())
-    }
+    shown = {copy["path"] for document in DOCUMENTS for copy in COPY.finditer(document.read_text())}
     folders = (HERE / "frontend", ROOT / "tests" / "integrations" / "client" / "lib")
     files = {
         path.relative_to(ROOT).as_posix() for folder in folders for path in folder.rglob("*.ts")
@@ -27,12 +25,12 @@ def test_every_frontend_file_is_shown() -> None:
     assert shown == files
 
 
-def test_no_code_block_is_typed_by_hand_in_typescript() -> None:
+def test_documents_show_no_other_typescript() -> None:
     for document in DOCUMENTS:
-        assert not re.search(r"```(ts|js|tsx|jsx)\b", PLACE.sub("", document.read_text()))
+        assert not re.search(r"```(ts|js|tsx|jsx)\b", COPY.sub("", document.read_text()))
 
 
-def test_files_are_sound_in_the_strictest_typescript() -> None:
+def test_files_compile_with_strict_typescript() -> None:
     install_packages()
     command = ["node", "node_modules/typescript/bin/tsc", "--project", "."]
     checked = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False)

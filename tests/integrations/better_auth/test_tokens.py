@@ -1,4 +1,4 @@
-"""What tokens the real Better Auth issues, read with PyJWT alone; knows nothing of our API."""
+"""The tokens that the real Better Auth issues, verified with PyJWT alone."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from tests.integrations.better_auth.servers import AUDIENCE, SECRET, BetterAuth,
 
 HS256_HEADER = {"alg": "HS256", "typ": "JWT"}
 SHORT = {"email", "name", "iat", "exp", "iss", "aud", "sub"}
-WHOLE_USER = SHORT | {"id", "emailVerified", "image", "createdAt", "updatedAt"}
+ALL_OF_USER = SHORT | {"id", "emailVerified", "image", "createdAt", "updatedAt"}
 
 
 @pytest.fixture(
@@ -52,7 +52,7 @@ def test_token_verifies_and_names_its_user(auth: BetterAuth, alice: Person) -> N
     claims = verified(auth, alice.token())
     assert claims["sub"] == alice.id
     assert claims["exp"] - claims["iat"] == 900
-    assert set(claims) == (WHOLE_USER if auth.way == "eddsa-plain" else SHORT)
+    assert set(claims) == (ALL_OF_USER if auth.way == "eddsa-plain" else SHORT)
 
 
 def test_header_has_the_known_shape(auth: BetterAuth, alice: Person) -> None:
@@ -63,7 +63,7 @@ def test_header_has_the_known_shape(auth: BetterAuth, alice: Person) -> None:
         assert header == {"alg": auth.algorithm, "kid": header["kid"]}
 
 
-def test_audience_is_the_api_unless_left_to_better_auth(auth: BetterAuth, alice: Person) -> None:
+def test_audience_is_the_api_or_by_default_better_auth(auth: BetterAuth, alice: Person) -> None:
     claims = verified(auth, alice.token())
     assert claims["aud"] == (auth.url if auth.way == "eddsa-plain" else AUDIENCE)
 
@@ -74,16 +74,16 @@ def test_without_a_session_there_is_no_token(auth: BetterAuth) -> None:
 
 def test_key_set_is_public_only_where_keys_are_asymmetric(auth: BetterAuth, alice: Person) -> None:
     alice.token()
-    answer = httpx2.get(auth.jwks_url)
+    response = httpx2.get(auth.jwks_url)
     if auth.algorithm == "HS256":
-        assert answer.status_code == 404
+        assert response.status_code == 404
         return
-    (key,) = answer.json()["keys"]
+    (key,) = response.json()["keys"]
     assert key["alg"] == auth.algorithm
     assert not {"d", "p", "q", "dp", "dq", "qi", "k"} & set(key)
 
 
-def test_clock_of_the_fixture_dates_the_token(auth: BetterAuth, alice: Person) -> None:
+def test_clock_of_the_fixture_sets_the_times_of_tokens(auth: BetterAuth, alice: Person) -> None:
     auth.set_clock(-3600)
     try:
         token = alice.token()

@@ -1,4 +1,4 @@
-"""Where Chromium is; knows nothing of what it is driven through."""
+"""Finds Chromium, or installs it with apt-get."""
 
 import os
 import shutil
@@ -9,9 +9,9 @@ from tests.integrations.better_auth.servers import FixtureError
 
 
 def find_chromium() -> str:
-    """The path of Chromium; root on Debian gets it installed.
+    """Return the path of Chromium. As root on Debian, installs it first if necessary.
 
-    Raises FixtureError with what to type when there is none.
+    Raises FixtureError, with the command to run, if there is no Chromium.
     """
     if path := os.environ.get("CHROMIUM") or shutil.which("chromium"):
         return path

@@ -1,4 +1,4 @@
-"""Gives the browser test its database and logs."""
+"""Fixtures of the browser test: databases and log files."""
 
 from tests.integrations.better_auth.fixtures import deploy, logs, migrated_database, new_database
 

@@ -56,7 +56,7 @@ async function execute(page, id, { fields = {}, body } = {}) {
 async function authorize(page, token) {
   await page.locator(".auth-wrapper .authorize").first().click();
   const dialog = page.locator(".modal-ux");
-  // The first field is for the user's token, and has the focus.
+  // The first field is for the user's token and has the focus.
   const field = dialog.locator(".auth-container").first();
   assert.match(await field.textContent(), /make token/);
   await page.waitForFunction(() => document.activeElement === document.querySelector(".modal-ux .auth-container input"));

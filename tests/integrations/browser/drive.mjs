@@ -1,4 +1,4 @@
-// Drives headless Chromium through the test page, as people would, and prints what it saw; knows no SQL.
+// Drives headless Chromium through the test page as users would, and prints each step with its requests.
 //
 // Environment: APP_URL (Better Auth and the page), API_URL, CHROMIUM (path of the browser),
 // TOKEN_PATH (where the page gets its tokens). Exits 1 at the first thing that is not as it should be.
@@ -16,36 +16,36 @@ const bob = { name: "Bob", email: "bob@example.com", password };
 const pages = [];
 const problems = [];
 
-// Runs in each page before its scripts: notes every call the page makes and its answer, in order.
-function noteCalls() {
-  const fetchOfTheBrowser = window.fetch;
+// Runs in each page before its scripts: records the method, URL and status of each request, in order.
+function recordCalls() {
+  const originalFetch = window.fetch;
   window.calls = [];
-  window.fetch = async (what, options) => {
-    const request = new Request(what, options);
-    const answer = await fetchOfTheBrowser(what, options);
-    window.calls.push({ method: request.method, url: request.url, status: answer.status });
-    return answer;
+  window.fetch = async (input, options) => {
+    const request = new Request(input, options);
+    const response = await originalFetch(input, options);
+    window.calls.push({ method: request.method, url: request.url, status: response.status });
+    return response;
   };
 }
 
 async function openPage(context) {
   const page = await context.newPage();
-  await page.addInitScript(noteCalls);
+  await page.addInitScript(recordCalls);
   page.on("pageerror", (error) => problems.push(error.message));
   pages.push(page);
   return page;
 }
 
 const callsOf = (page) => page.evaluate(() => window.calls ?? []);
-const toApi = async (page) => (await callsOf(page)).filter((call) => call.url.startsWith(API_URL)).map((call) => call.status);
-const forTokens = async (page) => (await callsOf(page)).filter((call) => call.url === APP_URL + TOKEN_PATH).length;
+const statusesOfApi = async (page) => (await callsOf(page)).filter((call) => call.url.startsWith(API_URL)).map((call) => call.status);
+const tokenRequests = async (page) => (await callsOf(page)).filter((call) => call.url === APP_URL + TOKEN_PATH).length;
 
 async function printCalls() {
   for (const page of pages) {
     for (const { method, url, status } of await callsOf(page)) {
-      const who = url.startsWith(API_URL) ? "API        " : "Better Auth";
+      const server = url.startsWith(API_URL) ? "API        " : "Better Auth";
       const path = url.replace(API_URL, "").replace(APP_URL, "").replace(/^\/api\/[^/]{20,}\//, "/api/{user_id}/");
-      console.log(`      ${who}  ${method} ${path} ${status}`);
+      console.log(`      ${server}  ${method} ${path} ${status}`);
     }
     await page.evaluate(() => (window.calls = []));
   }
@@ -58,24 +58,24 @@ async function step(what, action) {
 }
 
 async function setClock(seconds) {
-  const answer = await fetch(`${APP_URL}/fixture/clock`, { method: "POST", body: JSON.stringify({ seconds }) });
-  assert.equal(answer.status, 204);
+  const response = await fetch(`${APP_URL}/fixture/clock`, { method: "POST", body: JSON.stringify({ seconds }) });
+  assert.equal(response.status, 204);
 }
 
-async function said(page, text) {
+async function waitForMessage(page, text) {
   await page.locator("#message").filter({ hasText: text }).waitFor({ timeout: 15_000 });
 }
 
 async function enter(page, button, person) {
   for (const [name, value] of Object.entries(person)) await page.locator(`#account [name=${name}]`).fill(value);
   await page.getByRole("button", { name: button, exact: true }).click();
-  await said(page, `${button}: done`);
+  await waitForMessage(page, `${button}: done`);
   assert.equal(await page.locator("#who").textContent(), person.email);
 }
 
 async function click(page, name, outcome = `${name}: done`) {
   await page.getByRole("button", { name, exact: true }).click();
-  await said(page, outcome);
+  await waitForMessage(page, outcome);
 }
 
 async function add(page, title, outcome = "Add: done") {
@@ -85,8 +85,8 @@ async function add(page, title, outcome = "Add: done") {
 
 const titles = (page) => page.locator("#tasks li > input:not([type=checkbox])").evaluateAll((inputs) => inputs.map((input) => input.value));
 
-// The next token that the page fetches is an hour old, hence dead; the one after it is a fresh one.
-async function letNextTokenBeDead(page) {
+// The next token that the page fetches has expired. The one after it is valid.
+async function expireNextToken(page) {
   await setClock(-3600);
   await page.route(`**${TOKEN_PATH}`, async (route) => {
     const response = await route.fetch();
@@ -99,17 +99,17 @@ async function letNextTokenBeDead(page) {
 async function openForeignPage(context, host) {
   const server = createServer((_, response) => response.setHeader("content-type", "text/html").end("<title>Foreign</title>"));
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  server.unref(); // a failed step must not leave it waiting
+  server.unref(); // or the process would not end after a failed step
   const page = await context.newPage();
   await page.goto(`http://${host}:${server.address().port}/`);
   return { page, close: async () => { await page.close(); server.close(); } };
 }
 
-const attempt = (page, url, options) =>
+const tryFetch = (page, url, options) =>
   page.evaluate(async ([url, options]) => {
     try {
-      const answer = await fetch(url, options);
-      return `read ${answer.status}: ${await answer.text()}`;
+      const response = await fetch(url, options);
+      return `read ${response.status}: ${await response.text()}`;
     } catch (error) {
       return error.name;
     }
@@ -129,123 +129,123 @@ try {
   await page.clock.install();
   await page.goto(APP_URL);
 
-  await step("Alice signs up with Better Auth's client; the page lists her tasks across origins", async () => {
+  await step("Alice signs up; the page lists her tasks from the other origin", async () => {
     await enter(page, "Sign up", alice);
     assert.deepEqual(await titles(page), []);
-    assert.equal(await forTokens(page), 1);
+    assert.equal(await tokenRequests(page), 1);
   });
 
-  await step("she adds three tasks; the token is used again", async () => {
+  await step("she adds three tasks with the same token", async () => {
     for (const title of ["Milk", "Bread", "Tea"]) await add(page, title);
-    assert.equal(await forTokens(page), 0);
+    assert.equal(await tokenRequests(page), 0);
   });
 
-  await step("she toggles one, edits one (with its ETag), deletes one", async () => {
+  await step("she toggles, edits (with the ETag) and deletes a task", async () => {
     await page.locator("#tasks li").nth(0).getByRole("checkbox").click();
-    await said(page, "Toggle: done");
+    await waitForMessage(page, "Toggle: done");
     const second = page.locator("#tasks li").nth(1);
     await second.locator("input").nth(1).fill("Brown bread");
     await second.getByRole("button", { name: "Save" }).click();
-    await said(page, "Save: done");
+    await waitForMessage(page, "Save: done");
     await page.locator("#tasks li").nth(2).getByRole("button", { name: "Delete" }).click();
-    await said(page, "Delete: done");
+    await waitForMessage(page, "Delete: done");
     await click(page, "Reload");
     assert.deepEqual(await titles(page), ["Milk", "Brown bread"]);
     assert.equal(await page.locator("#tasks li").nth(0).getByRole("checkbox").isChecked(), true);
     assert.equal(await page.locator("#tasks li").nth(1).getByRole("checkbox").isChecked(), false);
   });
 
-  await step("the token is nowhere a script of another page load could find it", async () => {
+  await step("the token is not in localStorage, sessionStorage or cookies", async () => {
     const stored = await page.evaluate(() => JSON.stringify({ ...localStorage, ...sessionStorage }) + document.cookie);
     assert.ok(!stored.includes("eyJ"), stored);
   });
 
-  await step("when her token's life is nearly over, it is refreshed before it is used", async () => {
+  await step("a token that is about to expire is refreshed before its use", async () => {
     await page.clock.fastForward("14:45");
     await click(page, "Reload");
-    assert.equal(await forTokens(page), 1);
-    assert.deepEqual(await toApi(page), [200]);
+    assert.equal(await tokenRequests(page), 1);
+    assert.deepEqual(await statusesOfApi(page), [200]);
   });
 
-  await step("a dead token costs one 401, one refresh, and nobody notices", async () => {
-    await letNextTokenBeDead(page);
+  await step("an expired token causes one 401 and one refresh, and no error on the page", async () => {
+    await expireNextToken(page);
     await click(page, "Reload");
     assert.deepEqual(await titles(page), ["Milk", "Brown bread"]);
-    assert.deepEqual(await toApi(page), [401, 200]);
-    assert.equal(await forTokens(page), 2);
+    assert.deepEqual(await statusesOfApi(page), [401, 200]);
+    assert.equal(await tokenRequests(page), 2);
   });
 
-  await step("six calls at once with a dead token share one refresh", async () => {
-    await letNextTokenBeDead(page);
+  await step("six concurrent calls with an expired token share one refresh", async () => {
+    await expireNextToken(page);
     const lists = await page.evaluate(() => Promise.all([1, 2, 3, 4, 5, 6].map(() => window.tasks.listTasks())));
     assert.deepEqual(lists.map((list) => list.length), [2, 2, 2, 2, 2, 2]);
-    assert.deepEqual((await toApi(page)).sort(), [...Array(6).fill(200), ...Array(6).fill(401)]);
-    assert.equal(await forTokens(page), 2);
+    assert.deepEqual((await statusesOfApi(page)).sort(), [...Array(6).fill(200), ...Array(6).fill(401)]);
+    assert.equal(await tokenRequests(page), 2);
   });
 
-  await step("when the new token is refused too, the page gives up after that one more try", async () => {
+  await step("if the new token is rejected too, the page does not retry again", async () => {
     await setClock(-3600);
     await page.evaluate(() => window.forgetToken());
     await click(page, "Reload", "Reload: failed 401");
-    assert.deepEqual(await toApi(page), [401, 401]);
-    assert.equal(await forTokens(page), 2);
+    assert.deepEqual(await statusesOfApi(page), [401, 401]);
+    assert.equal(await tokenRequests(page), 2);
     await setClock(0);
     await click(page, "Reload");
   });
 
-  await step("pages of foreign origins can neither read nor write her tasks, nor get a token", async () => {
+  await step("pages of other origins cannot read or change her tasks, or get a token", async () => {
     const token = await page.evaluate(async (path) => (await (await fetch(path)).json()).token, TOKEN_PATH);
     const { sub } = JSON.parse(Buffer.from(token.split(".")[1], "base64url").toString());
     const authorization = `Bearer ${token}`;
     const tasks = `${API_URL}/api/${sub}/tasks`;
-    // The other port shares her cookies' site, the other name does not.
+    // The cookies are same-site for the other port, but not for the other host.
     for (const host of ["127.0.0.1", "foreign.test"]) {
       const foreign = await openForeignPage(context, host);
       const write = { method: "POST", headers: { authorization, "content-type": "application/json" }, body: '{"title":"Foreign"}' };
-      assert.equal(await attempt(foreign.page, tasks, { headers: { authorization } }), "TypeError");
-      assert.equal(await attempt(foreign.page, tasks, write), "TypeError");
-      assert.equal(await attempt(foreign.page, `${APP_URL}${TOKEN_PATH}`, { credentials: "include" }), "TypeError");
+      assert.equal(await tryFetch(foreign.page, tasks, { headers: { authorization } }), "TypeError");
+      assert.equal(await tryFetch(foreign.page, tasks, write), "TypeError");
+      assert.equal(await tryFetch(foreign.page, `${APP_URL}${TOKEN_PATH}`, { credentials: "include" }), "TypeError");
       await foreign.close();
     }
-    // Her own page may: it was the origin that made the difference, not the request.
-    assert.match(await attempt(page, tasks, { headers: { authorization } }), /^read 200/);
+    // The same request succeeds from her page: only the origin differs.
+    assert.match(await tryFetch(page, tasks, { headers: { authorization } }), /^read 200/);
     await click(page, "Reload");
     assert.deepEqual(await titles(page), ["Milk", "Brown bread"]);
   });
 
   const tab = await openPage(context);
-  await step("Bob signs up in another tab of the same browser and sees no task of hers", async () => {
+  await step("Bob signs up in another tab of the same browser and gets none of her tasks", async () => {
     await tab.goto(APP_URL);
     await enter(tab, "Sign up", bob);
     assert.deepEqual(await titles(tab), []);
   });
 
-  await step("what Alice's tab does after its token expired does not land with Bob", async () => {
+  await step("after its token has expired, Alice's tab does not change Bob's tasks", async () => {
     await page.clock.fastForward("15:00");
     await add(page, "Hers", "Add: failed 401: Another user signed in");
-    assert.deepEqual(await toApi(page), []);
+    assert.deepEqual(await statusesOfApi(page), []);
     await click(tab, "Reload");
     assert.deepEqual(await titles(tab), []);
   });
 
-  await step("Bob deletes his account; his live token gets a 403, which is not tried again", async () => {
+  await step("Bob deletes his account; his unexpired token gets a 403, which is not retried", async () => {
     const deletion = await context.request.post(`${APP_URL}/api/auth/delete-user`, { data: { password }, headers: { origin: APP_URL } });
     assert.equal(deletion.status(), 200);
-    await add(tab, "From beyond", "Add: failed 403");
-    assert.deepEqual(await toApi(tab), [403]);
-    assert.equal(await forTokens(tab), 0);
+    await add(tab, "After deletion", "Add: failed 403");
+    assert.deepEqual(await statusesOfApi(tab), [403]);
+    assert.equal(await tokenRequests(tab), 0);
     console.log(`    ${await tab.locator("#message").textContent()}`);
   });
 
-  await step("Alice signs in again and finds her tasks", async () => {
+  await step("Alice signs in again and gets her tasks", async () => {
     await enter(page, "Sign in", alice);
     assert.deepEqual(await titles(page), ["Milk", "Brown bread"]);
   });
 
-  await step("she signs out; the page asks to sign in before it calls the API", async () => {
+  await step("she signs out; the page requires a sign-in before it calls the API", async () => {
     await click(page, "Sign out");
     await click(page, "Reload", "Reload: failed 401: Sign in again.");
-    assert.deepEqual(await toApi(page), []);
+    assert.deepEqual(await statusesOfApi(page), []);
   });
 
   assert.deepEqual(problems, []);

@@ -1,4 +1,4 @@
-"""A real Chromium works with tasks across origins: the page, Better Auth's client, and our API."""
+"""A page in Chromium uses Better Auth and the API, which have different origins."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 
 
 @pytest.mark.parametrize("way", ["hs256-hook", "hs256-route", "eddsa"])
-def test_people_work_with_their_tasks_in_a_browser(
+def test_users_manage_their_tasks_in_a_browser(
     way: str,
     migrated_database: NewDatabase,
     logs: NewLog,

@@ -1,1 +1,1 @@
-"""What frontend developers copy from the documentation, run against the real API."""
+"""Runs the code that frontend developers copy from the documentation against the API."""

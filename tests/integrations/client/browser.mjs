@@ -1,6 +1,6 @@
-// Serves a page on PORT, opens it in headless Chromium and has it work with the API, which has another origin.
+// Serves a page on PORT and opens it in headless Chromium. The page uses the API, which has another origin.
 //
-// Environment: PORT, API_URL, CHROMIUM (path of the browser). The page's script is page.js of the current folder.
+// Environment: PORT, API_URL, CHROMIUM (path of the browser). The script of the page is page.js in the current folder.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -20,14 +20,14 @@ const browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-s
 try {
   const page = await browser.newPage();
   page.setDefaultTimeout(120_000);
-  const asked = [];
-  page.on("request", (request) => asked.push(`${request.method()} ${new URL(request.url()).origin}`));
+  const requests = [];
+  page.on("request", (request) => requests.push(`${request.method()} ${new URL(request.url()).origin}`));
   page.on("console", (message) => console.error(message.text()));
   await page.goto(`http://127.0.0.1:${PORT}/`);
   await page.waitForFunction(() => "work" in window);
   const results = await page.evaluate(() => window.work());
   assert.deepEqual(results, ["saved", "conflict", true, 20, 1, "end"]);
-  assert.ok(asked.filter((each) => each === `POST ${API_URL}`).length >= 21, asked.join());
+  assert.ok(requests.filter((each) => each === `POST ${API_URL}`).length >= 21, requests.join());
   console.log("done");
 } finally {
   await browser.close();

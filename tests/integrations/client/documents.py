@@ -1,9 +1,9 @@
-"""The code blocks of a document; knows nothing of what they do."""
+"""Reads the code blocks of a document and compares them with output."""
 
 import re
 from typing import NamedTuple
 
-from tests.integrations.better_auth.snippets import PLACE
+from tests.integrations.better_auth.snippets import COPY
 
 FENCED = re.compile(r"^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 VARIABLE = [
@@ -19,31 +19,31 @@ class Block(NamedTuple):
 
 
 def blocks(document: str) -> list[Block]:
-    """The fenced blocks in their order, but for those that are copies of tested files."""
-    return [Block(*found.groups()) for found in FENCED.finditer(PLACE.sub("", document))]
+    """Return the fenced blocks in order, without those that are copies of tested files."""
+    return [Block(*found.groups()) for found in FENCED.finditer(COPY.sub("", document))]
 
 
-def shown(expected: str, seen: str) -> bool:
-    """Whether this is what the document shows; ids and times differ, `...` stands for anything."""
-    return re.fullmatch(_pattern(expected), _squeezed(seen)) is not None
+def matches(expected: str, output: str) -> bool:
+    """Whether output equals the block. Ids and times may differ; `...` matches any text."""
+    return re.fullmatch(_pattern(expected), _without_whitespace(output)) is not None
 
 
-def lines_shown(expected: str, seen: str) -> bool:
-    """Whether each line that the document shows is there, in this order: others may be between."""
-    remaining = iter(seen.splitlines())
-    wanted = [line for line in expected.splitlines() if line.strip()]
-    return all(any(shown(line, each) for each in remaining) for line in wanted)
+def lines_match(expected: str, output: str) -> bool:
+    """Whether output has all lines of the block in this order, possibly among others."""
+    remaining = iter(output.splitlines())
+    expected_lines = [line for line in expected.splitlines() if line.strip()]
+    return all(any(matches(line, each) for each in remaining) for line in expected_lines)
 
 
-def _squeezed(text: str) -> str:
+def _without_whitespace(text: str) -> str:
     return "".join(text.split())
 
 
 def _pattern(expected: str) -> str:
-    text, pattern, end = _squeezed(expected), "", 0
-    either = "|".join(f"({what})" for what, _ in VARIABLE)
+    text, pattern, end = _without_whitespace(expected), "", 0
+    either = "|".join(f"({old})" for old, _ in VARIABLE)
     for found in re.finditer(either, text):
         pattern += re.escape(text[end : found.start()])
-        pattern += next(put for what, put in VARIABLE if re.fullmatch(what, found[0]))
+        pattern += next(new for old, new in VARIABLE if re.fullmatch(old, found[0]))
         end = found.end()
     return pattern + re.escape(text[end:])

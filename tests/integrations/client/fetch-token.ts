@@ -1,4 +1,4 @@
-// Stands where lib/fetch-token.ts stands in a frontend: gives the tokens that the test made, one after the other.
+// Replaces lib/fetch-token.ts of a frontend: returns the tokens of the test one after the other.
 const tokens = (process.env.TOKENS ?? "").split(" ").filter(Boolean);
 export let fetched = 0;
 

@@ -1,11 +1,11 @@
-// What the browser test has a page do with the files that docs/client.md shows.
+// The page of the browser test: it uses the files that docs/client.md shows.
 import { readTask, saveTask } from "./lib/edit";
 import { readPage } from "./lib/pages";
 import { addTask, toggleTask } from "./lib/repeat";
 
 async function work(): Promise<unknown[]> {
   const [first] = await Promise.all(Array.from({ length: 21 }, (_, number) => addTask(`Task ${number}`)));
-  if (!first) throw new Error("Nothing was added.");
+  if (!first) throw new Error("The task was not created.");
   const mine = await readTask(first.id);
   const results = [await saveTask(await readTask(first.id), { title: "Theirs" }), await saveTask(mine, { title: "Mine" })];
   const toggled = await toggleTask(first.id);

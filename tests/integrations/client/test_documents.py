@@ -1,4 +1,4 @@
-"""Every code block for frontend developers and of the README's endpoints does what it says."""
+"""Runs every code block of the frontend pages and of the README's endpoints."""
 
 import io
 import os
@@ -15,7 +15,7 @@ from lib.settings import read_settings
 from lib.web.app import EXPOSED_HEADERS, REQUEST_HEADERS
 from tests.conftest import SECRET
 from tests.integrations.better_auth.snippets import DOCUMENTS, ROOT
-from tests.integrations.client.documents import Block, blocks, lines_shown, shown
+from tests.integrations.client.documents import Block, blocks, lines_match, matches
 from tests.integrations.client.test_generated_client import COMMAND
 
 FRONTEND = "\n".join(document.read_text() for document in DOCUMENTS)
@@ -32,7 +32,7 @@ def run_by_this_test(block: Block) -> bool:
 
 
 def run_blocks(scripts: list[str], **variables: str) -> list[str]:
-    """What each block prints; one shell runs them all, from the folder of the project."""
+    """Return the output of each block. One shell runs all of them in the project's folder."""
     script = "set -euo pipefail\n" + "".join(f"{each}\nprintf '{END}'\n" for each in scripts)
     env = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
     ran = subprocess.run(
@@ -43,8 +43,8 @@ def run_blocks(scripts: list[str], **variables: str) -> list[str]:
     return ran.stdout.split(END)[:-1]
 
 
-def localised(document: str, base_url: str) -> list[Block]:
-    """Its blocks for the API under test, and a user of their own."""
+def blocks_for(document: str, base_url: str) -> list[Block]:
+    """Return the blocks of a document with the URL of the API under test and a new user."""
     user = f"demo-{uuid.uuid4().hex}"
     return blocks(document.replace(LOCAL, base_url).replace("demo", user))
 
@@ -55,17 +55,17 @@ def test_every_block_is_of_a_kind_that_is_tested() -> None:
     assert {block.kind for block in blocks(README_API)} == {"sh"}
 
 
-def test_commands_of_the_pages_answer_what_they_show(base_url: str) -> None:
-    page = [block for block in localised(FRONTEND, base_url) if block.kind != "ini"]
+def test_commands_of_the_pages_print_what_the_pages_show(base_url: str) -> None:
+    page = [block for block in blocks_for(FRONTEND, base_url) if block.kind != "ini"]
     outputs = iter(run_blocks([block.text for block in page if run_by_this_test(block)]))
     output, compared = "", 0
     for block in page:
         if run_by_this_test(block):
             output = next(outputs)
         elif block.kind in ("json", "http"):
-            match = shown if block.kind == "json" else lines_shown
+            match = matches if block.kind == "json" else lines_match
             assert match(block.text, output), (
-                f"The page shows\n{block.text}\nand there is\n{output}"
+                f"The page shows\n{block.text}\nbut the output is\n{output}"
             )
             compared += 1
     assert compared > 5
@@ -73,7 +73,7 @@ def test_commands_of_the_pages_answer_what_they_show(base_url: str) -> None:
 
 def test_commands_of_the_readme_work(base_url: str, tmp_path: Path) -> None:
     (tmp_path / ".curlrc").write_text("fail-with-body\nsilent\n")
-    scripts = [block.text for block in localised(README_API, base_url)]
+    scripts = [block.text for block in blocks_for(README_API, base_url)]
     assert '"title":"Buy milk"' in "".join(run_blocks(scripts, CURL_HOME=str(tmp_path)))
 
 
@@ -82,7 +82,7 @@ def test_settings_of_the_page_are_accepted_by_a_preview_on_vercel(block: Block) 
     text = block.text.replace("=...", f"={SECRET}")
     variables = {k: v or "" for k, v in dotenv_values(stream=io.StringIO(text)).items()}
     assert variables
-    # Each block alone, and where the settings are the strictest.
+    # Each block alone, on the platform with the strictest checks.
     platform = {"VERCEL": "1", "VERCEL_ENV": "preview", "BETTER_AUTH_SECRET": SECRET}
     if variables.get("JWT_ALGORITHM", "HS256") != "HS256":
         platform.pop("BETTER_AUTH_SECRET")
@@ -94,15 +94,15 @@ def test_origins_name_every_header_that_pages_may_send_and_read(base_url: str) -
     [origins] = re.findall(r"^## Origins\n(.*?)^## ", FRONTEND, re.MULTILINE | re.DOTALL)
     words = set(re.findall(r"`([A-Za-z]+(?:-[A-Za-z]+)*)`", origins)) - {"Origin"}
     named = {word for word in words if word[0].isupper() or word in REQUEST_HEADERS}
-    asked = {
+    preflight = {
         "Origin": "http://localhost:3000",
         "Access-Control-Request-Method": "PATCH",
         "Access-Control-Request-Headers": ", ".join(sorted(named - set(EXPOSED_HEADERS))),
     }
-    answer = httpx2.options(f"{base_url}/api/demo/tasks", headers=asked)
-    assert answer.status_code == 204, answer.text
-    allowed = set(answer.headers["access-control-allow-headers"].split(", "))
-    assert answer.headers["access-control-max-age"] == "7200"
-    # What browsers always allow is no news.
+    response = httpx2.options(f"{base_url}/api/demo/tasks", headers=preflight)
+    assert response.status_code == 204, response.text
+    allowed = set(response.headers["access-control-allow-headers"].split(", "))
+    assert response.headers["access-control-max-age"] == "7200"
+    # The page does not name the headers that browsers always allow.
     safelisted = {"Accept", "Accept-Language", "Content-Language"}
     assert named == (allowed - safelisted) | set(EXPOSED_HEADERS)

@@ -1,4 +1,4 @@
-"""The typed client that docs/client.md has people generate, compiled and used against the API."""
+"""Generates the typed client as docs/client.md describes, compiles it and uses it with the API."""
 
 import json
 import os
@@ -36,9 +36,9 @@ def run(command: list[str], folder: Path, **variables: str) -> subprocess.Comple
 
 @pytest.fixture(scope="module")
 def frontend(base_url: str) -> Iterator[Path]:
-    """A folder like a frontend's, with the client that the documented command generated.
+    """Create a frontend folder with the client that the documented command generates.
 
-    Inside the project, where npx finds the packages of package.json and fetches none.
+    It is inside the project, so that npx finds the installed packages and downloads none.
     """
     install_packages()
     cache = ROOT / ".cache"
@@ -111,13 +111,17 @@ def test_generated_client_works_against_the_api(frontend: Path, base_url: str) -
         jwt.encode(good, SECRET),
         *[jwt.encode(good, SECRET[::-1])] * 2,
     ]
-    # Nothing listens there: the database is away.
-    away = {
+    # Nothing listens on this port, so the database is unavailable.
+    unavailable = {
         "DATABASE_URL": f"postgresql://u:p@127.0.0.1:{free_port()}/d",
         "BETTER_AUTH_SECRET": SECRET,
     }
-    with serve(away) as away_url:
-        variables = {"NEXT_PUBLIC_API_URL": base_url, "API_URL": base_url, "AWAY_URL": away_url}
+    with serve(unavailable) as unavailable_url:
+        variables = {
+            "NEXT_PUBLIC_API_URL": base_url,
+            "API_URL": base_url,
+            "UNAVAILABLE_URL": unavailable_url,
+        }
         program = run(
             ["node", "main.mjs"], frontend, **variables, USER_ID=USER, TOKENS=" ".join(tokens)
         )

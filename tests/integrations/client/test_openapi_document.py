@@ -1,4 +1,4 @@
-"""What the OpenAPI document shows of errors and headers is what the API answers."""
+"""The API returns the errors and headers that the OpenAPI document shows."""
 
 import json
 import time
@@ -17,8 +17,8 @@ OPERATIONS = {
     for path, methods in DOCUMENT["paths"].items()
     for method, operation in methods.items()
 }
-# How to be refused, and by which of the task operations; the rest of the request is right.
-REFUSED: list[tuple[str, str, dict[str, Any]]] = [
+# (operation, status of the error, the part of the request that causes it); the rest is valid.
+ERRORS: list[tuple[str, str, dict[str, Any]]] = [
     *((each, "401", {"headers": {"exp": 1}}) for each in OPERATIONS if each.endswith("_task")),
     *((each, "403", {"user": "somebody else"}) for each in OPERATIONS if each.endswith("_task")),
     *((each, "404", {"task_id": 2**40}) for each in ("get_task", "update_task", "delete_task")),
@@ -59,40 +59,40 @@ def send(
     )
 
 
-def check_headers(operation_id: str, status: str, answer: httpx2.Response) -> None:
+def check_headers(operation_id: str, status: str, response: httpx2.Response) -> None:
     documented = OPERATIONS[operation_id][2]["responses"][status].get("headers", {})
-    assert set(map(str.lower, documented)) <= set(answer.headers), answer.headers
+    assert set(map(str.lower, documented)) <= set(response.headers), response.headers
 
 
 @pytest.mark.parametrize(
     ("operation_id", "status", "how"),
-    REFUSED,
+    ERRORS,
     ids=lambda each: each if isinstance(each, str) else "",
 )
-def test_example_of_an_error_is_the_answer(
+def test_errors_equal_their_examples(
     base_url: str, operation_id: str, status: str, how: dict[str, Any]
 ) -> None:
     me = f"u-{uuid.uuid4().hex}"
     task_id = send(base_url, "create_task", user=me).json()["id"]
     request: dict[str, Any] = {"user": me, "token_of": me, "task_id": task_id, **how}
-    answer = send(base_url, operation_id, **request)
+    response = send(base_url, operation_id, **request)
     content = OPERATIONS[operation_id][2]["responses"][status]["content"]["application/json"]
-    assert str(answer.status_code) == status
-    assert answer.json() == content["example"]
-    check_headers(operation_id, status, answer)
+    assert str(response.status_code) == status
+    assert response.json() == content["example"]
+    check_headers(operation_id, status, response)
 
 
-def test_documented_headers_of_good_answers_are_sent(base_url: str) -> None:
+def test_successful_responses_have_the_documented_headers(base_url: str) -> None:
     me = f"u-{uuid.uuid4().hex}"
     created = send(base_url, "create_task", user=me)
     check_headers("create_task", "201", created)
     task_id = created.json()["id"]
     send(base_url, "create_task", user=me)
     for each in ("get_task", "update_task", "complete_task"):
-        answer = send(base_url, each, user=me, task_id=task_id)
-        assert answer.status_code == 200
-        check_headers(each, "200", answer)
-    etag = {"If-None-Match": answer.headers["etag"]}
+        response = send(base_url, each, user=me, task_id=task_id)
+        assert response.status_code == 200
+        check_headers(each, "200", response)
+    etag = {"If-None-Match": response.headers["etag"]}
     unchanged = send(base_url, "get_task", user=me, task_id=task_id, headers=etag)
     assert unchanged.status_code == 304
     check_headers("get_task", "304", unchanged)
@@ -100,7 +100,7 @@ def test_documented_headers_of_good_answers_are_sent(base_url: str) -> None:
     check_headers("list_tasks", "200", page)
 
 
-def test_names_are_those_that_a_client_wants() -> None:
+def test_names_suit_a_generated_client() -> None:
     for operation_id, (method, _, operation) in OPERATIONS.items():
         verb = operation_id.partition("_")[0]
         assert verb in {"list", "create", "get", "update", "delete", "complete"}
@@ -111,7 +111,7 @@ def test_names_are_those_that_a_client_wants() -> None:
     assert parameters
     for each in parameters:
         assert each["description"] if each["in"] == "header" else True
-        # Left out, never null; and a 64-bit id must not become a bigint in one place only.
+        # Clients omit parameters instead of sending null, and no parameter becomes a bigint.
         assert "anyOf" not in each["schema"]
 
 

@@ -1,8 +1,7 @@
 """Emulates API Gateway's HTTP API: turns HTTP requests into events, and results into responses.
 
-It follows the AWS documentation (payload format 2.0, route selection, quotas) unless a comment says
-that it is an assumption. SAM's local gateway needs Docker, and serverless-offline does not use the
-runtime client of AWS.
+It follows the AWS documentation (payload format 2.0, route selection, quotas). Comments mark
+assumptions. SAM's local gateway needs Docker. serverless-offline lacks AWS's runtime client.
 """
 
 import base64

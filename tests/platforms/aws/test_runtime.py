@@ -54,7 +54,7 @@ def test_a_task_is_created_read_changed_and_deleted(
     assert json.loads(updated["body"])["title"] == "Buy bread"
     completed = invoke(tasks, read_event("complete_task", **about))
     assert json.loads(completed["body"])["completed"] is True
-    # The list's event asks for pending tasks only.
+    # The list event requests pending tasks only.
     assert invoke(tasks, read_event("list_tasks", "ada"))["body"] == "[]"
     assert invoke(tasks, read_event("delete_task", **about))["statusCode"] == 204
     assert invoke(tasks, read_event("get_task", **about))["statusCode"] == 404
@@ -176,22 +176,22 @@ def test_unusual_headers_do_not_end_the_process(
 
 
 def test_the_application_receives_a_decoded_path(echo: Sandbox, read_event: ReadEvent) -> None:
-    seen = json.loads(invoke(echo, get("/echo/zoë and/co", read_event))["body"])
-    assert seen["path"] == "/echo/zoë and/co"
+    received = json.loads(invoke(echo, get("/echo/zoë and/co", read_event))["body"])
+    assert received["path"] == "/echo/zoë and/co"
 
 
 def test_the_application_receives_the_query_unchanged(echo: Sandbox, read_event: ReadEvent) -> None:
     query = "a=1&a=2&b=%2Fx+y&c"
-    seen = json.loads(invoke(echo, get("/echo/x", read_event, rawQueryString=query))["body"])
-    assert seen["query"] == query
+    received = json.loads(invoke(echo, get("/echo/x", read_event, rawQueryString=query))["body"])
+    assert received["query"] == query
 
 
 def test_the_application_receives_cookies_as_one_header(
     echo: Sandbox, read_event: ReadEvent
 ) -> None:
     cookies = ["theme=dark", "session=abc.def%3D"]
-    seen = json.loads(invoke(echo, get("/echo/x", read_event, cookies=cookies))["body"])
-    assert ["cookie", "; ".join(cookies)] in seen["headers"]
+    received = json.loads(invoke(echo, get("/echo/x", read_event, cookies=cookies))["body"])
+    assert ["cookie", "; ".join(cookies)] in received["headers"]
 
 
 def test_the_application_receives_a_binary_body(echo: Sandbox, read_event: ReadEvent) -> None:

@@ -126,5 +126,5 @@ def test_random_numbers_differ_after_a_restore(read_event: ReadEvent) -> None:
         event["rawPath"] = event["requestContext"]["http"]["path"] = "/chance"
         result = frozen.invoke(event)
     assert isinstance(result, dict)
-    seen = json.loads(result["body"])
-    assert seen["now"] != seen["frozen"]
+    received = json.loads(result["body"])
+    assert received["now"] != received["frozen"]

@@ -36,7 +36,7 @@ def synthesize(tmp_path_factory: pytest.TempPathFactory, artifact: Path) -> Synt
     def make(stage: str, *parameters: str) -> Path:
         folder = tmp_path_factory.mktemp(stage)
         options = [option for parameter in parameters for option in ("--param", parameter)]
-        # Whatever --package says, the tool also writes to .serverless and removes it again.
+        # Even with --package, the tool also writes to .serverless and then removes it.
         with one_at_a_time("serverless"):
             done = subprocess.run(
                 [SERVERLESS, "package", "--stage", stage, "--package", folder, *options],
@@ -314,7 +314,7 @@ def test_alarms_watch_this_api_and_notify_the_topic(template: Template) -> None:
         assert alarm["DatapointsToAlarm"] <= alarm["EvaluationPeriods"]
         if alarm["Namespace"] == "AWS/ApiGateway":
             assert alarm["Dimensions"] == [{"Name": "ApiId", "Value": {"Ref": "HttpApi"}}]
-            # A night without requests is no failure.
+            # Periods without requests are not failures.
             assert alarm["TreatMissingData"] == "notBreaching"
 
 

@@ -23,7 +23,7 @@ async def app(scope, receive, send):
     while more:
         message = await receive()
         body, more = body + message.get("body", b""), message.get("more_body", False)
-    seen = {
+    received = {
         "function": __name__,
         "method": scope["method"],
         "path": scope["path"],
@@ -33,7 +33,7 @@ async def app(scope, receive, send):
         "headers": [[name.decode(), value.decode("latin-1")] for name, value in scope["headers"]],
         "body": body.hex(),
     }
-    text = json.dumps(seen).encode()
+    text = json.dumps(received).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(text))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": text})

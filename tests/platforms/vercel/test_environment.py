@@ -1,4 +1,4 @@
-"""Environment variables as Vercel, Neon's integration and a careless operator set them."""
+"""Environment variables as set by Vercel and Neon's integration, and mistakes of operators."""
 
 import time
 import uuid

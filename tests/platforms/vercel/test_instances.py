@@ -148,13 +148,13 @@ def test_the_connections_of_an_instance_are_bounded(
             crowd.submit(lambda person: [person.create(str(n)) for n in range(6)], person)
             for person in people
         ]
-        seen = []
+        connections = []
         while not all(one.done() for one in running):
-            seen.append(count(counted, ITS_CONNECTIONS))
+            connections.append(count(counted, ITS_CONNECTIONS))
             time.sleep(0.005)
         for one in running:
             one.result()
-    assert 1 < max(seen) <= POOL_SIZE["vercel"]
+    assert 1 < max(connections) <= POOL_SIZE["vercel"]
     assert list(deployment.instances) == ["api/tasks"]
 
 

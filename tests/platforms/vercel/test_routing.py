@@ -68,10 +68,14 @@ def send(
 )
 def test_a_path_reaches_its_function_unchanged(echo: Deployment, path: str, function: str) -> None:
     response, body = send(echo, path)
-    seen = json.loads(body)
+    received = json.loads(body)
     assert response.status == 200
-    assert (seen["function"], seen["raw_path"], seen["root_path"]) == (f"api.{function}", path, "")
-    assert seen["query"] == ""
+    assert (received["function"], received["raw_path"], received["root_path"]) == (
+        f"api.{function}",
+        path,
+        "",
+    )
+    assert received["query"] == ""
 
 
 def test_the_query_is_unchanged(echo: Deployment) -> None:
@@ -84,8 +88,8 @@ def test_the_query_is_unchanged(echo: Deployment) -> None:
 def test_methods_and_bodies_are_unchanged(echo: Deployment, method: str) -> None:
     sent = bytes(range(256)) * 400
     _, body = send(echo, "/api/alice/tasks", method, sent)
-    seen = json.loads(body)
-    assert (seen["method"], bytes.fromhex(seen["body"])) == (method, sent)
+    received = json.loads(body)
+    assert (received["method"], bytes.fromhex(received["body"])) == (method, sent)
 
 
 def test_head_reaches_the_function_as_head_and_has_no_body(echo: Deployment) -> None:
@@ -104,9 +108,9 @@ def test_a_client_cannot_forge_headers_of_the_platform(echo: Deployment) -> None
         ("x-twice", "2"),
     )
     _, body = send(echo, "/api/alice/tasks", headers=forged)
-    seen = json.loads(body)["headers"]
-    assert [value for name, value in seen if name == "x-twice"] == ["1", "2"]
-    headers = dict(seen)
+    received = json.loads(body)["headers"]
+    assert [value for name, value in received if name == "x-twice"] == ["1", "2"]
+    headers = dict(received)
     assert headers["x-request-id"] == "mine"
     assert headers["x-vercel-id"].startswith("iad1::")
     assert headers["x-forwarded-for"] == "127.0.0.1"

@@ -20,7 +20,7 @@ AVAILABILITY_SECONDS = {False: 20.0, True: 5.0}
 TERMINAL = sys.stdout.isatty()
 
 
-def say(line: str = "") -> None:
+def write_line(line: str = "") -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
@@ -42,28 +42,28 @@ class ProgressLine:
             sys.stdout.write(f"\r\x1b[K{line}")
             sys.stdout.flush()
         else:
-            say(line)
+            write_line(line)
 
 
 def report(result: Result) -> None:
     if TERMINAL:
-        say()
+        write_line()
     outcomes = result.ledger.outcomes()
-    say()
-    say("Faults:     " + _counted(result.faults))
-    say(f"Calls:      {result.calls:,}; {_counted(result.failures)}")
-    say(
+    write_line()
+    write_line("Faults:     " + _counted(result.faults))
+    write_line(f"Calls:      {result.calls:,}; {_counted(result.failures)}")
+    write_line(
         f"Writes:     {outcomes['done']:,} acknowledged, {outcomes['unknown']:,} with unknown "
         f"outcome, {outcomes['unchanged']:,} failed; {result.ledger.reads:,} lists and trespasses"
     )
-    say("Violations: " + ", ".join(f"{kind} {n}" for kind, n in result.count().items()))
+    write_line("Violations: " + ", ".join(f"{kind} {n}" for kind, n in result.count().items()))
     for violation in result.violations[:20]:
-        say(f"  {violation.kind}: {violation.text}")
+        write_line(f"  {violation.kind}: {violation.text}")
     if len(result.violations) > 20:
-        say(f"  ... and {len(result.violations) - 20} more")
+        write_line(f"  ... and {len(result.violations) - 20} more")
     if result.violations and result.log:
-        say("The last log lines of the functions:")
-        say("\n".join(result.log.splitlines()[-20:]))
+        write_line("The last log lines of the functions:")
+        write_line("\n".join(result.log.splitlines()[-20:]))
 
 
 def _counted(counts: dict[str, int]) -> str:
@@ -86,7 +86,7 @@ def main() -> None:
     size = QUICK if options.quick else FULL
     if options.seconds:
         size = dataclasses.replace(size, seconds=options.seconds)
-    say(
+    write_line(
         f"Seed {options.seed}: {size.operations:,} operations by {size.clients} clients of "
         f"{size.users} users, {size.sandboxes} sandboxes and one instance behind PgBouncer."
     )
@@ -100,9 +100,9 @@ def main() -> None:
         report(result)
         if options.availability or (options.availability is None and not options.quick):
             seconds = AVAILABILITY_SECONDS[options.quick]
-            say(f"\nAvailability at {RATE:.0f} requests a second:")
-            for line in table(asyncio.run(measure(cluster, options.seed, seconds, say))):
-                say(line)
+            write_line(f"\nAvailability at {RATE:.0f} requests a second:")
+            for line in table(asyncio.run(measure(cluster, options.seed, seconds, write_line))):
+                write_line(line)
     violations, too_little = len(result.violations), result.acknowledged_too_little()
     verdict = "nothing lost, nothing doubled"
     if violations or too_little:
@@ -110,7 +110,7 @@ def main() -> None:
     number = f"{result.done:,}"
     if result.done < size.operations:
         number += f" of {size.operations:,} (time limit reached)"
-    say(f"\nchaos: {number} operations, seed {result.seed}: {verdict}")
+    write_line(f"\nchaos: {number} operations, seed {result.seed}: {verdict}")
     sys.exit(bool(violations or too_little))
 
 

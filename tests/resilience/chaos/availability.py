@@ -45,7 +45,7 @@ class Figures:
 
 
 async def measure(
-    cluster: Cluster, seed: int, seconds: float, say: Callable[[str], None]
+    cluster: Cluster, seed: int, seconds: float, write_line: Callable[[str], None]
 ) -> list[Figures]:
     """Measure each application for some seconds without faults, and as long with faults."""
     found = []
@@ -58,7 +58,7 @@ async def measure(
             first = [_request("get", users[0], "") for _ in range(SANDBOXES)]
             await asyncio.gather(*(_send(environment.fleet, one, 0.0, warm) for one in first))
             for phase in ("no faults", "faults"):
-                say(f"{name}, {phase}: {seconds:.0f} s ...")
+                write_line(f"{name}, {phase}: {seconds:.0f} s ...")
                 fault_injector = FaultInjector(environment.target, seed, streams=STREAMS)
                 figures = Figures(name, phase)
                 try:

@@ -24,7 +24,7 @@ SECRET = "chaos-secret-0123456789abcdef0123456789"
 MAX_CALLS = 40
 PAGE_SIZE = 7
 
-# What a response says about the effect of its call.
+# What a response reports about the effect of its call.
 DONE, REFUSED, NOT_DONE, NOT_KNOWN = "done", "refused", "not done", "not known"
 
 
@@ -110,7 +110,7 @@ class OperationRun:
         self._traffic, self._ledger, self._user = traffic, traffic.ledger, user
         self._operation, self._created, self._deleted = operation, created, deleted
         self._calls = 0
-        # Whether a call may have been applied without a response that says so.
+        # Whether a call may have been applied without a response that confirms it.
         self._doubt = False
 
     async def run(self) -> None:
@@ -318,9 +318,9 @@ class OperationRun:
     async def _call_until_definite(
         self, call: Call, *, repeatable: bool, once: bool = False, patient: bool = False
     ) -> Result | None:
-        """The first result that says whether it was applied, or None if the client gave up.
+        """The first result that shows whether it was applied, or None if the client gave up.
 
-        `once` says that the calls carry an idempotency key, so that they may be repeated.
+        once: the calls carry an idempotency key, so that they may be repeated.
         """
         repeatable |= once
         while True:

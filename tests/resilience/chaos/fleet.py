@@ -239,7 +239,7 @@ class Fleet:
     async def settle(self) -> None:
         """Wait for every call, also for those whose client timed out, and end all processes.
 
-        What a sandbox left for later never happens: no event wakes it again.
+        Work that a sandbox postponed is lost, because it gets no further event.
         """
         while self._running:
             await asyncio.wait(set(self._running))

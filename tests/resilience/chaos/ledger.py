@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-# Unknown: applied once or not at all. Unchanged: every response said that nothing was changed.
+# Unknown: applied once or not at all. Unchanged: every response reported that nothing was changed.
 type Outcome = Literal["done", "unknown", "unchanged"]
 
 LOST = "lost"
@@ -219,13 +219,13 @@ def _check_toggles(task: _SharedTask) -> list[Violation]:
     for change in task.changes:
         state = task.state_after(change)
         if state and state.completed != change.completed:
-            text = f"toggle {change.mark} of {what}: the response says {change.completed}"
+            text = f"toggle {change.mark} of {what}: the response has {change.completed}"
             found.append(Violation(WRONG, text))
     return found
 
 
 def _check_keys(row: Row, toggles: list[Change], applied_keys: set[str]) -> list[Violation]:
-    """The records of the keys say which toggles were applied, also where the client cannot know."""
+    """The records of the keys show which toggles were applied, even if the client cannot."""
     what, applied = f"the toggled task {row.id}", row.version - 1
     keys = {toggle.key for toggle in toggles if toggle.key}
     if not keys:

@@ -50,7 +50,7 @@ def replace(module: ModuleType, name: str, value: Any) -> None:
 
 
 def before_event() -> None:
-    """Do what was left for later: a sandbox is frozen between a response and the next event."""
+    """Run postponed work: a sandbox is frozen between a response and the next event."""
     while _uncommitted:
         connection = _uncommitted.pop()
         with contextlib.suppress(psycopg.OperationalError):

@@ -19,7 +19,7 @@ from tests.support.databases import running_cluster
 from tests.support.pgbouncer import PgBouncerError
 
 
-def say(line: str) -> None:
+def write_line(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
@@ -41,11 +41,13 @@ def main() -> None:
         }
         os.environ |= {"BETTER_AUTH_SECRET": SECRET, "LOG_LEVEL": "CRITICAL"}
         client = stack.enter_context(TestClient(app, raise_server_exceptions=False))
-        say(
+        write_line(
             f"{len(KINDS)} requests each, all at once. Budgets: {database.BUDGET} s, "
             f"{database.COLD_BUDGET} s where a connection must be opened.\n"
         )
-        say(f"{'fault':<66}{'responses':<20}{'seconds':>8}{'lost':>6}{'doubled':>9}{'false':>7}")
+        write_line(
+            f"{'fault':<66}{'responses':<20}{'seconds':>8}{'lost':>6}{'doubled':>9}{'false':>7}"
+        )
         for case in sorted(CASES, key=lambda case: case.pooled):
             lab = labs[case.pooled]
             os.environ["DATABASE_URL"] = lab.url
@@ -59,7 +61,7 @@ def main() -> None:
             unexpected = [o for o in outcomes if o.reported != case.expected(o.kind)]
             late = slowest > (database.COLD_BUDGET if case.cold else database.BUDGET) + 0.3
             wrong += bool(lost or doubled or false or unexpected or late)
-            say(
+            write_line(
                 f"{case.name:<66}{responses(outcomes):<20}{slowest:>8.2f}"
                 f"{lost:>6}{doubled:>9}{false:>7}{'  !' if unexpected or late else ''}"
             )

@@ -27,7 +27,7 @@ type Expected = Literal["done", "unchanged", "unknown"]
 class Case:
     """A fault, and what the responses to reads, to repeatable and to other writes must report.
 
-    `pooled` says that it needs a pooler. `cold` says that responses may take as long as where a
+    pooled: it needs a pooler. cold: responses may take as long as if a
     connection must be opened.
     """
 
@@ -77,7 +77,7 @@ def refused(lab: Lab, _: Batch) -> Generator[None]:
     lab.proxy.accept_connections()
 
 
-@case("packets to the server are dropped (no SYN is answered)", "unchanged", cold=True)
+@case("packets to the server are dropped (a SYN gets no response)", "unchanged", cold=True)
 def unreachable(lab: Lab, _: Batch) -> Generator[None]:
     lab.proxy.refuse_connections()
     lab.proxy.now(tcp_proxy.Fault.DROP)
@@ -192,15 +192,15 @@ def forgotten(lab: Lab, batch: Batch) -> Generator[None]:
 
 
 @case("connections forgotten by the network: packets are dropped", "done", "done", "unknown")
-def swallowed(lab: Lab, _: Batch) -> Generator[None]:
-    dead = [c.ends[Way.TO_SERVER].get_extra_info("socket") for c in lab.proxy._connections]
+def dropped_after_idle(lab: Lab, _: Batch) -> Generator[None]:
+    broken = [c.ends[Way.TO_SERVER].get_extra_info("socket") for c in lab.proxy._connections]
     # A filter that drops every packet, so that none is acknowledged either.
     instruction = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
     drop_all = struct.pack("HL", 1, ctypes.addressof(instruction))
-    for end in dead:
+    for end in broken:
         end.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, drop_all)
     yield
-    for end in dead:
+    for end in broken:
         end.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
     lab.proxy.now(tcp_proxy.Fault.RESET)
 
@@ -233,7 +233,7 @@ def half_closed_after(lab: Lab, batch: Batch) -> Generator[None]:
     yield
 
 
-@case("the network goes silent before the statement arrives", "unchanged", "unknown")
+@case("the network stops responding before the statement arrives", "unchanged", "unknown")
 def silent_before(lab: Lab, batch: Batch) -> Generator[None]:
     for user in batch.users:
         lab.proxy.before(user.encode(), tcp_proxy.Fault.SILENCE)
@@ -241,7 +241,7 @@ def silent_before(lab: Lab, batch: Batch) -> Generator[None]:
     lab.proxy.now(tcp_proxy.Fault.RESET)
 
 
-@case("the network goes silent after the statement was done", "unchanged", "unknown")
+@case("the network stops responding after the statement was done", "unchanged", "unknown")
 def silent_after(lab: Lab, batch: Batch) -> Generator[None]:
     for user in batch.users:
         lab.proxy.before(user.encode(), tcp_proxy.Fault.SILENCE, way=Way.TO_CLIENT)
@@ -261,7 +261,7 @@ def stopped(lab: Lab, _: Batch) -> Generator[None]:
 
 @contextmanager
 def tasks_locked(lab: Lab) -> Generator[psycopg.Connection]:
-    """Lock the table tasks exclusively, as a careless migration does."""
+    """Lock the table tasks exclusively, as an unsafe migration does."""
     with psycopg.connect(lab.database.admin_url) as connection:
         connection.execute("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE")
         yield connection

@@ -157,11 +157,11 @@ def _role(clone: Database) -> Generator[str]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the response to one request said, and what really happened.
+    """The response to one request, and what really happened.
 
     `applied` counts how often its effect was in the database when nothing was under way any more,
     `finally_applied` how often after the client had repeated what carries a key. `same_response`
-    says whether that repeat gave the first response.
+    is whether that repeat got the first response.
     """
 
     kind: str

@@ -114,7 +114,7 @@ def test_when_it_is_granted_a_slot_just_before(lab: Lab) -> None:
         await until(lambda: len(pool._waiting.get(USER, ())) == 2)
         pool.release(USER, connections.pop())
         assert pool._granted
-        await cancel(first)  # before it runs: the slot goes to the second
+        await cancel(first)  # before it runs: the second gets the slot
         async with asyncio.timeout(5):
             assert await second == [[(1,)]]
         for connection in connections:

@@ -79,7 +79,7 @@ def test_a_connection_takes_the_round_trips_of_tls_and_scram_and_a_request_one(
         # PgBouncer also sends session tickets, which the proxy may count as a response.
         assert first in (1 + 1 + 3 + 1, 1 + 1 + 1 + 3 + 1)
         counted = roundtrips.count_requests(api, headers, lambda: proxy.round_trips)
-        assert {request.label: flights for request, flights in counted if flights != 1} == {}
+        assert {request.label: count for request, count in counted if count != 1} == {}
         database.close_pools()
 
 

@@ -18,13 +18,13 @@ from tests.security.auth.key_server import (
     KeyServer,
     drips,
     full_backlog,
+    http_response,
     pours,
     raw_server,
     redirect,
     sends,
     tls_server,
     waits,
-    whole,
     write_certificate,
 )
 
@@ -56,8 +56,8 @@ def failure(client: ModuleType, url: str, **more: Any) -> str:
 
 def a_body_has_a_maximum_size(client: ModuleType, _: Path) -> None:
     behaviours = {
-        "/fits": sends(whole(b"x" * 1000)),
-        "/one-more": sends(whole(b"x" * 1001)),
+        "/fits": sends(http_response(b"x" * 1000)),
+        "/one-more": sends(http_response(b"x" * 1001)),
         "/endless": pours(HEAD + b"Connection: close\r\n\r\n", b"x" * 65536, 100_000),
     }
     with KeyServer(behaviours) as server:
@@ -69,10 +69,15 @@ def a_body_has_a_maximum_size(client: ModuleType, _: Path) -> None:
 def every_status_is_a_response(client: ModuleType, _: Path) -> None:
     statuses = (b"201 Created", b"206 Partial Content", b"404 Not Found", b"500 Oops")
     behaviours = {
-        f"/{status.decode()[:3]}": sends(whole(b"{}", b"HTTP/1.1 %b\r\nX-Name: Value\r\n" % status))
+        f"/{status.decode()[:3]}": sends(
+            http_response(b"{}", b"HTTP/1.1 %b\r\nX-Name: Value\r\n" % status)
+        )
         for status in statuses
     }
-    behaviours |= {"/302": sends(redirect(b"302", "/target")), "/target": sends(whole(b"{}"))}
+    behaviours |= {
+        "/302": sends(redirect(b"302", "/target")),
+        "/target": sends(http_response(b"{}")),
+    }
     with KeyServer(behaviours) as server:
         for path in behaviours.keys() - {"/302", "/target"}:
             response = get(client, server.url(path))
@@ -157,7 +162,7 @@ def an_abandoned_request_is_not_sent(client: ModuleType, _: Path) -> None:
 
 
 def a_kept_connection_serves_again_after_a_failure(client: ModuleType, _: Path) -> None:
-    behaviours = {"/slow": waits(2, whole(b"late")), "/": sends(whole(b"root"))}
+    behaviours = {"/slow": waits(2, http_response(b"late")), "/": sends(http_response(b"root"))}
     with KeyServer(behaviours) as server:
         connection = client.Connection(server.url(""))
         for _attempt in range(2):
@@ -171,7 +176,9 @@ def a_kept_connection_serves_again_after_a_failure(client: ModuleType, _: Path) 
 
 def every_form_of_a_url_works(client: ModuleType, _: Path) -> None:
     for host in ("127.0.0.1", "::1"):
-        with KeyServer({"/": sends(whole(b"root")), "/a?b=c": sends(whole(b"query"))}, host) as one:
+        with KeyServer(
+            {"/": sends(http_response(b"root")), "/a?b=c": sends(http_response(b"query"))}, host
+        ) as one:
             assert get(client, one.url("")).body == b"root"
             assert get(client, one.url("/a?b=c#d")).body == b"query"
             assert one.heads["/"].count(b"\r\nHost: %b:%d\r\n" % (one.host.encode(), one.port)) == 1
@@ -200,7 +207,7 @@ def certificates_are_verified(client: ModuleType, folder: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(authority)
     untrusted = "TLS failed: CERTIFICATE_VERIFY_FAILED"
-    with tls_server(context, whole(b"secret")) as port:
+    with tls_server(context, http_response(b"secret")) as port:
         url, other = f"https://127.0.0.1:{port}/", f"https://localhost:{port}/"
         assert failure(client, url) == untrusted
         assert get(client, url, ca_bundle=str(authority)).body == b"secret"

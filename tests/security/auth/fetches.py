@@ -12,11 +12,11 @@ from lib.errors import KeysUnavailable
 from lib.settings import Settings, read_settings
 from tests.security.auth.key_server import (
     KeyServer,
+    http_response,
     redirect,
     sends,
     tls_server,
     waits,
-    whole,
     write_certificate,
 )
 from tests.security.auth.keys import jwk, key_set, private_key, signing
@@ -43,10 +43,10 @@ async def verdict(jwks: ModuleType, settings: Settings) -> str:
 def only_status_200_brings_a_key_set(jwks: ModuleType, _: Path) -> None:
     statuses = (b"201 Created", b"206 Partial Content", b"404 Not Found", b"500 Oops")
     behaviours = {
-        f"/{status.decode()[:3]}": sends(whole(SET, b"HTTP/1.1 %b\r\n" % status))
+        f"/{status.decode()[:3]}": sends(http_response(SET, b"HTTP/1.1 %b\r\n" % status))
         for status in statuses
     }
-    behaviours |= {"/302": sends(redirect(b"302", "/200")), "/200": sends(whole(SET))}
+    behaviours |= {"/302": sends(redirect(b"302", "/200")), "/200": sends(http_response(SET))}
     with KeyServer(behaviours) as server:
         for path in behaviours:
             expected = "verified" if path == "/200" else "KeysUnavailable"
@@ -58,8 +58,8 @@ def only_status_200_brings_a_key_set(jwks: ModuleType, _: Path) -> None:
 def a_key_set_has_a_maximum_size(jwks: ModuleType, _: Path) -> None:
     fits = SET[:-1] + b" " * (150_000 - len(SET)) + b"}"
     behaviours = {
-        "/fits": sends(whole(fits)),
-        "/one-more": sends(whole(fits[:-1] + b" }")),
+        "/fits": sends(http_response(fits)),
+        "/one-more": sends(http_response(fits[:-1] + b" }")),
     }
     with KeyServer(behaviours) as server:
         assert asyncio.run(verdict(jwks, settings_of(server.url("/fits")))) == "verified"
@@ -71,7 +71,7 @@ def the_configured_bundle_verifies_the_key_server(jwks: ModuleType, folder: Path
     authority = write_certificate(folder / "both.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(authority)
-    with tls_server(context, whole(SET)) as port:
+    with tls_server(context, http_response(SET)) as port:
         url = f"https://127.0.0.1:{port}/"
         assert asyncio.run(verdict(jwks, settings_of(url))) == "KeysUnavailable"
         settings = settings_of(url, SSL_CERT_FILE=str(authority))
@@ -79,11 +79,11 @@ def the_configured_bundle_verifies_the_key_server(jwks: ModuleType, folder: Path
 
 
 def a_slow_key_server_is_waited_for_behind_requests(jwks: ModuleType, _: Path) -> None:
-    """On a server a request gives up early, and a later one finds what the fetch has brought."""
-    with KeyServer({"/jwks": waits(SLOW, whole(SET))}) as server:
+    """On a server a request gives up early, and a later one uses the result of the fetch."""
+    with KeyServer({"/jwks": waits(SLOW, http_response(SET))}) as server:
         settings = settings_of(server.url("/jwks"))
 
-        async def live() -> None:
+        async def scenario() -> None:
             began = time.monotonic()
             assert await verdict(jwks, settings) == "KeysUnavailable"
             assert time.monotonic() - began < SLOW
@@ -91,16 +91,16 @@ def a_slow_key_server_is_waited_for_behind_requests(jwks: ModuleType, _: Path) -
                 assert time.monotonic() - began < 2 * SLOW, "the fetch ended with its request"
                 await asyncio.sleep(0.1)
 
-        asyncio.run(live())
+        asyncio.run(scenario())
         assert server.requests["/jwks"] == 1
 
 
 def a_slow_key_server_is_waited_for_on_lambda(jwks: ModuleType, folder: Path) -> None:
-    """Between requests a sandbox is frozen, so the first request waits for the whole fetch."""
+    """Between requests a sandbox is frozen, so the first request waits for the fetch."""
     authority = write_certificate(folder / "both.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(authority)
-    with tls_server(context, whole(SET), delay=SLOW) as port:
+    with tls_server(context, http_response(SET), delay=SLOW) as port:
         settings = settings_of(
             f"https://127.0.0.1:{port}/",
             SSL_CERT_FILE=str(authority),

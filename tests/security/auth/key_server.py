@@ -25,7 +25,7 @@ type Behaviour = Callable[[socket.socket], None]
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 
-def whole(body: bytes, head: bytes = HEAD) -> bytes:
+def http_response(body: bytes, head: bytes = HEAD) -> bytes:
     return head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
@@ -77,24 +77,24 @@ def good_behaviours(body: bytes) -> dict[str, Behaviour]:
     half = len(body) // 2
     old = HEAD.replace(b"1.1", b"1.0") + b"\r\n" + body
     return {
-        "/plain": sends(whole(body)),
-        "/with/path/and?query=1&other=%20": sends(whole(body)),
-        "/": sends(whole(body)),
+        "/plain": sends(http_response(body)),
+        "/with/path/and?query=1&other=%20": sends(http_response(body)),
+        "/": sends(http_response(body)),
         "/chunked": sends(chunked(body[:half], body[half:])),
         "/until-the-end": sends(HEAD + b"Connection: close\r\n\r\n" + body),
         "/http-1.0": sends(old),
-        "/kept-open": lambda connected: (connected.sendall(whole(body)), time.sleep(3))[0],
-        "/as-text": sends(whole(body, b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n")),
-        "/half-a-second": waits(0.5, whole(body)),
-        "/continue": sends(b"HTTP/1.1 100 Continue\r\n\r\n" + whole(body)),
-        "/in-three-pieces": drips(whole(body)[:-3], whole(body)[-3:]),
-        "/with-a-mark": sends(whole(b"\xef\xbb\xbf" + body)),
+        "/kept-open": lambda connected: (connected.sendall(http_response(body)), time.sleep(3))[0],
+        "/as-text": sends(http_response(body, b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n")),
+        "/half-a-second": waits(0.5, http_response(body)),
+        "/continue": sends(b"HTTP/1.1 100 Continue\r\n\r\n" + http_response(body)),
+        "/in-three-pieces": drips(http_response(body)[:-3], http_response(body)[-3:]),
+        "/with-a-mark": sends(http_response(b"\xef\xbb\xbf" + body)),
     }
 
 
 def bad_behaviours(body: bytes) -> dict[str, Behaviour]:
     """Ways to fail, most of them with a valid key set."""
-    good = whole(body)
+    good = http_response(body)
     endless = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
     return {
         # Slow
@@ -115,38 +115,40 @@ def bad_behaviours(body: bytes) -> dict[str, Behaviour]:
         "/endless-head": pours(b"HTTP/1.1 200 OK\r\n", b"X: " + b"y" * 5000 + b"\r\n", 100_000),
         "/endless-header": pours(b"HTTP/1.1 200 OK\r\nX: ", b"y" * 65536, 10_000),
         "/endless-status": pours(b"HTTP/1.1 200 ", b"y" * 65536, 10_000),
-        "/just-too-large": sends(whole(body[:-1] + b" " * (150_001 - len(body)) + b"}")),
+        "/just-too-large": sends(http_response(body[:-1] + b" " * (150_001 - len(body)) + b"}")),
         # Not a key set
-        "/nothing": sends(whole(b"")),
+        "/nothing": sends(http_response(b"")),
         "/no-content": sends(b"HTTP/1.1 204 No Content\r\n\r\n"),
-        "/empty-set": sends(whole(b'{"keys":[]}')),
-        "/keys-null": sends(whole(b'{"keys":null}')),
-        "/keys-object": sends(whole(b'{"keys":{"0":1}}')),
-        "/keys-number": sends(whole(b'{"keys":7}')),
-        "/keys-text": sends(whole(b'{"keys":"none"}')),
-        "/no-keys": sends(whole(b"{}")),
-        "/list": sends(whole(b"[%b]" % body)),
-        "/null": sends(whole(b"null")),
-        "/number": sends(whole(b"7")),
-        "/html": sends(whole(b"<!doctype html><title>Sign in</title>")),
-        "/cut-json": sends(whole(body[:-2])),
-        "/two-sets": sends(whole(body * 2)),
-        "/deep": sends(whole(b'{"keys":' + b"[" * 70_000 + b"]" * 70_000 + b"}")),
-        "/deep-key": sends(whole(b'{"keys":[' + b'{"a":' * 20_000 + b"1" + b"}" * 20_000 + b"]}")),
-        "/long-number": sends(whole(b'{"keys":' + b"9" * 100_000 + b"}")),
-        "/no-utf-8": sends(whole(b'{"keys":["\xff"]}')),
-        "/gzip": sends(whole(gzip.compress(body), HEAD + b"Content-Encoding: gzip\r\n")),
-        "/other-keys": sends(whole(b'{"keys":[{"kty":"oct","kid":"a","k":"AAAA"}]}')),
+        "/empty-set": sends(http_response(b'{"keys":[]}')),
+        "/keys-null": sends(http_response(b'{"keys":null}')),
+        "/keys-object": sends(http_response(b'{"keys":{"0":1}}')),
+        "/keys-number": sends(http_response(b'{"keys":7}')),
+        "/keys-text": sends(http_response(b'{"keys":"none"}')),
+        "/no-keys": sends(http_response(b"{}")),
+        "/list": sends(http_response(b"[%b]" % body)),
+        "/null": sends(http_response(b"null")),
+        "/number": sends(http_response(b"7")),
+        "/html": sends(http_response(b"<!doctype html><title>Sign in</title>")),
+        "/cut-json": sends(http_response(body[:-2])),
+        "/two-sets": sends(http_response(body * 2)),
+        "/deep": sends(http_response(b'{"keys":' + b"[" * 70_000 + b"]" * 70_000 + b"}")),
+        "/deep-key": sends(
+            http_response(b'{"keys":[' + b'{"a":' * 20_000 + b"1" + b"}" * 20_000 + b"]}")
+        ),
+        "/long-number": sends(http_response(b'{"keys":' + b"9" * 100_000 + b"}")),
+        "/no-utf-8": sends(http_response(b'{"keys":["\xff"]}')),
+        "/gzip": sends(http_response(gzip.compress(body), HEAD + b"Content-Encoding: gzip\r\n")),
+        "/other-keys": sends(http_response(b'{"keys":[{"kty":"oct","kid":"a","k":"AAAA"}]}')),
         # Not a successful response
         "/301": sends(redirect(b"301", "/plain")),
         "/302": sends(redirect(b"302", "/plain")),
         "/307": sends(redirect(b"307", "/plain")),
         "/308": sends(redirect(b"308", "/plain")),
-        "/401": sends(whole(body, b"HTTP/1.1 401 Unauthorized\r\n")),
-        "/404": sends(whole(body, b"HTTP/1.1 404 Not Found\r\n")),
-        "/429": sends(whole(body, b"HTTP/1.1 429 Too Many Requests\r\n")),
-        "/500": sends(whole(body, b"HTTP/1.1 500 Internal Server Error\r\n")),
-        "/206": sends(whole(body, b"HTTP/1.1 206 Partial Content\r\n")),
+        "/401": sends(http_response(body, b"HTTP/1.1 401 Unauthorized\r\n")),
+        "/404": sends(http_response(body, b"HTTP/1.1 404 Not Found\r\n")),
+        "/429": sends(http_response(body, b"HTTP/1.1 429 Too Many Requests\r\n")),
+        "/500": sends(http_response(body, b"HTTP/1.1 500 Internal Server Error\r\n")),
+        "/206": sends(http_response(body, b"HTTP/1.1 206 Partial Content\r\n")),
         "/hangs-up": sends(b""),
         "/hangs-up-in-the-head": sends(b"HTTP/1.1 200 OK\r\nContent-"),
         "/hangs-up-in-the-body": sends(good[:-10]),

@@ -1,4 +1,4 @@
-"""An unusable configuration is reported at the start or in the log, in one sentence with its cure;
+"""Invalid configurations are reported at the start or in the log, in one sentence with the remedy;
 and an HS256 deployment imports nothing for public keys.
 """
 
@@ -19,7 +19,7 @@ from api.health import app as health_app
 from api.tasks import app as tasks_app
 from lib.settings import SettingsError
 from tests.conftest import RequestLines, StartApi
-from tests.security.auth.key_server import KeyServer, sends, whole
+from tests.security.auth.key_server import KeyServer, http_response, sends
 from tests.security.auth.keys import SECRET, jwk, key_set, private_jwk, private_key, signing
 from tests.security.auth.tokens import ALGORITHMS, KID, USER, Forge, variables
 
@@ -38,14 +38,14 @@ def reason_of(api: Any, sent: str, request_lines: RequestLines) -> str:
     """The reason in the log of a request that gets a 401."""
     response = api.get("/api/nobody/tasks", headers={"Authorization": f"Bearer {sent}"})
     assert response.status_code == 401
-    assert response.json() == {"detail": "The token is invalid."}, "the client learns no more"
+    assert response.json() == {"detail": "The token is invalid."}, "the response has no details"
     [line] = request_lines()
     return line["reason"]
 
 
 @pytest.mark.parametrize("ours", ALGORITHMS)
 @pytest.mark.parametrize("theirs", ALGORITHMS)
-def test_a_token_of_another_algorithm_is_logged_with_the_cure(
+def test_a_token_of_another_algorithm_is_logged_with_the_remedy(
     ours: str, theirs: str, start_api: StartApi, request_lines: RequestLines
 ) -> None:
     if ours == theirs:
@@ -121,12 +121,12 @@ NOT_SETS: dict[str, tuple[Callable[[], str], str]] = {
 
 
 @pytest.mark.parametrize("name", UNUSABLE | NOT_SETS)
-def test_an_unusable_key_set_is_logged_with_the_cure(
+def test_an_unusable_key_set_is_logged_with_the_remedy(
     name: str, start_api: StartApi, caplog: pytest.LogCaptureFixture
 ) -> None:
     make, why = (UNUSABLE | NOT_SETS)[name]
     document = make()
-    with KeyServer({"/jwks": sends(whole(document.encode()))}) as server:
+    with KeyServer({"/jwks": sends(http_response(document.encode()))}) as server:
         api = start_api(JWT_ALGORITHM="EdDSA", JWKS_URL=server.url("/jwks"))
         headers = {"Authorization": f"Bearer {token('EdDSA')}"}
         response = api.get("/api/nobody/tasks", headers=headers)
@@ -269,15 +269,15 @@ def test_cryptography_is_not_a_requirement() -> None:
 def test_public_keys_without_cryptography_refuse_to_start(
     algorithm: str, without_cryptography: Path
 ) -> None:
-    said = run(
+    output = run(
         without_cryptography,
         REFUSE,
         JWT_ALGORITHM=algorithm,
         JWKS_URL="https://app.example.com/api/auth/jwks",
     )
-    assert said.startswith(f"JWT_ALGORITHM {algorithm} needs the package cryptography: ")
-    assert "the extra named asymmetric" in said
-    assert said.count(".") == 1
+    assert output.startswith(f"JWT_ALGORITHM {algorithm} needs the package cryptography: ")
+    assert "the extra named asymmetric" in output
+    assert output.count(".") == 1
 
 
 # The end of a process
@@ -297,6 +297,6 @@ except KeysUnavailable as error:
 """
     began = time.monotonic()
     installed = Path(sysconfig.get_path("purelib"))
-    said = run(installed, code, JWT_ALGORITHM="EdDSA", JWKS_URL="https://keys.example/jwks")
-    assert said.startswith("The keys to verify tokens are unavailable")
+    output = run(installed, code, JWT_ALGORITHM="EdDSA", JWKS_URL="https://keys.example/jwks")
+    assert output.startswith("The keys to verify tokens are unavailable")
     assert time.monotonic() - began < 30

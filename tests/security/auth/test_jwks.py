@@ -29,9 +29,9 @@ from tests.security.auth.key_server import (
     bad_behaviours,
     full_backlog,
     good_behaviours,
+    http_response,
     raw_server,
     sends,
-    whole,
     write_certificate,
 )
 from tests.security.auth.keys import jwk, key_set, private_key, signing
@@ -130,11 +130,11 @@ def test_no_failure_of_the_key_server_discards_known_keys(source: KeyServer) -> 
         for path, behave in bad_behaviours(SET).items()
         if not path.startswith(("/drips", "/hangs", "/late", "/continues", "/endless"))
     }
-    good = sends(whole(SET))
+    good = sends(http_response(SET))
     with KeyServer({"/jwks": good}) as server, time_machine.travel(time.time(), tick=False) as now:
         settings = read_settings({"JWT_ALGORITHM": "EdDSA", "JWKS_URL": server.url("/jwks")})
 
-        async def live() -> None:
+        async def scenario() -> None:
             sent = token()
             assert (await authenticate(f"Bearer {sent}", settings)).id == USER
             for path, behave in behaviours.items():
@@ -144,7 +144,7 @@ def test_no_failure_of_the_key_server_discards_known_keys(source: KeyServer) -> 
                     await authenticate(f"Bearer {token(kid='unknown')}", settings)
                 assert (await authenticate(f"Bearer {sent}", settings)).id == USER, path
 
-        asyncio.run(live())
+        asyncio.run(scenario())
         assert server.requests["/jwks"] == len(behaviours) + 1
 
 
@@ -167,7 +167,7 @@ def test_a_client_gets_a_retry_after(start_api: StartApi, source: KeyServer) -> 
 
 
 def test_a_token_of_another_algorithm_fetches_no_keys() -> None:
-    with KeyServer({"/jwks": sends(whole(SET))}) as server:
+    with KeyServer({"/jwks": sends(http_response(SET))}) as server:
         settings = {"JWT_ALGORITHM": "EdDSA", "JWKS_URL": server.url("/jwks")}
         for algorithm in ("HS256", "ES256", "RS256"):
             with pytest.raises(Unauthenticated):
@@ -181,7 +181,7 @@ def test_the_life_of_an_issuer(start_api: StartApi) -> None:
     def serve(*names: str, **kids: str) -> None:
         entries = [jwk(private_key("EdDSA", key), kid) for kid, key in kids.items()]
         entries += [jwk(private_key("EdDSA", name), name) for name in names]
-        server.behaviours["/jwks"] = sends(whole(key_set(*entries).encode()))
+        server.behaviours["/jwks"] = sends(http_response(key_set(*entries).encode()))
 
     def status(key: str, kid: str | None = None) -> int:
         headers = {"Authorization": f"Bearer {token(key=key, kid=kid or key)}"}
@@ -218,7 +218,7 @@ def test_the_life_of_an_issuer(start_api: StartApi) -> None:
 
 
 def test_200_invented_kids_over_http_are_one_request(start_api: StartApi) -> None:
-    with KeyServer({"/jwks": sends(whole(SET))}) as server:
+    with KeyServer({"/jwks": sends(http_response(SET))}) as server:
         api = start_api(JWT_ALGORITHM="EdDSA", JWKS_URL=server.url("/jwks"))
         for number in range(200):
             headers = {"Authorization": f"Bearer {token(kid=f'invented-{number}')}"}
@@ -238,7 +238,7 @@ def test_20_parallel_requests_of_a_cold_start_are_one_request(source: KeyServer)
     assert source.requests["/half-a-second"] == before + 1
 
 
-# Where the key set comes from
+# The URL of the key set
 
 
 def test_a_static_set_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,7 +270,7 @@ def test_a_hanging_name_server_delays_no_request(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
 
-    async def live() -> None:
+    async def scenario() -> None:
         url = "http://keys.example/jwks"
         settings = read_settings({"JWT_ALGORITHM": "EdDSA", "JWKS_URL": url})
         began = time.monotonic()
@@ -283,7 +283,7 @@ def test_a_hanging_name_server_delays_no_request(monkeypatch: pytest.MonkeyPatch
             await authenticate(f"Bearer {token()}", settings)
         assert time.monotonic() - began < 0.5, "a later request does not wait again"
 
-    asyncio.run(live())
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("check", FETCHES, ids=lambda check: check.__name__)
@@ -323,7 +323,7 @@ def test_a_body_that_drips_over_tls_ends(tmp_path: Path, monkeypatch: pytest.Mon
     def drip(connected: socket.socket) -> None:
         with context.wrap_socket(connected, server_side=True) as secured:
             secured.recv(65536)
-            secured.sendall(whole(b"x" * 1000)[:-1000])
+            secured.sendall(http_response(b"x" * 1000)[:-1000])
             for _ in range(100):
                 time.sleep(0.05)
                 secured.sendall(b" ")
@@ -342,7 +342,7 @@ def test_the_largest_set_is_read() -> None:
     padded = text[:-1] + " " * (150_000 - len(text)) + "}"
     assert len(padded) == 150_000
     assert json.loads(padded)
-    with KeyServer({"/jwks": sends(whole(padded.encode()))}) as server:
+    with KeyServer({"/jwks": sends(http_response(padded.encode()))}) as server:
         verdict, seconds = asyncio.run(first_verdict(server.url("/jwks")))
     assert verdict == USER
     assert seconds < LONGEST

@@ -38,11 +38,11 @@ TOKENS: dict[str, tuple[str, list[Change]]] = {
     "size, one more": ("sizes", [("MAX_TOKEN_LENGTH = 8192", "MAX_TOKEN_LENGTH = 8193")]),
     "size, one less": ("good", [("MAX_TOKEN_LENGTH = 8192", "MAX_TOKEN_LENGTH = 8191")]),
     "form of a token": ("segments", [("if not _COMPACT_JWT.fullmatch(token):", "if False:")]),
-    "whole form": ("segments", [("_COMPACT_JWT.fullmatch(token)", "_COMPACT_JWT.match(token)")]),
+    "full match": ("segments", [("_COMPACT_JWT.fullmatch(token)", "_COMPACT_JWT.match(token)")]),
     "signature": ("signatures", [('"require": [', '"verify_signature": False, "require": [')]),
     "one algorithm": (
         "algorithms",
-        # The list and the key each say it: both are taken away.
+        # Both the list and the key restrict the algorithm.
         [
             ("[settings.JWT_ALGORITHM],", '["HS256", "HS384", "HS512", "RS256"],'),
             ("_decode(token, _shared_key(last), settings)", "_decode(token, last, settings)"),
@@ -110,7 +110,7 @@ TOKENS: dict[str, tuple[str, list[Change]]] = {
         [("type(issued) not in (int, float) or expiry - issued", "expiry - int(issued)")],
     ),
     "form of sub": ("subjects", [("if not _USER_ID.fullmatch(subject):", "if False:")]),
-    "whole form of sub": ("subjects", [("_USER_ID.fullmatch(", "_USER_ID.match(")]),
+    "full match of sub": ("subjects", [("_USER_ID.fullmatch(", "_USER_ID.match(")]),
     "sub: white space before": ("subjects", [(r"(?!\s)", "")]),
     "sub: white space after": ("subjects", [(r"(?<!\s)", "")]),
     "sub: NUL": ("subjects", [(r"[^\x00-\x1f\x7f", r"[^\x01-\x1f\x7f")]),
@@ -131,7 +131,7 @@ TOKENS: dict[str, tuple[str, list[Change]]] = {
         "good",
         [('claims.get("emailVerified") is True', 'bool(claims.get("emailVerified"))')],
     ),
-    "expired is said": (
+    "expiry in the message": (
         "expiries",
         [("except jwt.ExpiredSignatureError", "except ZeroDivisionError")],
     ),

@@ -214,7 +214,7 @@ def good(f: Forge) -> Named:
     yield "jti", accept(f.claiming(jti="a"))
     yield "audience among others", accept(f.claiming(aud=["https://x.example", AUDIENCE]))
     yield "audience twice", accept(f.claiming(aud=[AUDIENCE, AUDIENCE]))
-    yield "whole user object", accept(f.claiming(image=None, createdAt="2026-11-22T19:43:36.174Z"))
+    yield "full user object", accept(f.claiming(image=None, createdAt="2026-11-22T19:43:36.174Z"))
     yield "as long as allowed", accept(of_length(f, MAX_LENGTH))
 
 
@@ -357,7 +357,7 @@ def key_ids(f: Forge) -> Named:
         "__class__": "__class__",
     }
     for name, kid in texts.items():
-        # With a shared secret the key id says nothing.
+        # With a shared secret the key id has no meaning.
         yield f"kid {name}", (free if f.symmetric else refuse)(f.with_header(kid=kid))
     yield "kid missing", (accept if f.symmetric else refuse)(f.with_header(kid=...))
     for odd in (None, 0, True, [KID], {"kid": KID}, 1.5):
@@ -466,7 +466,10 @@ def oauth_tokens(f: Forge) -> Named:
     yield "scope is empty", refuse(f.claiming(scope=""), reason="UntrustedToken: the claim scope")
     access_token = f.claims(azp="client", client_id="client", scope="openid profile", jti="a")
     header = f.header(typ="at+jwt")
-    yield "whole access token", refuse(f.token(header, access_token), reason="UntrustedToken: typ")
+    yield (
+        "complete access token",
+        refuse(f.token(header, access_token), reason="UntrustedToken: typ"),
+    )
 
 
 def better_auth_look_alikes(f: Forge) -> Named:
@@ -925,7 +928,7 @@ def signatures(f: Forge) -> Named:
 
 
 def schemes(f: Forge) -> Named:
-    """The Authorization header as a whole."""
+    """The complete Authorization header."""
     token = f.token()
     for scheme in ("bearer", "BEARER", "bEaReR"):
         yield f"scheme {scheme}", in_header(f"{scheme} {token}", ACCEPT)

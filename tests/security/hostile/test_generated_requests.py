@@ -40,7 +40,7 @@ def attack(
     configuration.write_text(f"hooks = {json.dumps(str(HOOKS))}\n")
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(configuration)]
     command += ["run", f"{url}/api/openapi.json", "--checks", "all"]
-    # The hooks replace this check by one that knows more refusals.
+    # The hooks replace this check by one that allows more refusals.
     command += ["--exclude-checks", "positive_data_acceptance"]
     command += ["--max-examples", str(examples), "--seed", SEED, "--no-shrink"]
     command += ["--continue-on-failure", "--generation-database", "none", "--no-color"]

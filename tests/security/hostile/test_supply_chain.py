@@ -300,7 +300,7 @@ def test_an_audit_without_a_response_for_one_package_fails() -> None:
 
 
 def test_an_audit_without_a_connection_fails_with_one_sentence() -> None:
-    # Nothing listens on the proxy's port: the same as no network, wherever this runs.
+    # Nothing listens on the proxy's port, which has the same effect as no network.
     done = audit(HTTPS_PROXY="http://127.0.0.1:9")
     assert (done.returncode, done.stdout) == (1, "")
     [sentence] = done.stderr.splitlines()

@@ -1,4 +1,4 @@
-"""Runs a command as a person at a terminal does: reads its lines, ends it by Ctrl-C."""
+"""Runs a command as in a terminal: reads its lines and ends it with Ctrl-C."""
 
 import os
 import signal
@@ -28,9 +28,9 @@ class Terminal:
             self.lines.append(line.rstrip("\n"))
 
     def wait_for(self, text: str, *, after: int = 0) -> int:
-        """Wait for a line that contains `text`, from line `after` on; gives the number of the next.
+        """Wait for a line with `text`, from line `after` on; returns the number of the next line.
 
-        Raises AssertionError with all lines if none comes.
+        Raises AssertionError with all lines if there is none.
         """
         until = time.monotonic() + TIMEOUT
         while time.monotonic() < until:
@@ -43,7 +43,7 @@ class Terminal:
         raise AssertionError(f"{text!r} was not printed:\n" + "\n".join(self.lines))
 
     def wait(self) -> int:
-        """Wait until the command has ended and every line is read; gives the exit code."""
+        """Wait until the command has ended and every line is read; returns the exit code."""
         code = self.process.wait(TIMEOUT)
         self._reader.join(TIMEOUT)
         return code
@@ -53,7 +53,7 @@ class Terminal:
 def typed(
     *command: str, folder: Path, environment: Mapping[str, str] | None = None
 ) -> Generator[Terminal]:
-    """Run a command in a folder for the length of the `with`, then end it by Ctrl-C."""
+    """Run a command in a folder for the length of the `with`, then end it with Ctrl-C."""
     process = subprocess.Popen(
         command,
         cwd=folder,

@@ -11,7 +11,7 @@ from tests.tooling.contributor.terminal import Terminal, typed
 from tests.tooling.contributor.working_copy import ROOT, WorkingCopy, apply_blocks
 from tests.tooling.documented import documented
 
-# The part of `make test` that a new group can break; the whole takes minutes.
+# The tests that a new group can break; all of `make test` takes minutes.
 ITS_TESTS = (
     "tests/unit/test_notes.py tests/tooling/bench/test_import_budget.py "
     "tests/unit/test_parameters.py tests/unit/test_ownership.py "

@@ -1,4 +1,4 @@
-"""What can go wrong on a new machine: it works all the same, or one sentence says what to do."""
+"""Problems on a new machine: make works despite them, or prints one sentence with the remedy."""
 
 import http.server
 import os
@@ -35,7 +35,7 @@ CERTIFICATE_UNKNOWN = (
     "The certificate of the package index is not trusted: set PIP_CERT to the file with your "
     "company's CA certificates, and run make again."
 )
-# python3.13, which claims to be built for another machine.
+# A python3.13 that reports another machine type.
 OTHER_MACHINE = """#!/bin/sh
 case "$2" in *SOABI*) echo "{machine}"; exit;; esac
 exec {python} "$@"
@@ -81,13 +81,13 @@ def test_without_network_it_names_what_to_check(new_machine: WorkingCopy) -> Non
 
 
 def no_network(copy: WorkingCopy) -> dict[str, str]:
-    nobody = f"http://127.0.0.1:{free_port()}"
+    closed_port = f"http://127.0.0.1:{free_port()}"
     own = {name: "" for name in os.environ if name.startswith(("PIP_", "UV_"))}
     return own | {
-        "HTTP_PROXY": nobody,
-        "HTTPS_PROXY": nobody,
-        "http_proxy": nobody,
-        "https_proxy": nobody,
+        "HTTP_PROXY": closed_port,
+        "HTTPS_PROXY": closed_port,
+        "http_proxy": closed_port,
+        "https_proxy": closed_port,
         "NO_PROXY": "",
         "no_proxy": "",
         "PIP_CONFIG_FILE": os.devnull,
@@ -98,7 +98,7 @@ def no_network(copy: WorkingCopy) -> dict[str, str]:
 
 
 def pretend(machine: str, folder: Path) -> str:
-    """A PATH on which python3.13 says that it runs on this machine."""
+    """Return a PATH with a python3.13 that reports this machine type."""
     folder.mkdir()
     python = folder / "python3.13"
     python.write_text(OTHER_MACHINE.format(machine=machine, python=shutil.which("python3.13")))
@@ -180,7 +180,7 @@ class EmptyIndex(http.server.BaseHTTPRequestHandler):
 
 @contextmanager
 def https_index(folder: Path) -> Generator[tuple[str, Path]]:
-    """Serve EmptyIndex with a certificate of a CA that no system knows: gives URL and CA file."""
+    """Serve EmptyIndex with a certificate of a CA that no system trusts; yields URL and CA file."""
     certificate = write_certificate(folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.chain, certificate.key)

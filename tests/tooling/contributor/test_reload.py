@@ -71,7 +71,7 @@ def line_of(copy: WorkingCopy, text: str) -> int:
 
 
 def await_failure(url: str, fault: str, dev: Terminal) -> int:
-    """Wait until the terminal and the response name the fault; gives the line count."""
+    """Wait until the terminal and the response name the fault; returns the line count."""
     count = dev.wait_for(fault)
     response = get(url)
     assert isinstance(response, dict)

@@ -22,13 +22,13 @@ class WorkingCopy:
     root: Path
 
     def run(self, *command: str, **variables: str) -> str:
-        """Run a command in the copy; gives its output. Raises AssertionError if it fails."""
+        """Run a command in the copy; returns its output. Raises AssertionError if it fails."""
         code, output = self.attempt(*command, **variables)
         assert code == 0, f"{command} ended with {code}:\n{output}"
         return output
 
     def attempt(self, *command: str, **variables: str) -> tuple[int, str]:
-        """Run a command in the copy; gives its exit code, and its output with errors."""
+        """Run a command in the copy; returns its exit code, and its output with errors."""
         done = subprocess.run(
             command,
             cwd=self.root,
@@ -74,7 +74,7 @@ def copy_tree(root: Path, *, installed: tuple[str, ...] = INSTALLED) -> WorkingC
 
 
 def apply_blocks(copy: WorkingCopy, page: str, **variables: str) -> list[str]:
-    """Apply the code blocks of `page` in order; gives the names of the changed files.
+    """Apply the code blocks of `page` in order; returns the names of the changed files.
 
     The paragraph before a block says where it belongs: in a new file or at the end of a file. A
     diff belongs to the file that was named last. Commands of sh blocks run with `variables`.

@@ -1,4 +1,4 @@
-// A small to-do page for the browser test: it uses the files that docs/client.md shows, and nothing else.
+// A small to-do page for the browser test. It uses only the files that docs/client.md shows.
 import { ApiError } from "../../better_auth/frontend/browser/lib/api-error";
 import { authClient } from "../../better_auth/frontend/browser/lib/auth-client";
 import * as tasks from "../../better_auth/frontend/browser/lib/tasks";
@@ -9,7 +9,7 @@ const list = find<HTMLUListElement>("#tasks");
 const account = find<HTMLFormElement>("#account");
 const newTask = find<HTMLFormElement>("#new");
 
-// What the person did is done, and seen, once the message says so.
+// The test waits for the message, which is set after the action and the update of the page.
 async function run(name: string, action: () => Promise<void>): Promise<void> {
   find("#message").textContent = `${name} ...`;
   try {
@@ -85,5 +85,5 @@ newTask.addEventListener("submit", (event) => {
 });
 (newTask.elements.namedItem("reload") as HTMLElement).addEventListener("click", () => run("Reload", reload));
 
-// For what no person clicks: several calls at once.
+// For steps without a button, such as concurrent calls.
 Object.assign(window, { tasks, forgetToken });

@@ -1,14 +1,17 @@
-"""Who is measured, and what each is made of; knows no figure."""
+"""Lists the implementations that the benchmark compares."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Partner:
-    """`packages` are what its artifact holds, pinned like ours; `files` its own sources.
+class Implementation:
+    """One implementation of the task API.
 
-    `module` answers Lambda events; `application` is the ASGI one in it, none where there is no
-    server to compare.
+    packages: the packages of its artifact, in the versions of requirements.txt.
+    files: its source files.
+    module: the module with `lambda_handler`.
+    application: the ASGI application, or None if it is not compared as a server.
+    bytecode: whether its artifact contains compiled bytecode.
     """
 
     name: str
@@ -23,23 +26,23 @@ class Partner:
 
 DATABASE = ("psycopg[binary]", "pyjwt")
 
-FLOOR = Partner(
+FLOOR = Implementation(
     "floor", "floor: plain handler", "floor", DATABASE,
     ("bench/floor.py", "bench/floor_server.py"), "floor_server:app",
 )  # fmt: skip
-OURS = Partner("ours", "**this API**", "api.tasks", (), ("api", "lib"), "api.tasks:app")
-POWERTOOLS = Partner(
+OURS = Implementation("ours", "**this API**", "api.tasks", (), ("api", "lib"), "api.tasks:app")
+POWERTOOLS = Implementation(
     "powertools", "Powertools resolver", "powertools_resolver",
     ("aws-lambda-powertools", *DATABASE), ("bench/powertools_resolver.py",),
 )  # fmt: skip
-HONO = Partner("hono", "hono + pg on Node", "app.cjs", node=True, application="server.cjs")
-TUTORIAL = Partner(
+HONO = Implementation("hono", "hono + pg on Node", "app.cjs", node=True, application="server.cjs")
+TUTORIAL = Implementation(
     "tutorial", "tutorial FastAPI + SQLModel", "tutorial",
     ("fastapi", "mangum", "sqlmodel", *DATABASE), ("bench/tutorial.py",), "tutorial:app",
 )  # fmt: skip
-AS_ZIPPED = Partner(
+AS_ZIPPED = Implementation(
     "tutorial-as-zipped", "the same, as usually zipped", "tutorial",
     TUTORIAL.packages, TUTORIAL.files, bytecode=False,
 )  # fmt: skip
 
-PARTNERS = (FLOOR, OURS, POWERTOOLS, HONO, TUTORIAL, AS_ZIPPED)
+IMPLEMENTATIONS = (FLOOR, OURS, POWERTOOLS, HONO, TUTORIAL, AS_ZIPPED)
