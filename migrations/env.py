@@ -21,7 +21,7 @@ context.configure(
 )
 with context.begin_transaction():
     # Of several deployments at once, one migrates; the others wait and find nothing to do.
-    timeout = {"seconds": f"{attributes['lock_patience']}s"}
+    timeout = {"seconds": f"{attributes['lock_timeout']}s"}
     connection.execute(text("SELECT set_config('lock_timeout', :seconds, true)"), timeout)
     connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
     # Requests queue behind a statement that waits for a table lock, so it must not wait long.

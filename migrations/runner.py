@@ -19,7 +19,7 @@ from migrations.errors import MigrationError
 from migrations.requirements import find_missing
 
 SCRIPTS = str(Path(__file__).parent)
-LOCK_PATIENCE = 60.0  # seconds during which a locked table is tried again
+LOCK_TIMEOUT = 60.0  # seconds during which a locked table is tried again
 RETRY_INTERVAL = 1.0  # seconds in which requests that queued behind the migration proceed
 
 
@@ -47,7 +47,7 @@ def migrate(
     config.set_main_option("script_location", scripts.replace("%", "%%"))
     # The same sentence comes again with every attempt.
     announce = functools.cache(announce)
-    config.attributes |= {"announce": announce, "lock_patience": LOCK_PATIENCE}
+    config.attributes |= {"announce": announce, "lock_timeout": LOCK_TIMEOUT}
     is_connected = False
     try:
         with engine.connect() as connection, warnings.catch_warnings():
@@ -75,7 +75,7 @@ def migrate(
 
 
 def _upgrade(connection: Connection, config: Config, revision: str) -> None:
-    give_up = time.monotonic() + LOCK_PATIENCE
+    give_up = time.monotonic() + LOCK_TIMEOUT
     while True:
         try:
             command.upgrade(config, revision)
@@ -89,7 +89,7 @@ def _upgrade(connection: Connection, config: Config, revision: str) -> None:
                 raise
             config.attributes["announce"](
                 "Another session holds a lock on a table:"
-                f" trying again for up to {LOCK_PATIENCE:.0f} seconds."
+                f" trying again for up to {LOCK_TIMEOUT:.0f} seconds."
             )
             time.sleep(RETRY_INTERVAL)
         else:
@@ -114,7 +114,7 @@ def _explain(error: DBAPIError, *, is_connected: bool) -> str:
             )
         return (
             f"Nothing was migrated: another session held a lock on a table for"
-            f" {LOCK_PATIENCE:.0f} seconds; end that session or try again later."
+            f" {LOCK_TIMEOUT:.0f} seconds; end that session or try again later."
         )
     sqlstate = cause.sqlstate if isinstance(cause, Error) else None
     if is_connected and (sqlstate is None or error.connection_invalidated):

@@ -107,7 +107,7 @@ def test_a_name_that_is_taken_is_refused(empty_database: Database, refusal: Refu
 def test_a_table_that_stays_locked_is_refused(
     fresh_database: Database, scripts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "LOCK_PATIENCE", 3)
+    monkeypatch.setattr(runner, "LOCK_TIMEOUT", 3)
     add_revision(scripts, "op.execute('ALTER TABLE tasks ADD COLUMN extra text')")
     with psycopg.connect(fresh_database.admin_url) as report:
         report.execute("SELECT count(*) FROM tasks")
@@ -123,7 +123,7 @@ def test_a_table_that_stays_locked_is_refused(
 def test_a_migration_that_runs_already_is_waited_for_and_named(
     fresh_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "LOCK_PATIENCE", 1)
+    monkeypatch.setattr(runner, "LOCK_TIMEOUT", 1)
     with psycopg.connect(fresh_database.admin_url) as other:
         other.execute("SELECT pg_advisory_xact_lock(5237001)")
         with pytest.raises(MigrationError, match="another migration is running"):

@@ -31,7 +31,7 @@ def test_earlier_code_leaves_a_later_database_alone(
     sentence = "The database is newer than this code. Nothing to migrate.\n"
     assert done.stdout.endswith(f" ...\n{sentence}")
     assert later_database.query(VERSION) == [("test3",)]
-    # The later code goes on where it was.
+    # The later code continues where it was.
     assert later_database.query("SELECT count(later) FROM tasks") == [(0,)]
 
 
