@@ -168,7 +168,9 @@ WITH profile AS
 FROM unnest(ARRAY[%(user_email)s::VARCHAR, CAST(gen_random_uuid() AS TEXT) || '@users.invalid']) WITH ORDINALITY AS anon_1(email, position)
 WHERE anon_1.email IS NOT NULL AND NOT (EXISTS (SELECT *
 FROM pg_constraint
-WHERE pg_constraint.contype = 'f' AND pg_constraint.confrelid = 'users'::regclass AND pg_constraint.conrelid IN (to_regclass('session'), to_regclass('sessions'), to_regclass('account'), to_regclass('accounts')))) ORDER BY anon_1.position ON CONFLICT DO NOTHING),
+WHERE pg_constraint.contype = 'f' AND pg_constraint.confrelid = 'users'::regclass AND pg_constraint.conrelid IN (to_regclass('session'), to_regclass('sessions'), to_regclass('account'), to_regclass('accounts')) AND (EXISTS (SELECT *
+FROM pg_attribute
+WHERE pg_attribute.attrelid = pg_constraint.conrelid AND pg_attribute.attname IN ('token', 'providerId', 'provider_id'))))) ORDER BY anon_1.position ON CONFLICT DO NOTHING),
 task AS
 (INSERT INTO tasks (user_id, title, description, completed) VALUES (%(owner)s::VARCHAR, %(title)s::VARCHAR, %(description)s::VARCHAR, CAST(%(completed)s AS BOOLEAN)) RETURNING tasks.id, tasks.user_id, tasks.title, tasks.description, tasks.completed, tasks.created_at, tasks.updated_at, tasks.title_key, tasks.version)
 SELECT CAST(row_to_json(document) AS TEXT) AS row_to_json_1, task.id
@@ -203,10 +205,10 @@ record AS
 (INSERT INTO idempotency_keys (user_id, key, request_hash, task, task_id, version) SELECT %(owner)s::VARCHAR AS anon_1, %(key)s::VARCHAR AS anon_2, %(request_hash)s::VARCHAR AS anon_3, CAST(row_to_json(document) AS TEXT) AS row_to_json_1, "new".id AS id, "new".version AS version
 FROM "new", LATERAL (SELECT "new".id AS id, "new".user_id AS user_id, "new".title AS title, "new".description AS description, "new".completed AS completed, to_char(timezone('UTC', "new".created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', "new".updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document ON CONFLICT (user_id, key) DO UPDATE SET request_hash = excluded.request_hash, task = excluded.task, task_id = excluded.task_id, version = excluded.version, created_at = excluded.created_at WHERE idempotency_keys.created_at < now() - CAST('24 hours' AS INTERVAL) RETURNING idempotency_keys.key),
 sweep AS
-(DELETE FROM idempotency_keys WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key IN (SELECT idempotency_keys.key
+(DELETE FROM idempotency_keys WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key = ANY (array((SELECT idempotency_keys.key
 FROM idempotency_keys, record
 WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key != record.key AND idempotency_keys.created_at < now() - CAST('24 hours' AS INTERVAL) ORDER BY idempotency_keys.created_at
-LIMIT 20 FOR UPDATE OF idempotency_keys SKIP LOCKED))
+LIMIT 20 FOR UPDATE OF idempotency_keys SKIP LOCKED))))
 INSERT INTO tasks (id, user_id, title, description, completed, created_at, updated_at, version) SELECT "new".id, "new".user_id, "new".title, "new".description, "new".completed, "new".created_at, "new".updated_at, "new".version
 FROM "new", record
 """
@@ -218,16 +220,18 @@ record AS
 (INSERT INTO idempotency_keys (user_id, key, request_hash, task, task_id, version) SELECT %(owner)s::VARCHAR AS anon_1, %(key)s::VARCHAR AS anon_2, %(request_hash)s::VARCHAR AS anon_3, CAST(row_to_json(document) AS TEXT) AS row_to_json_1, "new".id AS id, "new".version AS version
 FROM "new", LATERAL (SELECT "new".id AS id, "new".user_id AS user_id, "new".title AS title, "new".description AS description, "new".completed AS completed, to_char(timezone('UTC', "new".created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', "new".updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document ON CONFLICT (user_id, key) DO UPDATE SET request_hash = excluded.request_hash, task = excluded.task, task_id = excluded.task_id, version = excluded.version, created_at = excluded.created_at WHERE idempotency_keys.created_at < now() - CAST('24 hours' AS INTERVAL) RETURNING idempotency_keys.key),
 sweep AS
-(DELETE FROM idempotency_keys WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key IN (SELECT idempotency_keys.key
+(DELETE FROM idempotency_keys WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key = ANY (array((SELECT idempotency_keys.key
 FROM idempotency_keys, record
 WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key != record.key AND idempotency_keys.created_at < now() - CAST('24 hours' AS INTERVAL) ORDER BY idempotency_keys.created_at
-LIMIT 20 FOR UPDATE OF idempotency_keys SKIP LOCKED)),
+LIMIT 20 FOR UPDATE OF idempotency_keys SKIP LOCKED)))),
 profile AS
 (INSERT INTO users (id, name, email, "emailVerified") SELECT %(owner)s::VARCHAR AS id, %(user_name)s::VARCHAR AS name, anon_4.email AS email, CAST(%(user_email_verified)s AS BOOLEAN) AS verified
 FROM unnest(ARRAY[%(user_email)s::VARCHAR, CAST(gen_random_uuid() AS TEXT) || '@users.invalid']) WITH ORDINALITY AS anon_4(email, position)
 WHERE anon_4.email IS NOT NULL AND NOT (EXISTS (SELECT *
 FROM pg_constraint
-WHERE pg_constraint.contype = 'f' AND pg_constraint.confrelid = 'users'::regclass AND pg_constraint.conrelid IN (to_regclass('session'), to_regclass('sessions'), to_regclass('account'), to_regclass('accounts')))) ORDER BY anon_4.position ON CONFLICT DO NOTHING)
+WHERE pg_constraint.contype = 'f' AND pg_constraint.confrelid = 'users'::regclass AND pg_constraint.conrelid IN (to_regclass('session'), to_regclass('sessions'), to_regclass('account'), to_regclass('accounts')) AND (EXISTS (SELECT *
+FROM pg_attribute
+WHERE pg_attribute.attrelid = pg_constraint.conrelid AND pg_attribute.attname IN ('token', 'providerId', 'provider_id'))))) ORDER BY anon_4.position ON CONFLICT DO NOTHING)
 INSERT INTO tasks (id, user_id, title, description, completed, created_at, updated_at, version) SELECT "new".id, "new".user_id, "new".title, "new".description, "new".completed, "new".created_at, "new".updated_at, "new".version
 FROM "new", record
 """
@@ -245,10 +249,10 @@ record AS
 (INSERT INTO idempotency_keys (user_id, key, request_hash, task, task_id, version) SELECT %(owner)s::VARCHAR AS anon_1, %(key)s::VARCHAR AS anon_2, %(request_hash)s::VARCHAR AS anon_3, CAST(row_to_json(document) AS TEXT) AS row_to_json_1, "new".id AS id, "new".version AS version
 FROM "new", LATERAL (SELECT "new".id AS id, "new".user_id AS user_id, "new".title AS title, "new".description AS description, "new".completed AS completed, to_char(timezone('UTC', "new".created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', "new".updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document ON CONFLICT (user_id, key) DO UPDATE SET request_hash = excluded.request_hash, task = excluded.task, task_id = excluded.task_id, version = excluded.version, created_at = excluded.created_at WHERE idempotency_keys.created_at < now() - CAST('24 hours' AS INTERVAL) RETURNING idempotency_keys.key),
 sweep AS
-(DELETE FROM idempotency_keys WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key IN (SELECT idempotency_keys.key
+(DELETE FROM idempotency_keys WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key = ANY (array((SELECT idempotency_keys.key
 FROM idempotency_keys, record
 WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key != record.key AND idempotency_keys.created_at < now() - CAST('24 hours' AS INTERVAL) ORDER BY idempotency_keys.created_at
-LIMIT 20 FOR UPDATE OF idempotency_keys SKIP LOCKED))
+LIMIT 20 FOR UPDATE OF idempotency_keys SKIP LOCKED))))
 UPDATE tasks SET completed="new".completed, updated_at="new".updated_at, version="new".version FROM "new", record WHERE tasks.id = "new".id AND tasks.user_id = %(owner)s::VARCHAR AND record.key = %(key)s::VARCHAR
 """
 

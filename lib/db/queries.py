@@ -293,8 +293,11 @@ def _changes(old: FromClause, **new: ColumnElement) -> dict[str, ColumnElement]:
 
 
 _constraints = table("pg_constraint", column("contype"), column("confrelid"), column("conrelid"))
-# Better Auth's tables that refer to its users, also with its option `usePlural`.
+# Better Auth's tables that refer to its users, also with its option `usePlural`, and columns by
+# which they differ from tables of the same name.
 _BETTER_AUTH_TABLES = ("session", "sessions", "account", "accounts")
+_BETTER_AUTH_COLUMNS = ("token", "providerId", "provider_id")
+_attributes = table("pg_attribute", column("attrelid"), column("attname"))
 
 
 def _provisioning_user[S: (Select, Insert)](statement: S) -> S:
@@ -314,6 +317,10 @@ def _provisioning_user[S: (Select, Insert)](statement: S) -> S:
         _constraints.c.confrelid == literal_column("'users'::regclass"),
         _constraints.c.conrelid.in_(
             [literal_column(f"to_regclass('{name}')") for name in _BETTER_AUTH_TABLES]
+        ),
+        exists().where(
+            _attributes.c.attrelid == _constraints.c.conrelid,
+            _attributes.c.attname.in_([literal_column(f"'{c}'") for c in _BETTER_AUTH_COLUMNS]),
         ),
     )
     profiles = (
@@ -376,8 +383,10 @@ def _sweeping[S: (Insert, Update)](statement: S, record: CTE) -> S:
         .with_for_update(skip_locked=True, of=IdempotencyKey)
         .correlate(None)
     )
+    # As an array, which is computed once: a plan could run a subquery of IN for each key.
+    keys = func.array(some.scalar_subquery())
     sweep = delete(IdempotencyKey).where(
-        col(IdempotencyKey.user_id) == owner, col(IdempotencyKey.key).in_(some)
+        col(IdempotencyKey.user_id) == owner, col(IdempotencyKey.key) == any_(keys)
     )
     return statement.add_cte(sweep.cte("sweep"))
 

@@ -101,9 +101,9 @@ def _is_missing_user(error: psycopg.Error) -> bool:
 
     The reference is known by its constraint, as PostgreSQL reports it: messages may be translated.
     """
-    missing = isinstance(error, sql_errors.ForeignKeyViolation) and str(
-        error.diag.constraint_name
-    ).endswith("_user_id_fkey")
+    missing = isinstance(error, sql_errors.ForeignKeyViolation) and (
+        error.diag.constraint_name == f"{error.diag.table_name}_user_id_fkey"
+    )
     if missing and load_settings().PROVISION_USERS:
         _warn_that_users_are_shared()
     return missing

@@ -139,7 +139,7 @@ def test_no_row_is_created_for_a_deleted_user_of_better_auth(
 ) -> None:
     """The row would prevent signing up again with the same email address."""
     fresh_database.query(
-        "CREATE TABLE session (id text, user_id text REFERENCES users (id) ON DELETE CASCADE)"
+        "CREATE TABLE session (token text, user_id text REFERENCES users (id) ON DELETE CASCADE)"
     )
     fresh_database.query("INSERT INTO users (id, name, email) VALUES ('eve', 'E', 'e@x.example')")
     api, eve = start_api(DATABASE_URL=fresh_database.app_url), bearer("eve", email="e@x.example")
