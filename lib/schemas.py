@@ -175,10 +175,12 @@ class TaskQuery(BaseModel):
     )
     q: SearchText = Field(default="", description="Part of the title or description, in any case.")
     limit: Annotated[int, Field(ge=1, le=100), BeforeValidator(_parse_limit)] | None = Field(
-        default=None, description="Tasks a page; without it the whole list comes."
+        default=None, description="Tasks per page. Without it, all tasks are returned."
     )
     cursor: str | None = Field(
-        default=None, max_length=2048, description="Where the page starts: from a next link."
+        default=None,
+        max_length=2048,
+        description="Where the page starts, taken from the `next` link.",
     )
     count: Literal["true", "false"] = Field(
         default="false", description="Whether a page carries X-Total-Count."
@@ -210,13 +212,13 @@ class FieldError(BaseModel):
 
 
 class ErrorResponse(BaseModel):
-    """What every error answers."""
+    """The body of every error response."""
 
     detail: str = Field(examples=["Task not found."])
 
 
 class ValidationErrorResponse(ErrorResponse):
-    """What a 422 answers."""
+    """The body of a 422 response."""
 
     errors: list[FieldError]
 

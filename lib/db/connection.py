@@ -1,6 +1,6 @@
-"""One connection to PostgreSQL, none of whose waits lasts beyond a deadline.
+"""One connection to PostgreSQL, whose waits end at a deadline.
 
-The timeouts of libpq and PostgreSQL leave one fault out: a server that acknowledges packets and
+The timeouts of libpq and PostgreSQL do not cover a server that acknowledges packets and
 never responds. So every wait of a connection passes through its `wait`.
 """
 

@@ -52,8 +52,9 @@ class Pool:
     async def acquire(self, user: str, started: float, *, probe: bool = False) -> Connection:
         """A connection with the deadline of a request that began at `started` (monotonic).
 
-        With `probe` it is certainly alive. Raises NotConnected, or TooManyRequests where the user
-        has too many requests under way. Must be followed by `release`.
+        With `probe`, one that was idle for MAX_TRUSTED_IDLE is tested first. Raises NotConnected,
+        or TooManyRequests where the user has too many requests under way. Must be followed by
+        `release`.
         """
         await self._take_slot(user, started + BUDGET)
         try:
@@ -72,7 +73,7 @@ class Pool:
         return connection
 
     def release(self, user: str, connection: Connection) -> None:
-        """Keep the connection for the next request, unless it is in use still, or broken."""
+        """Keep the connection for the next request, unless it is still in use, or broken."""
         if connection.closed or not connection.idle:
             connection.close()
         else:

@@ -1,10 +1,10 @@
 """Every SQL statement, written with SQLModel. `make sql` compiles them to compiled.py.
 
-Each statement names the owner of the rows in its WHERE clause, so that it never finds a row of
-another user. PostgreSQL builds the JSON of a response: a list costs a function one string instead
-of thousands of objects.
+Each statement on existing rows names their owner in its WHERE clause, so that it never finds a row
+of another user. PostgreSQL builds the JSON of a response: a list costs a function one string
+instead of thousands of objects.
 
-A parameter that is null switches its condition off.
+A filter whose parameter is null does not apply.
 """
 
 from collections.abc import Iterable
@@ -265,9 +265,9 @@ EXISTS = select(exists().where(owned))
 
 # --- Writing ------------------------------------------------------------------------------------
 #
-# A create has four statements: with and without an idempotency key, with and without provisioning
-# of the user. Each is one statement, so that it takes one round trip and is applied wholly or not
-# at all. For example, with both:
+# Creating a task has four variants: with and without an idempotency key, with and without
+# provisioning of the user. Each is one statement, so that it takes one round trip and is applied
+# wholly or not at all. For example, with both:
 #
 #     WITH profile AS (INSERT INTO users ... ON CONFLICT DO NOTHING),
 #          new AS (SELECT nextval(...) AS id, :owner AS user_id, :title AS title, ...),

@@ -1,4 +1,4 @@
-"""The operations on tasks: each is one statement, of one user, in one round trip."""
+"""The operations on tasks: each is one transaction of one user, in one round trip."""
 
 import json
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ from lib.settings import load_settings
 MAX_LIST_BYTES = 4_000_000
 # A list travels inside a JSON string on Lambda, with quotes and backslashes escaped, within 6 MB.
 MAX_ESCAPED_LIST_BYTES = 6_000_000
-# The length of the part of a searched text that is looked for first: see lib/db/queries.py.
+# Searches first look for a part of the text, of this length: see `_matching` in lib/db/queries.py.
 SEARCH_PART_LENGTH = 32
 
 
@@ -244,7 +244,7 @@ def _condition(precondition: Precondition) -> dict[str, Any]:
 
 
 def _idempotent(key: str, *request: Any) -> dict[str, str]:
-    """A key, and a digest of what was requested with it: of given fields only, not of defaults."""
+    """A key, and a digest of what was requested with it, without defaults."""
     return {
         "key": key,
         "request_hash": sha256(json.dumps(request, sort_keys=True).encode()).hexdigest(),

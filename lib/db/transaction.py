@@ -58,7 +58,8 @@ async def run_transaction(
                 connections.release(user, connection)
         except (psycopg.OperationalError, psycopg.InternalError) as error:
             not_sent = isinstance(error, NotConnected)
-            # After an error the server rolls back, and the connection stays usable.
+            # After an error of this severity the server has rolled back, and the connection can be
+            # used again.
             rolled_back = error.diag.severity_nonlocalized == "ERROR"
             # Of any attempt, not of the last one: an earlier one may have been applied.
             outcome_unknown |= writes and not (not_sent or rolled_back)
@@ -77,7 +78,7 @@ async def run_transaction(
             if _is_missing_user(error):
                 raise UserNotProvisioned from error
             raise DatabaseNotPrepared from error
-    raise AssertionError("the last pause is None")
+    raise AssertionError("unreachable: the last attempt returns or raises")
 
 
 def _settings(connection: Connection, user: str) -> Statement:

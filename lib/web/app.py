@@ -68,8 +68,8 @@ def create_app(
         },
     )
     app.state.needs, app.state.at_exit = tuple(needs), at_exit
-    # The last one is the outermost. Unexpected errors become responses inside CORS: browsers hide
-    # a response without CORS headers from the frontend.
+    # The middleware that is added last runs first. Unexpected errors become responses inside CORS:
+    # browsers hide a response without CORS headers from the frontend.
     app.add_middleware(_check_settings, needs=app.state.needs)
     app.add_middleware(UnexpectedErrorMiddleware)
     app.add_middleware(_add_cors)

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from lib.errors import ApiError
+from lib.errors import ApiError, NotFound
 
 # Pydantic writes its messages for developers; these are for the users of a client.
 MESSAGES = {
@@ -95,7 +95,7 @@ async def handle_http_exception(request: Request, error: HTTPException) -> Respo
         # The path without the query string, which may hold search texts.
         path = request.scope["path"][:MAX_LOGGED_PATH]
         request.scope["reason"] = f"no route for {path}"
-        return error_response(404, "Not found.")
+        return error_response(404, NotFound.detail)
     request.scope["reason"] = str(error.detail)
     if error.status_code != 405:
         return error_response(

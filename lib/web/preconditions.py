@@ -39,7 +39,7 @@ IdempotencyKey = Annotated[
     str | None,
     AfterValidator(_check_key),
     Header(
-        description="One for each thing to do: for 24 hours it gives the first response again.",
+        description="Unique per action. For 24 hours, a retry with it returns the first response.",
         json_schema_extra={"pattern": "^[!-~]{1,255}$"},
     ),
 ]
