@@ -1,11 +1,11 @@
 """Hundreds of malformed requests as bytes.
 
 tests/contract/test_raw_bytes.py has the requests whose response the contract defines. These must
-only leave the server running.
+cause no 5xx, change nothing, and leave the server running.
 """
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 HUGE = b"9" * 4999
 DEEP = 20_000  # fits into 64 KiB
@@ -143,6 +143,100 @@ LINES = [
 ]  # fmt: skip
 
 
+# Sent as they are: they need not be one HTTP request.
+WHOLE_REQUESTS = {
+    "no version": b"GET {path}\r\n\r\n",
+    "no target": b"GET\r\n\r\n",
+    "no method": b" {path} HTTP/1.1\r\nHost: x\r\n\r\n",
+    "version 0.9": b"GET {path} HTTP/0.9\r\n\r\n",
+    "version 1.0": b"GET {path} HTTP/1.0\r\n\r\n",
+    "version 2.0": b"GET {path} HTTP/2.0\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "version 9.9": b"GET {path} HTTP/9.9\r\nHost: x\r\n\r\n",
+    "version unknown": b"GET {path} HTTQ/1.1\r\nHost: x\r\n\r\n",
+    "HTTP/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "TLS hello": bytes.fromhex("16030100a5010000a10303") + b"\x00" * 160,
+    "only line ends": b"\r\n\r\n\r\n\r\n",
+    "only line feeds": b"GET {path} HTTP/1.1\nHost: x\nConnection: close\n\n",
+    "zeros": b"\x00" * 1000,
+    "noise": bytes(range(256)) * 8,
+    "two targets": b"GET {path} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "tabs": b"GET\t{path}\tHTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "endless line": b"GET /" + b"a" * 200_000,
+    "never finished": b"GET {path} HTTP/1.1\r\nHost: x\r\n",
+    "two requests": b"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"
+    b"GET /api/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+}
+
+TARGETS = {
+    "absolute": b"http://evil.example{path}",
+    "absolute https": b"https://evil.example{path}",
+    "two slashes": b"//evil.example{path}",
+    "authority": b"evil.example:443",
+    "star": b"*",
+    "relative": b"api/health",
+    "empty": b"",
+    "fragment": b"{path}#x",
+    "dots": b"/api/nobody/../..{path}",
+    "encoded dots": b"/api/nobody/%2e%2e{path}",
+    "backslashes": b"\\api\\health",
+    "NUL": b"{path}/\x00",
+    "encoded NUL": b"{path}/%00",
+    "raw UTF-8": "{path}/é".encode(),
+    "raw bytes": b"{path}/\xff\xfe",
+    "encoded bytes": b"{path}/%ff%fe",
+    "cut escape": b"{path}/%",
+    "bad escape": b"{path}/%zz",
+    "encoded surrogate": b"{path}/%ed%a0%80",
+    "encoded newline": b"{path}/%0d%0aX-Injected:%201",
+    "long path": b"{path}/" + b"1" * 20_000,
+    "longer path": b"{path}/" + b"a" * 100_000,
+    "long query": b"{path}?q=" + b"a" * 20_000,
+    "many parameters": b"{path}?" + b"a=1&" * 5000,
+    "NUL in the query": b"{path}?q=\x00",
+    "bytes in the query": b"{path}?q=\xff&status=\xff",
+    "encoded bytes in the query": b"{path}?q=%ff&status=%ff&limit=%ff&cursor=%ff",
+    "encoded surrogate in the query": b"{path}?q=%ed%a0%80",
+    "control characters": b"{path}/\x01\x1b\x7f",
+}
+
+HEADER_LINES = {
+    "no colon": b"Nonsense\r\n",
+    "no name": b": value\r\n",
+    "blank in the name": b"X Odd: 1\r\n",
+    "blank before the colon": b"X-Odd : 1\r\n",
+    "folded": b"X-Odd: 1\r\n 2\r\n",
+    "NUL": b"X-Odd: a\x00b\r\n",
+    "bare CR": b"X-Odd: a\rb\r\n",
+    "bare LF": b"X-Odd: a\nX-Injected: b\r\n",
+    "bytes": b"X-Odd: \xff\xfe\r\n",
+    "bytes in the name": b"X-\xc3\xa9: 1\r\n",
+    "long value": b"X-Odd: " + b"a" * 100_000 + b"\r\n",
+    "long name": b"X" * 100_000 + b": 1\r\n",
+    "two thousand": b"".join(b"X-%d: 1\r\n" % number for number in range(2000)),
+    "many cookies": b"Cookie: a=1\r\n" * 200,
+    "bytes in the cookie": b"Cookie: a=\xff; =; ;;\r\n",
+    "bytes as request id": b"X-Request-ID: \xff\xfe\r\n",
+    "request id twice": b"X-Request-ID: a\r\nX-Request-ID: b\r\n",
+    "malformed forwarding": b"X-Forwarded-For: ,,\xff\r\nX-Forwarded-Proto: zzz\r\n"
+    b"X-Forwarded-Port: zzz\r\nX-Forwarded-Host: evil.example\r\nForwarded: ;;=\r\n",
+    "other path": b"X-Original-URL: /api/health\r\nX-Rewrite-URL: /api/health\r\n",
+    "other method": b"X-HTTP-Method-Override: DELETE\r\n",
+    "range": b"Range: bytes=0-1,5-,-3,x\r\n",
+    "malformed origin": b"Origin: \xff\r\n",
+    "two origins": b"Origin: http://localhost:3000\r\nOrigin: https://evil.example\r\n",
+    "malformed tag": b"If-None-Match: \xff\r\n",
+    "control character as tag": b"If-None-Match: \x7f\r\n",
+    "control character as request id": b"X-Request-ID: a\x7f\r\n",
+    "tag twice": b'If-None-Match: "a"\r\nIf-None-Match: "b"\r\n',
+    "malformed dates": b"If-Modified-Since: yesterday\r\nIf-Unmodified-Since: \xff\r\n",
+    "malformed expectations": b"Expect: miracles\r\n",
+    "upgrade": b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\n",
+    "web socket": b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n",
+    "bad accept": b"Accept: image/png;q=zzz\r\nAccept-Encoding: \xff\r\nAccept-Charset: x\r\n",
+}
+
+
 def raw_requests(path: bytes, token: str) -> Iterator[tuple[str, bytes]]:
     """The requests to the `path` of a user, with their names."""
     usual = b"Connection: close\r\nAuthorization: Bearer " + token.encode() + b"\r\n"
@@ -173,8 +267,24 @@ def raw_requests(path: bytes, token: str) -> Iterator[tuple[str, bytes]]:
             line = header.encode() + b": " + value + b"\r\n"
             target = path + b"/2000000001"
             yield f"{header} {number}: {value[:30]!r}", head(b"GET " + target + b" HTTP/1.1", line)
+    yield from _malformed_heads(path, head)
+
+
+def _malformed_heads(path: bytes, head: Callable[..., bytes]) -> Iterator[tuple[str, bytes]]:
     for line in LINES:
         yield repr(line), head(line.replace(b"{path}", path))
+    for name, whole in WHOLE_REQUESTS.items():
+        yield f"whole request: {name}", whole.replace(b"{path}", path)
+    for name, target in TARGETS.items():
+        for method in (b"GET", b"DELETE"):
+            line = method + b" " + target.replace(b"{path}", path) + b" HTTP/1.1"
+            yield f"{method.decode()} target: {name}", head(line)
+    for name, extra in HEADER_LINES.items():
+        for target in (path, path + b"/1"):
+            yield (
+                f"header line: {name}, {target.decode()}",
+                head(b"GET " + target + b" HTTP/1.1", extra),
+            )
 
 
 def smuggled(path: bytes, task: bytes, token: str, shape: str) -> bytes:
