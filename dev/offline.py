@@ -164,7 +164,7 @@ def main() -> None:
     if not port.isdecimal() or not 0 < int(port) < 65535:
         sys.exit(f"PORT is {port!r}: it must be a number from 1 to 65534.")
     if shutil.which("node") is None:
-        sys.exit("Node.js is missing: install version 20.19 or later and run make offline again.")
+        sys.exit("Node.js is missing: install version 22 or later and run make offline again.")
     file = {k: v for k, v in dotenv_values(ROOT / ".env").items() if v}
     os.environ.update({k: v for k, v in file.items() if k not in os.environ})
     try:
