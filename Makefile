@@ -40,7 +40,7 @@ token: .venv/ready ## Print a token for the local API: make token USER=alice
 .PHONY: test-fast
 test-fast: .venv/ready ## Run the fast tests (under a minute): tests/contract and tests/unit
 	@echo "Running the fast tests (tests/contract, tests/unit) ..."
-	@$(PYTEST) $(WORKERS) 3 -m "fast and not verify" $(if $(PYTEST_ADDOPTS),,tests/contract tests/unit) $(MAY_BE_EMPTY)
+	@$(PYTEST) $(WORKERS) 4 -m "fast and not verify" $(if $(PYTEST_ADDOPTS),,tests/contract tests/unit) $(MAY_BE_EMPTY)
 
 .PHONY: test
 test: test-fast ## Run every test that needs only Python packages, the fast ones first
