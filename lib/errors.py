@@ -53,7 +53,7 @@ class UserNotProvisioned(ApiError):
 
 
 class NotFound(ApiError):
-    """No route has this path."""
+    """Nothing is served at this path."""
 
     status = 404
     detail = "Not found."
@@ -67,7 +67,7 @@ class TaskNotFound(ApiError):
 
 
 class TaskChanged(ApiError):
-    """`If-Match` names an older version of the task."""
+    """The precondition of the request (`If-Match`, `If-None-Match`) does not hold."""
 
     status = 412
     detail = "The task has changed since you read it. Read it again."
@@ -84,7 +84,7 @@ class UnsupportedMediaType(ApiError):
 
 
 class InvalidInput(ApiError):
-    """A value that passes the schema and is still not possible.
+    """A value that passes the schema but is invalid in its context.
 
     `location` is the path to the value as in FastAPI's errors, such as `("query", "cursor")`.
     """

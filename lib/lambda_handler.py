@@ -83,7 +83,7 @@ def create_lambda_handler(app: FastAPI) -> LambdaHandler:
         _register_snapshot_hooks(forget, restore)
     elif runs_on_lambda():
         prepare()
-    # The end of the start; api/__init__.py explains it.
+    # The start is over: see api/__init__.py.
     gc.freeze()
     gc.enable()
 
