@@ -19,8 +19,8 @@ from migrations.errors import MigrationError
 from migrations.requirements import find_missing
 
 SCRIPTS = str(Path(__file__).parent)
-LOCK_TIMEOUT = 60.0  # seconds during which a locked table is tried again
-RETRY_INTERVAL = 1.0  # seconds in which requests that queued behind the migration proceed
+LOCK_TIMEOUT = 60.0  # seconds during which the migration retries if a table is locked
+RETRY_INTERVAL = 1.0  # seconds between attempts, in which waiting requests can proceed
 
 
 def migrate(
@@ -97,7 +97,7 @@ def _upgrade(connection: Connection, config: Config, revision: str) -> None:
 
 
 def _check(connection: Connection) -> None:
-    """The version table is only a record: look at what it stands for. Raises MigrationError."""
+    """Check the database itself, not only the version table. Raises MigrationError."""
     if missing := find_missing(connection):
         raise MigrationError(
             "The revisions are recorded as applied, but the database lacks what requests need"
@@ -132,7 +132,7 @@ def _explain(error: DBAPIError, *, is_connected: bool) -> str:
 
 
 def _first_line(cause: BaseException | None) -> str:
-    # psycopg lists several addresses one by one, below a first line that names no reason.
+    # If psycopg tried several addresses, the first line names no reason: take the last one.
     lines = [line for line in str(cause).splitlines() if line.strip()] or [type(cause).__name__]
     line = lines[-1] if lines[0].startswith("Multiple connection attempts failed") else lines[0]
     return line.removeprefix("- ").strip().rstrip(".")

@@ -21,8 +21,8 @@ _POLICIES = text(
 def adopt_default_table(context: MigrationContext, scripts: ScriptDirectory) -> None:
     """Copy the revision that an earlier release recorded in `alembic_version`.
 
-    Does nothing unless that table's only row is one of our revisions and our tables are there with
-    their policies: otherwise the row belongs to another application. The row stays, so that
+    Does nothing unless that table's only row is one of our revisions, and our tables exist with
+    their policies: otherwise the row belongs to another application. The row is kept, so that
     `make migrate` of the earlier release still works after a rollback.
     """
     connection = context.connection
