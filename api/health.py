@@ -90,7 +90,7 @@ async def _check_database() -> bool:
 
 @cache
 def _warn_about_role() -> None:
-    log.log_notice("The database role bypasses row-level security. See docs/database.md, Roles.")
+    log.log_warning("The database role bypasses row-level security. See docs/database.md, Roles.")
 
 
 app = create_app(router)

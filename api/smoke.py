@@ -57,7 +57,7 @@ async def get_smoke(request: Request) -> Response:
 
 def _log_failure(report: SmokeReport) -> None:
     failed = [asdict(step) for step in report.steps if step.result == "failed"]
-    log.log_notice(
+    log.log_warning(
         "Smoke test failed.", detail=report.detail, run=report.run, url=report.url, steps=failed
     )
 
