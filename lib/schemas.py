@@ -366,6 +366,29 @@ class TaskQuery(BaseModel):
         return filters | several | {"sort": self.sort_key, "order": self.direction}
 
 
+class PriorityNumbers(BaseModel):
+    """The number of open tasks of each priority."""
+
+    urgent: int
+    high: int
+    medium: int
+    low: int
+    none: int
+
+
+class TaskStatistics(BaseModel):
+    """How many tasks there are. `by_priority` and `by_tag` count open tasks."""
+
+    total: int
+    pending: int
+    completed: int
+    overdue: int = Field(
+        description="Open tasks whose date has ended in UTC, or whose date-time has passed."
+    )
+    by_priority: PriorityNumbers
+    by_tag: dict[str, int] = Field(description="The 100 most frequent tags.")
+
+
 class FieldError(BaseModel):
     """One thing wrong with the input; the input itself is never repeated."""
 

@@ -5,7 +5,8 @@ of another user. PostgreSQL builds the JSON of a response: a list costs a functi
 instead of thousands of objects.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Interval,
     LargeBinary,
     Select,
+    SmallInteger,
     Table,
     Update,
     any_,
@@ -25,6 +27,7 @@ from sqlalchemy import (
     literal_column,
     table,
     text,
+    union_all,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, array
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
@@ -33,6 +36,7 @@ from sqlalchemy.sql.selectable import LateralFromClause
 from sqlmodel import (
     BigInteger,
     Boolean,
+    DateTime,
     Integer,
     SQLModel,
     Text,
@@ -63,11 +67,9 @@ ZERO, ONE = literal_column("0", Integer), literal_column("1", Integer)
 
 owner = bindparam("owner", type_=Text)
 task_id = bindparam("task_id", type_=BigInteger)
-title = bindparam("title", type_=Text)
-description = bindparam("description", type_=Text)
 # psycopg sends null without a type, and SQLAlchemy casts every parameter except booleans.
-set_description = cast(bindparam("set_description"), Boolean)
 completed = cast(bindparam("completed"), Boolean)
+given = bindparam("given", type_=ARRAY(Text))
 etags = bindparam("etags", type_=ARRAY(Text))
 must_match = cast(bindparam("must_match"), Boolean)
 key = bindparam("key", type_=Text)
@@ -80,7 +82,47 @@ owned = and_(col(Task.id) == task_id, col(Task.user_id) == owner)
 expired = col(IdempotencyKey.created_at) < func.now() - cast(literal_column("'24 hours'"), Interval)
 
 
-# --- JSON ---------------------------------------------------------------------------------------
+# --- Fields -------------------------------------------------------------------------------------
+#
+# A field of lib.schemas.Task is stored in a column of its name, and written from a parameter of its
+# name, unless these functions say otherwise.
+
+INFINITY, NEGATIVE_INFINITY = (
+    literal_column(f"'{sign}infinity'::timestamptz", DateTime(timezone=True)) for sign in ("", "-")
+)
+PRIORITIES = array([literal_column(f"'{name}'", Text) for name in schemas.PRIORITIES])
+DATE_LENGTH, DATE_TIME_LENGTH = literal_column("10", Integer), literal_column("27", Integer)
+
+
+def _column_names(field: str) -> tuple[str, ...]:
+    return ("due_at", "due_is_date") if field == "due_date" else (field,)
+
+
+def _values(field: str) -> dict[str, ColumnElement]:
+    """The values of the columns that store a field, from its parameter."""
+    parameter = bindparam(field, type_=Text)
+    if field == "priority":
+        return {field: func.coalesce(func.array_position(PRIORITIES, parameter), ZERO)}
+    if field == "due_date":
+        # "2026-12-24" or "2026-12-24T13:30:00.000000Z". A date counts as its midnight UTC.
+        midnight = parameter.concat(literal_column("'T00:00:00.000000Z'"))
+        instant = cast(func.left(midnight, DATE_TIME_LENGTH), DateTime(timezone=True))
+        is_date = func.coalesce(func.length(parameter) == DATE_LENGTH, literal_column("false"))
+        return {"due_at": instant, "due_is_date": is_date}
+    type_ = TASKS.c[field].type
+    if isinstance(type_, Boolean):
+        return {field: cast(bindparam(field), Boolean)}
+    return {field: bindparam(field, type_=type_)}
+
+
+def _shown(source: FromClause, field: str) -> ColumnElement:
+    """A field as it is in the JSON."""
+    if field == "priority":
+        return PRIORITIES[source.c.priority]
+    if field == "due_date":
+        length = case((source.c.due_is_date, DATE_LENGTH), else_=DATE_TIME_LENGTH)
+        return func.left(_timestamp(source.c.due_at), length)
+    return _timestamp(source.c[field]) if field.endswith("_at") else source.c[field]
 
 
 def _timestamp(value: ColumnElement) -> ColumnElement[str]:
@@ -88,11 +130,11 @@ def _timestamp(value: ColumnElement) -> ColumnElement[str]:
     return func.to_char(utc, literal_column("""'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"""), type_=Text)
 
 
+# --- JSON ---------------------------------------------------------------------------------------
+
+
 def _fields(source: FromClause, shape: type[BaseModel]) -> list[ColumnElement]:
-    return [
-        _timestamp(source.c[name]).label(name) if name.endswith("_at") else source.c[name]
-        for name in shape.model_fields
-    ]
+    return [_shown(source, name).label(name) for name in shape.model_fields]
 
 
 def _document(source: FromClause, shape: type[BaseModel] = schemas.Task) -> LateralFromClause:
@@ -144,6 +186,11 @@ ORDERS = {
     "updated_at desc": Order(col(Task.updated_at), descending=True),
     "title asc": Order(col(Task.title_key), descending=False),
     "title desc": Order(col(Task.title_key), descending=True),
+    # Undated tasks come last in both.
+    "due_date asc": Order(func.coalesce(col(Task.due_at), INFINITY), descending=False),
+    "due_date desc": Order(func.coalesce(col(Task.due_at), NEGATIVE_INFINITY), descending=True),
+    "priority asc": Order(col(Task.priority), descending=False),
+    "priority desc": Order(col(Task.priority), descending=True),
 }
 
 
@@ -177,11 +224,12 @@ def _utf8(text: Expression) -> ColumnElement[bytes]:
 
 def _filters() -> ColumnElement[bool]:
     """A filter whose parameter is null does not apply."""
-    q = bindparam("q", type_=Text)
+    q, tags = bindparam("q", type_=Text), bindparam("tag", type_=ARRAY(Text))
     # A subquery is computed once, not for each row.
     searched = select(_utf8(_without_case(q))).scalar_subquery()
     return and_(
-        or_(completed.is_(None), col(Task.completed) == completed),
+        _indexed_filters(),
+        or_(tags.is_(None), col(Task.tags).op("@>", is_comparison=True)(tags)),
         or_(
             q.is_(None),
             _contains(col(Task.title_key), searched),
@@ -190,8 +238,24 @@ def _filters() -> ColumnElement[bool]:
     )
 
 
+def _indexed_filters() -> ColumnElement[bool]:
+    """Those whose columns are in the index tasks_by_completed."""
+    priorities = bindparam("priority", type_=ARRAY(SmallInteger))
+    due_from, due_to = (
+        bindparam(name, type_=DateTime(timezone=True)) for name in ("due_from", "due_to")
+    )
+    due = ORDERS["due_date asc"].key
+    return and_(
+        or_(completed.is_(None), col(Task.completed) == completed),
+        or_(priorities.is_(None), col(Task.priority) == any_(priorities)),
+        or_(due_from.is_(None), and_(due >= due_from, due < INFINITY)),
+        or_(due_to.is_(None), due <= due_to),
+    )
+
+
 def _select_tasks(sort_key: Expression) -> Select:
-    columns = [TASKS.c[name] for name in schemas.Task.model_fields]
+    names = [each for name in schemas.Task.model_fields for each in _column_names(name)]
+    columns = [TASKS.c[name] for name in names]
     return select(*columns, sort_key.label("sort_key")).where(col(Task.user_id) == owner)
 
 
@@ -224,7 +288,9 @@ MIN_TASK_OVERHEAD, MAX_ESCAPED = literal_column("130", Integer), literal_column(
 
 def _size(tasks: CTE) -> ColumnElement[int]:
     """The bytes of the documents: a lower bound where that tells whether they are too many."""
-    texts = [func.octet_length(tasks.c[name]) for name in ("user_id", "title", "description")]
+    tags = func.array_to_string(tasks.c.tags, literal_column("','"))
+    texts = (tasks.c.user_id, tasks.c.title, tasks.c.description, tags)
+    texts = [func.octet_length(each) for each in texts]
     text_bytes = sum((func.coalesce(each, ZERO) for each in texts), MIN_TASK_OVERHEAD)
     at_least = func.coalesce(func.sum(text_bytes), ZERO)
     # Builds each document and forgets it: as much time as the list takes, but not its memory.
@@ -233,6 +299,10 @@ def _size(tasks: CTE) -> ColumnElement[int]:
     undecided = and_(at_least <= max_bytes, at_least * MAX_ESCAPED > max_bytes)
     size = case((undecided, exact.correlate(None).scalar_subquery()), else_=at_least)
     return select(size).select_from(tasks).correlate(None).scalar_subquery()
+
+
+limit = bindparam("limit", type_=Integer) + ONE
+offset = bindparam("offset", type_=Integer)
 
 
 def _page(tasks: Select) -> Select:
@@ -246,7 +316,7 @@ def _page(tasks: Select) -> Select:
               ORDER BY created_at DESC, id DESC LIMIT :limit + 1) AS page,
              LATERAL (SELECT page.id, ...) AS document
     """
-    page = tasks.limit(bindparam("limit", type_=Integer) + ONE).subquery("page")
+    page = tasks.limit(limit).subquery("page")
     document = _document(page)
     rows = select(_json(document).label("document"), cast(page.c.sort_key, Text), page.c.id)
     return rows.select_from(page, document)
@@ -255,6 +325,44 @@ def _page(tasks: Select) -> Select:
 def _list_page(order: Order, *conditions: ColumnElement[bool]) -> Select:
     tasks = _select_tasks(order.key).where(*conditions)
     return _page(_sorted(tasks, order, order.key, col(Task.id)))
+
+
+# A filter that so many tasks pass is rare: the index finds them sooner than a list in its order.
+MAX_RARE = literal_column("1000", Integer)
+
+
+def _filtered_page(order: Order) -> Select:
+    """A page of the tasks that pass the filters, in one of two ways.
+
+    Where few tasks pass the filters on indexed columns, these are read by their ids and sorted.
+    Otherwise the tasks are read in the order of the list until the page is full. PostgreSQL could
+    not choose: it does not know how often a value occurs among the tasks of one user.
+
+        WITH rare AS MATERIALIZED (SELECT id FROM tasks WHERE user_id = :owner AND <indexed filters>
+                                   LIMIT 1001)
+        SELECT ... FROM (
+            (SELECT ... WHERE (SELECT count(*) FROM rare) <= 1000
+             AND id = ANY (ARRAY(SELECT id FROM rare)) AND <filters> ORDER BY ... LIMIT ...)
+            UNION ALL
+            (SELECT ... WHERE (SELECT count(*) FROM rare) > 1000
+             AND <filters> ORDER BY ... LIMIT ...)
+        ) AS tasks ORDER BY ... LIMIT ... OFFSET :offset
+    """
+    found = select(col(Task.id)).where(col(Task.user_id) == owner, _indexed_filters())
+    rare = found.limit(MAX_RARE + ONE).cte("rare")
+    number = select(func.count()).select_from(rare).scalar_subquery()
+    ids = func.array(select(rare.c.id).scalar_subquery(), type_=ARRAY(BigInteger))
+    tasks = _select_tasks(order.key).where(
+        _filters(), or_(after_id.is_(None), _follows_cursor(order, order.key, col(Task.id)))
+    )
+    ways = [
+        tasks.where(number <= MAX_RARE, col(Task.id) == any_(ids)),
+        tasks.where(number > MAX_RARE),
+    ]
+    both = union_all(
+        *(_sorted(way, order, order.key, col(Task.id)).limit(limit + offset) for way in ways)
+    ).subquery("both")
+    return _page(_sorted(select(*both.c), order, both.c.sort_key, both.c.id).offset(offset))
 
 
 def _counted_page(order: Order) -> Select:
@@ -279,7 +387,7 @@ def _counted_page(order: Order) -> Select:
         .join(matching, col(Task.id) == id_)
         .where(or_(after_id.is_(None), _follows_cursor(order, key, id_)))
     )
-    page = _page(_sorted(tasks, order, key, id_)).subquery("counted_page")
+    page = _page(_sorted(tasks, order, key, id_).offset(offset)).subquery("counted_page")
     counted = select(func.count().label("total")).select_from(matching).subquery("counted")
     return select(*page.c, counted.c.total).select_from(
         counted.outerjoin(page, literal_column("true"))
@@ -296,16 +404,64 @@ LIST_NEXT_PAGE = {
 }
 # These have filters, which are planned with the actual parameters: one that is null costs nothing.
 FILTERED_WHOLE = {name: _list_whole(order, _filters()) for name, order in ORDERS.items()}
-FILTERED_PAGE = {
-    name: _list_page(
-        order,
-        _filters(),
-        or_(after_id.is_(None), _follows_cursor(order, order.key, col(Task.id))),
-    )
-    for name, order in ORDERS.items()
-}
+FILTERED_PAGE = {name: _filtered_page(order) for name, order in ORDERS.items()}
 COUNTED_PAGE = {name: _counted_page(order) for name, order in ORDERS.items()}
 
+
+def _statistics() -> Select:
+    """One row with the JSON of lib.schemas.TaskStatistics.
+
+    The numbers are counted in the index tasks_by_completed, without reading a task. Only the tags
+    of open tasks are read from the table.
+    """
+    mine, is_open = col(Task.user_id) == owner, not_(col(Task.completed))
+    day = case(
+        (col(Task.due_is_date), cast(literal_column("'1 day'"), Interval)),
+        else_=cast(literal_column("'0'"), Interval),
+    )
+    overdue = and_(is_open, col(Task.due_at) <= func.now() - day)
+    by_priority = [
+        (literal_column(f"'{name}'"), _count(and_(is_open, col(Task.priority) == rank)))
+        for name, rank in _RANKS.items()
+    ]
+    numbers = (
+        select(
+            func.count().label("total"),
+            _count(is_open).label("pending"),
+            _count(col(Task.completed)).label("completed"),
+            _count(overdue).label("overdue"),
+            func.json_build_object(*chain.from_iterable(by_priority)).label("by_priority"),
+        )
+        .where(mine)
+        .subquery("numbers")
+    )
+    unnested = func.unnest(col(Task.tags)).table_valued("tag", name="unnested").render_derived()
+    tag = unnested.c.tag
+    tags = (
+        select(tag, func.count().label("number"))
+        .select_from(Task, unnested)
+        .where(mine, is_open)
+        .group_by(tag)
+        .order_by(func.count().desc(), collate(tag, "C"))
+        .limit(literal_column("100"))
+        .subquery("tags")
+    )
+    objects = func.json_object_agg(tags.c.tag, tags.c.number)
+    by_tag = select(func.coalesce(objects, literal_column("'{}'::json"))).scalar_subquery()
+    statistics = select(*numbers.c, by_tag.label("by_tag")).subquery("statistics")
+    return select(cast(func.row_to_json(statistics.table_valued()), Text)).select_from(statistics)
+
+
+def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    return func.count().filter(condition)
+
+
+_RANKS = {
+    name: literal_column(str(rank), Integer)
+    for rank, name in reversed(list(enumerate(("none", *schemas.PRIORITIES))))
+}
+
+STATISTICS = _statistics()
 GET = _returning_json(select(Task).where(owned).cte("task"))
 
 # Sent in the same round trip after a conditional change: tells a changed task from a missing one.
@@ -440,9 +596,15 @@ def _sweeping[S: (Insert, Update)](statement: S, record: CTE) -> S:
     return statement.add_cte(sweep.cte("sweep"))
 
 
+def _new_values() -> dict[str, ColumnElement]:
+    values: dict[str, ColumnElement] = {"user_id": owner}
+    for field in schemas.TaskCreate.model_fields:
+        values |= _values(field)
+    return values
+
+
 def _create() -> Select:
-    values = {"user_id": owner, "title": title, "description": description, "completed": completed}
-    return _returning_json(insert(Task).values(values).returning(Task).cte("task"))
+    return _returning_json(insert(Task).values(_new_values()).returning(Task).cte("task"))
 
 
 def _create_once() -> Insert:
@@ -450,10 +612,8 @@ def _create_once() -> Insert:
     sequence = func.pg_get_serial_sequence(literal_column("'tasks'"), literal_column("'id'"))
     values = {
         "id": func.nextval(sequence, type_=BigInteger),
-        "user_id": owner,
-        "title": title,
-        "description": description,
-        "completed": completed,
+        **_new_values(),
+        "completed_at": case((completed, func.now())),
         "created_at": func.now(),
         "updated_at": func.now(),
         "version": cast(ONE, BigInteger),
@@ -465,53 +625,60 @@ def _create_once() -> Insert:
     return _sweeping(create, record)
 
 
-def _update() -> Select:
-    values = _changes(
-        TASKS,
-        title=func.coalesce(title, col(Task.title)),
-        description=case((set_description, description), else_=col(Task.description)),
-        completed=func.coalesce(completed, col(Task.completed)),
+def _update(old: FromClause) -> dict[str, ColumnElement]:
+    """The values of the fields that `given` names; the others stay."""
+    return _changes(
+        old,
+        **{
+            name: case((literal_column(f"'{field}'") == any_(given), value), else_=old.c[name])
+            for field in schemas.TaskUpdate.model_fields
+            for name, value in _values(field).items()
+        },
     )
-    changed = update(Task).where(owned, precondition).values(values).returning(Task)
-    return _returning_json(changed.cte("task"))
 
 
-def _completion(old: FromClause) -> dict[str, ColumnElement]:
+def _complete(old: FromClause) -> dict[str, ColumnElement]:
     """The given completion, or the opposite of the stored one. Atomic: the row is locked."""
     return _changes(old, completed=func.coalesce(completed, not_(old.c.completed)))
 
 
-def _complete() -> Select:
-    completion = _completion(TASKS)
-    changed = update(Task).where(owned, precondition).values(completion).returning(Task)
+def _changing(change: Callable[[FromClause], dict[str, ColumnElement]]) -> Select:
+    changed = update(Task).where(owned, precondition).values(change(TASKS)).returning(Task)
     return _returning_json(changed.cte("task"))
 
 
-def _complete_once() -> Update:
+def _changing_once(change: Callable[[FromClause], dict[str, ColumnElement]]) -> Update:
     locked = select(Task).where(owned, precondition).with_for_update().cte("locked")
-    completion = _completion(locked)
-    columns = (completion.get(each.name, each).label(each.name) for each in locked.c)
-    new = select(*columns).cte("new")
+    values = change(locked)
+    changed = select(*(values.get(each.name, each).label(each.name) for each in locked.c))
+    changed = changed.cte("changed")
+    # As the trigger before_write sets it: the record holds the response.
+    completed_at = case(
+        (changed.c.completed, func.coalesce(changed.c.completed_at, changed.c.updated_at))
+    )
+    others = (each for each in changed.c if each.name != "completed_at")
+    new = select(*others, completed_at.label("completed_at")).cte("new")
     record = _record(new)
-    complete = (
+    statement = (
         update(Task)
         .where(col(Task.id) == new.c.id, col(Task.user_id) == owner, record.c.key == key)
-        .values({name: new.c[name] for name in completion})
+        .values({name: new.c[name] for name in values})
     )
-    return _sweeping(complete, record)
+    return _sweeping(statement, record)
 
 
 CREATE = _create()
 CREATE_WITH_USER = _provisioning_user(_create())
-UPDATE = _update()
-COMPLETE = _complete()
+UPDATE = _changing(_update)
+COMPLETE = _changing(_complete)
 DELETE = delete(Task).where(owned, precondition).returning(col(Task.id))
 
 # With an Idempotency-Key the effect and its record are one statement. RECORD reads the response
 # after it, in the same round trip: the first response, also to a repeated request.
 CREATE_ONCE = _create_once()
 CREATE_ONCE_WITH_USER = _provisioning_user(_create_once())
-COMPLETE_ONCE = _complete_once()
+UPDATE_ONCE = _changing_once(_update)
+COMPLETE_ONCE = _changing_once(_complete)
 RECORD = select(
     col(IdempotencyKey.request_hash), col(IdempotencyKey.task), col(IdempotencyKey.task_id)
 ).where(col(IdempotencyKey.user_id) == owner, col(IdempotencyKey.key) == key, not_(expired))

@@ -14,8 +14,10 @@ from lib.db.users import profile_values
 from lib.errors import DatabaseNotPrepared, InvalidInput, TaskChanged, TaskNotFound
 from lib.schemas import (
     ALWAYS,
+    PRIORITIES,
     AuthenticatedUser,
     Precondition,
+    Task,
     TaskComplete,
     TaskCreate,
     TaskQuery,
@@ -75,12 +77,13 @@ async def list_tasks(
         "owner": user.id,
         **_filter(query),
         "limit": query.limit,
+        "offset": query.offset or 0,
         "after": after and after[0],
         "after_id": after and after[1],
     }
     if counted := query.count == "true":
         statement = compiled.COUNTED_PAGE[order]
-    elif _is_filtered(query):
+    elif _is_filtered(query) or query.offset:
         statement = compiled.FILTERED_PAGE[order]
     elif after:
         statement = compiled.LIST_NEXT_PAGE[order]
@@ -112,12 +115,17 @@ async def _whole_list(user: AuthenticatedUser, query: TaskQuery) -> TaskPage:
 
 
 def _is_filtered(query: TaskQuery) -> bool:
-    return query.status != "all" or query.q != ""
+    return any(value is not None for value in _filter(query).values())
 
 
 def _filter(query: TaskQuery) -> dict[str, Any]:
+    priorities = [("none", *PRIORITIES).index(name) for name in query.priority]
     return {
         "completed": None if query.status == "all" else query.status == "completed",
+        "priority": priorities or None,
+        "tag": query.tag or None,
+        "due_from": query.due_from,
+        "due_to": query.due_to,
         "q": query.q or None,
     }
 
@@ -128,6 +136,12 @@ def _fits(body: bytes) -> bool:
     if 2 * len(body) <= MAX_ESCAPED_LIST_BYTES:
         return True
     return len(body) + body.count(b'"') + body.count(b"\\") <= MAX_ESCAPED_LIST_BYTES
+
+
+async def count_tasks(user: AuthenticatedUser) -> bytes:
+    """The JSON of lib.schemas.TaskStatistics."""
+    [[(statistics,)]] = await run_transaction(user.id, (compiled.STATISTICS, {"owner": user.id}))
+    return statistics.encode()
 
 
 async def get_task(user: AuthenticatedUser, task_id: int) -> StoredTask:
@@ -163,19 +177,25 @@ async def create_task(
 
 
 async def update_task(
-    user: AuthenticatedUser, task_id: int, changes: TaskUpdate, precondition: Precondition = ALWAYS
+    user: AuthenticatedUser,
+    task_id: int,
+    changes: TaskUpdate,
+    precondition: Precondition = ALWAYS,
+    idempotency_key: str | None = None,
 ) -> StoredTask:
-    """Change the given fields. Raises TaskNotFound, or TaskChanged if the precondition fails."""
+    """Change the given fields. Raises TaskNotFound, TaskChanged, InvalidInput."""
     values = {
         "owner": user.id,
         "task_id": task_id,
-        "title": changes.title,
-        "description": changes.description,
-        "set_description": "description" in changes.model_fields_set,
-        "completed": changes.completed,
+        **changes.model_dump(),
+        "given": list(changes.model_fields_set),
         **_condition(precondition),
     }
-    return StoredTask(*await _change(user, compiled.UPDATE, values))
+    if idempotency_key is None:
+        return StoredTask(*await _change(user, compiled.UPDATE, values))
+    given = changes.model_dump(exclude_unset=True)
+    values |= _idempotent(idempotency_key, "update", task_id, given, values["etags"])
+    return await _change_once(user, compiled.UPDATE_ONCE, values)
 
 
 async def complete_task(
@@ -196,17 +216,7 @@ async def complete_task(
     if idempotency_key is None:
         return StoredTask(*await _change(user, compiled.COMPLETE, values))
     values |= _idempotent(idempotency_key, "complete", task_id, completed, values["etags"])
-    [_, records, [(exists,)]] = await run_transaction(
-        user.id,
-        (compiled.COMPLETE_ONCE, values),
-        (compiled.RECORD, values),
-        (compiled.EXISTS, values),
-        writes=True,
-        repeatable=True,
-    )
-    if not records:
-        raise TaskChanged if exists else TaskNotFound
-    return _recorded(records, values)
+    return await _change_once(user, compiled.COMPLETE_ONCE, values)
 
 
 async def delete_task(
@@ -251,6 +261,22 @@ async def _change(
     return rows[0]
 
 
+async def _change_once(
+    user: AuthenticatedUser, statement: LiteralString, values: Mapping[str, Any]
+) -> StoredTask:
+    [_, records, [(exists,)]] = await run_transaction(
+        user.id,
+        (statement, values),
+        (compiled.RECORD, values),
+        (compiled.EXISTS, values),
+        writes=True,
+        repeatable=True,
+    )
+    if not records:
+        raise TaskChanged if exists else TaskNotFound
+    return _recorded(records, values)
+
+
 def _condition(precondition: Precondition) -> dict[str, Any]:
     return {"etags": precondition.etags, "must_match": precondition.must_match}
 
@@ -271,4 +297,24 @@ def _recorded(records: Rows, values: Mapping[str, Any]) -> StoredTask:
             location=("header", "Idempotency-Key"),
             kind="idempotency_key_reused",
         )
-    return StoredTask(*task)
+    document, task_id = task
+    return StoredTask(_complete_document(document), task_id)
+
+
+def _complete_document(document: str) -> str:
+    """A document of an earlier release with the fields that were added since.
+
+    The previous version of the code stores records while this one is deployed. The document equals
+    the task's, so its ETag is the task's too.
+    """
+    if '"completed_at":' in document:
+        return document
+    task = json.loads(document)
+    added = {
+        "priority": None,
+        "due_date": None,
+        "tags": [],
+        "completed_at": task["updated_at"] if task["completed"] else None,
+    }
+    ordered = {name: (task | added)[name] for name in Task.model_fields}
+    return json.dumps(ordered, ensure_ascii=False, separators=(",", ":"))

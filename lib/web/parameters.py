@@ -30,10 +30,18 @@ type Finder = Callable[[Request, Any], Any]
 # How a parameter of each kind is found by its name, in a request and its JSON document.
 FINDERS: dict[str, Callable[[str], Finder]] = {
     "path_params": lambda name: lambda request, _: request.path_params[name],
-    "query_params": lambda _: lambda request, _: dict(request.query_params),
+    "query_params": lambda _: lambda request, _: _query(request),
     "header_params": lambda name: lambda request, _: request.headers.get(name, ABSENT),
     "body_params": lambda _: lambda _, document: document,
 }
+
+
+def _query(request: Request) -> dict[str, Any]:
+    """The parameters of the query: a list where one is repeated."""
+    query: dict[str, Any] = dict(request.query_params)
+    if len(query) < len(request.query_params.multi_items()):
+        query = {name: request.query_params.getlist(name) for name in query}
+    return query
 
 
 def parameter_reader(route: APIRoute, in_scope: Mapping[Any, str]) -> Reader | None:
