@@ -15,6 +15,7 @@ from lib.schemas import (
     TaskCreate,
     TaskId,
     TaskQuery,
+    TaskStatistics,
     TaskUpdate,
 )
 from lib.web.app import create_app
@@ -76,6 +77,12 @@ async def create_task(
     """
     task = await tasks.create_task(user, new_task, idempotency_key)
     return _task_response(task, 201, Location=f"{tasks_path(user)}/{task.id}")
+
+
+@router.get("/stats", response_model=TaskStatistics, response_description="The statistics")
+async def count_tasks(user: CurrentUser) -> Response:
+    """Count your tasks, by priority and by tag too."""
+    return Response(await tasks.count_tasks(user), media_type="application/json")
 
 
 @router.get(

@@ -2,14 +2,22 @@
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StringConstraints,
+    model_validator,
+)
 from pydantic.json_schema import WithJsonSchema
 
-from lib.errors import ApiError, TaskNotFound
+from lib.errors import ApiError, InvalidInput, TaskNotFound
 
 BIGINT_MAX = 2**63 - 1
 
@@ -61,11 +69,90 @@ def parse_id(not_found: type[ApiError], value: object) -> object:
     return int(value)
 
 
-def _parse_limit(value: object) -> object:
+def _parse_whole_number(value: object) -> object:
     # Pydantic alone would read "+5", " 5" and "5.0" as five.
     if isinstance(value, str) and not (value.isascii() and value.isdecimal()):
         raise ValueError("must be a whole number")
     return value
+
+
+# From the least urgent: their order in lists, and the numbers that are stored, from 1.
+PRIORITIES = ("low", "medium", "high", "urgent")
+
+
+def _parse_priority(value: object) -> object:
+    return value.lower() or None if isinstance(value, str) else value
+
+
+def _parse_priorities(value: object) -> object:
+    """Several priorities, separated by commas or as several parameters."""
+    values = value if isinstance(value, list) else [value]
+    return [name for each in values for name in str(each).lower().split(",") if name]
+
+
+def _parse_tag_filter(value: object) -> object:
+    values = value if isinstance(value, list) else [value]
+    return [tag for tag in values if tag != ""]
+
+
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_DATE_TIME = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?(?P<offset>[Zz]|[+-]\d\d:?\d\d)?", re.ASCII
+)
+
+
+def _parse_date(value: object) -> str | None:
+    """A date as it is, or a date-time in UTC: "2026-12-24T13:30:00.000000Z"."""
+    if value is None or value == "":
+        return None
+    is_date = isinstance(value, str) and _DATE.fullmatch(value)
+    date_time = isinstance(value, str) and _DATE_TIME.fullmatch(value)
+    if not isinstance(value, str) or not (is_date or date_time):
+        raise ValueError(
+            "must be a date such as 2026-12-24, or a date-time such as 2026-12-24T18:30:00Z"
+        )
+    if date_time and not date_time["offset"]:
+        raise ValueError(
+            "must have an offset if it has a time: 2026-12-24T18:30:00Z or ...T18:30:00+05:00"
+        )
+    try:
+        if is_date:
+            return date.fromisoformat(value).isoformat()
+        return _in_utc(datetime.fromisoformat(value.upper()))
+    except (ValueError, OverflowError):
+        raise ValueError("must exist in the calendar, within the years 1 to 9999 in UTC") from None
+
+
+def _in_utc(instant: datetime) -> str:
+    # As PostgreSQL writes the other timestamps: strftime would not pad the year.
+    return instant.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _parse_start(value: object) -> str | None:
+    """The first instant of a date, or a date-time in UTC."""
+    parsed = _parse_date(value)
+    return f"{parsed}T00:00:00.000000Z" if parsed and len(parsed) == len("2026-12-24") else parsed
+
+
+def _parse_end(value: object) -> str | None:
+    """The last instant of a date, or a date-time in UTC."""
+    parsed = _parse_date(value)
+    return f"{parsed}T23:59:59.999999Z" if parsed and len(parsed) == len("2026-12-24") else parsed
+
+
+MAX_TAGS, MAX_TAG_LENGTH = 20, 50
+
+
+def _parse_tags(value: object) -> list[str]:
+    """The tags, trimmed, each once."""
+    if not isinstance(value, list) or not all(isinstance(tag, str) for tag in value):
+        raise ValueError("must be a list of texts")
+    tags = list(dict.fromkeys(str(_trim(tag)) for tag in value))
+    if not all(0 < len(tag) <= MAX_TAG_LENGTH for tag in tags):
+        raise ValueError(f"must have 1 to {MAX_TAG_LENGTH} characters each")
+    if len(tags) > MAX_TAGS:
+        raise ValueError(f"must be {MAX_TAGS} or fewer")
+    return tags
 
 
 # The patterns of the OpenAPI document: the part of the rules above that a regular expression can
@@ -101,6 +188,40 @@ Description = Annotated[
         json_schema_extra=NO_NUL,
     ),
 ]
+Priority = Annotated[
+    Literal["low", "medium", "high", "urgent"] | None,
+    BeforeValidator(_parse_priority),
+    Field(description="In any case.", examples=["high"]),
+]
+DATE_OR_DATE_TIME: dict[str, Any] = {
+    "anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}]
+}
+DueDate = Annotated[
+    Annotated[str, WithJsonSchema(DATE_OR_DATE_TIME)] | None,
+    BeforeValidator(_parse_date),
+    Field(
+        description="A date, which is the same day in every time zone, or a date-time with offset.",
+        examples=["2026-12-24"],
+    ),
+]
+Tag = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=MAX_TAG_LENGTH),
+    BeforeValidator(_trim),
+    Field(json_schema_extra=NO_NUL_NOR_BLANK),
+]
+TAG: dict[str, Any] = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": MAX_TAG_LENGTH,
+    **NO_NUL_NOR_BLANK,
+}
+Tags = Annotated[
+    list[str],
+    BeforeValidator(_parse_tags),
+    WithJsonSchema({"type": "array", "items": TAG, "maxItems": MAX_TAGS}),
+    Field(description="Trimmed; each is kept once.", examples=[["home", "errands"]]),
+]
 SearchText = Annotated[
     str,
     StringConstraints(max_length=200),
@@ -115,6 +236,9 @@ class TaskCreate(BaseModel):
     title: Title
     description: Description | None = None
     completed: StrictBool = False
+    priority: Priority = None
+    due_date: DueDate = None
+    tags: Tags = []
 
 
 def _absent() -> Any:
@@ -125,12 +249,17 @@ def _absent() -> Any:
     return None
 
 
-class TaskUpdate(BaseModel):
+def _without_defaults(schema: dict[str, Any]) -> None:
+    for field in schema["properties"].values():
+        field.pop("default", None)
+
+
+class TaskUpdate(TaskCreate):
     """Changes to a task. Absent fields stay as they are."""
 
+    model_config = ConfigDict(json_schema_extra=_without_defaults)
+
     title: Title = Field(default_factory=_absent)
-    description: Description | None = Field(default_factory=_absent)
-    completed: StrictBool = Field(default_factory=_absent)
 
 
 class TaskComplete(BaseModel):
@@ -151,6 +280,10 @@ class Task(BaseModel):
                     "title": "Buy milk",
                     "description": None,
                     "completed": False,
+                    "priority": "high",
+                    "due_date": "2026-12-24",
+                    "tags": ["home", "errands"],
+                    "completed_at": None,
                     "created_at": "2026-11-22T20:10:42.008858Z",
                     "updated_at": "2026-11-22T20:10:42.008858Z",
                 }
@@ -163,24 +296,49 @@ class Task(BaseModel):
     title: str
     description: str | None
     completed: bool
+    priority: Literal["low", "medium", "high", "urgent"] | None
+    due_date: Annotated[str, WithJsonSchema(DATE_OR_DATE_TIME)] | None
+    tags: list[str]
+    completed_at: datetime | None
     created_at: datetime
     updated_at: datetime
 
 
 SORT_KEYS = {"created": "created_at", "updated": "updated_at"}
+MAX_OFFSET = 10_000
+WholeNumber = BeforeValidator(_parse_whole_number)
+Filter = Annotated[str | None, WithJsonSchema(DATE_OR_DATE_TIME)]
 
 
 class TaskQuery(BaseModel):
     """Which tasks to list, in which order, and how many."""
 
     status: Literal["all", "pending", "completed"] = "all"
-    sort: Literal["created", "updated", "title", "created_at", "updated_at"] = "created"
-    order: Literal["asc", "desc"] | None = Field(
-        default=None, description="Default: desc; asc when sorted by title."
+    priority: Annotated[
+        list[Literal["low", "medium", "high", "urgent", "none"]],
+        BeforeValidator(_parse_priorities),
+    ] = Field(default=[], description="Tasks of one of these priorities.")
+    tag: Annotated[list[Tag], BeforeValidator(_parse_tag_filter)] = Field(
+        default=[], description="Tasks that have all of these tags."
+    )
+    due_from: Annotated[Filter, BeforeValidator(_parse_start)] = Field(
+        default=None, description="Tasks that are due then or later: a date, or a date-time."
+    )
+    due_to: Annotated[Filter, BeforeValidator(_parse_end)] = Field(
+        default=None, description="Tasks that are due then or earlier, on that day for a date."
     )
     q: SearchText = Field(default="", description="Part of the title or description, in any case.")
-    limit: Annotated[int, Field(ge=1, le=100), BeforeValidator(_parse_limit)] | None = Field(
+    sort: Literal[
+        "created", "updated", "title", "due_date", "priority", "created_at", "updated_at"
+    ] = "created"
+    order: Literal["asc", "desc"] | None = Field(
+        default=None, description="Default: desc; asc when sorted by title or due date."
+    )
+    limit: Annotated[int, Field(ge=1, le=100), WholeNumber] | None = Field(
         default=None, description="Tasks per page. Without it, all tasks are returned."
+    )
+    offset: Annotated[int, Field(ge=0, le=MAX_OFFSET), WholeNumber] | None = Field(
+        default=None, description="How many tasks come before the page. Requires a limit."
     )
     cursor: str | None = Field(
         default=None,
@@ -191,21 +349,59 @@ class TaskQuery(BaseModel):
         default="false", description="Whether a page carries X-Total-Count."
     )
 
+    @model_validator(mode="after")
+    def _check_page(self) -> Self:
+        if self.offset is not None and self.limit is None:
+            raise InvalidInput(
+                "An offset requires a limit.", location=("query", "limit"), kind="missing"
+            )
+        if self.offset is not None and self.cursor is not None:
+            raise InvalidInput(
+                "Send a cursor or an offset, not both.",
+                location=("query", "offset"),
+                kind="offset_with_cursor",
+            )
+        return self
+
     @property
     def sort_key(self) -> str:
         return SORT_KEYS.get(self.sort, self.sort)
 
     @property
     def direction(self) -> str:
-        return self.order or ("asc" if self.sort_key == "title" else "desc")
+        return self.order or ("asc" if self.sort_key in ("title", "due_date") else "desc")
 
     def list_identity(self) -> dict[str, Any]:
         """The filters and the order. They are equal for two queries of the same list.
 
         Filters are included by default, so a new filter needs no change here.
         """
-        filters = self.model_dump(exclude={"sort", "order", "limit", "cursor", "count"})
-        return filters | {"sort": self.sort_key, "order": self.direction}
+        filters = self.model_dump(exclude={"sort", "order", "limit", "offset", "cursor", "count"})
+        several = {name: sorted(set(filters[name])) for name in ("priority", "tag")}
+        return filters | several | {"sort": self.sort_key, "order": self.direction}
+
+
+class PriorityNumbers(BaseModel):
+    """The number of open tasks of each priority."""
+
+    urgent: int
+    high: int
+    medium: int
+    low: int
+    none: int
+
+
+class TaskStatistics(BaseModel):
+    """How many tasks there are. `by_priority` and `by_tag` count open tasks."""
+
+    total: int
+    pending: int
+    completed: int
+    overdue: int = Field(
+        description="Open tasks whose date has ended in UTC, or whose date-time has passed."
+    )
+    by_priority: PriorityNumbers
+    by_tag: dict[str, int] = Field(description="The 100 most frequent tags.")
 
 
 class FieldError(BaseModel):

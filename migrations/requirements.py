@@ -6,7 +6,8 @@ from lib.db.models import SQLModel
 
 # The role that serves requests is a member of this one and owns nothing: see docs/database.md.
 ROLE = "task_api"
-TABLES = ("tasks", "idempotency_keys")
+TABLES = ("tasks", "deleted_tasks", "idempotency_keys")
+TRIGGERS = ("before_write", "after_delete")  # of tasks
 SEQUENCES = ("tasks_id_seq",)
 # The columns of `users` that the API writes; Better Auth owns the table.
 PROVISIONED_COLUMNS = ("id", "name", "email", "emailVerified")
@@ -67,6 +68,13 @@ def requirements() -> dict[str, str]:
                 f" FROM pg_class WHERE oid = to_regclass('{table}'))"
             )
             for table in TABLES
+        },
+        **{
+            f"trigger {trigger} on tasks": (
+                "EXISTS (SELECT FROM pg_trigger WHERE tgrelid = to_regclass('tasks')"
+                f" AND tgname = '{trigger}' AND tgenabled IN ('O', 'A'))"
+            )
+            for trigger in TRIGGERS
         },
     }
 

@@ -6,6 +6,10 @@ in compiled.py.
 
 from datetime import datetime
 
+from sqlalchemy import ForeignKeyConstraint, SmallInteger, Table
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql.base import ischema_names
+from sqlalchemy.types import UserDefinedType
 from sqlmodel import (
     BigInteger,
     Boolean,
@@ -22,7 +26,17 @@ from sqlmodel import (
     text,
 )
 
-from lib import schemas
+
+class TransactionId(UserDefinedType):
+    """PostgreSQL's type of transaction ids, which do not wrap around."""
+
+    cache_ok = True
+
+    def get_col_spec(self) -> str:
+        return "xid8"
+
+
+ischema_names["xid8"] = TransactionId  # for SQLAlchemy where it reads a database
 
 
 def _timestamp(name: str) -> Column:
@@ -54,17 +68,31 @@ def _user_id(*, primary_key: bool = False) -> Column:
     return Column(Text, owner, nullable=False, primary_key=primary_key)
 
 
-class Task(schemas.Task, SQLModel, table=True):
+# The sort keys of due dates, in which no key is null: a cursor compares them.
+DUE_OR_LAST = text("coalesce(due_at, 'infinity'::timestamptz)")
+DUE_OR_FIRST = text("coalesce(due_at, '-infinity'::timestamptz)")
+
+
+class Task(SQLModel, table=True):
     """A task. `version` counts its changes."""
 
     __tablename__ = "tasks"
     # One index for each order of a list. Each is read in both directions and ends in the id, so
-    # that no page needs a sort.
+    # that no page needs a sort. tasks_by_completed also holds what statistics count.
     __table_args__ = (
         Index("tasks_by_created_at", "user_id", "created_at", "id"),
         Index("tasks_by_updated_at", "user_id", "updated_at", "id"),
-        Index("tasks_by_title", "user_id", "title", "id"),
         Index("tasks_by_title_key", "user_id", "title_key", "id"),
+        # Undated tasks come last in either direction.
+        Index("tasks_by_due_at", "user_id", DUE_OR_LAST, "id"),
+        Index("tasks_by_due_at_desc", "user_id", DUE_OR_FIRST, "id"),
+        Index("tasks_by_priority", "user_id", "priority", "id"),
+        Index("tasks_by_changed_in", "user_id", "changed_in", "id"),
+        Index(
+            "tasks_by_completed",
+            *("user_id", "completed", "created_at", "id"),
+            postgresql_include=["priority", "due_at", "due_is_date"],
+        ),
     )
 
     id: int = Field(sa_column=Column(BigInteger, Identity(), primary_key=True))
@@ -73,6 +101,18 @@ class Task(schemas.Task, SQLModel, table=True):
     title: str = Field(sa_column=Column(Text(collation="C"), nullable=False))
     description: str | None = Field(sa_column=Column(Text))
     completed: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=text("false")))
+    # The place of the priority in lib.schemas.PRIORITIES, from 1; 0 is none.
+    priority: int = Field(sa_column=Column(SmallInteger, nullable=False, server_default=text("0")))
+    # The instant that is due, for a date its midnight UTC.
+    due_at: datetime | None = Field(sa_column=Column(DateTime(timezone=True)))
+    due_is_date: bool = Field(
+        sa_column=Column(Boolean, nullable=False, server_default=text("false"))
+    )
+    tags: list[str] = Field(
+        sa_column=Column(ARRAY(Text), nullable=False, server_default=text("'{}'"))
+    )
+    # When it was last completed, null while it is open: see the trigger before_write.
+    completed_at: datetime | None = Field(sa_column=Column(DateTime(timezone=True)))
     # The title in lower case, by rules that are built into PostgreSQL 17 and later. It is a column
     # because row-level security keeps conditions on lower(title) out of indexes.
     title_key: str = Field(
@@ -83,6 +123,25 @@ class Task(schemas.Task, SQLModel, table=True):
     created_at: datetime = Field(sa_column=_timestamp("created_at"))
     updated_at: datetime = Field(sa_column=_timestamp("updated_at"))
     version: int = Field(sa_column=Column(BigInteger, nullable=False, server_default=text("1")))
+    # The transaction of the last change: see the trigger before_write.
+    changed_in: str = Field(
+        sa_column=Column(TransactionId, nullable=False, server_default=text("'0'"))
+    )
+
+
+# The trash, which the trigger after_delete fills: the columns of a task, and when it was deleted.
+DELETED_TASKS = Table(
+    "deleted_tasks",
+    SQLModel.metadata,
+    *(
+        Column(each.name, each.type, primary_key=each.primary_key, nullable=each.nullable)
+        for each in SQLModel.metadata.tables["tasks"].columns
+    ),
+    Column("deleted_at", DateTime(timezone=True), nullable=False),
+    ForeignKeyConstraint(["user_id"], ["users.id"], ondelete="CASCADE"),
+    Index("deleted_tasks_by_changed_in", "user_id", "changed_in", "id"),
+    Index("deleted_tasks_by_deleted_at", "deleted_at"),
+)
 
 
 class IdempotencyKey(SQLModel, table=True):

@@ -3,12 +3,11 @@
 Each statement on existing rows names their owner in its WHERE clause, so that it never finds a row
 of another user. PostgreSQL builds the JSON of a response: a list costs a function one string
 instead of thousands of objects.
-
-A filter whose parameter is null does not apply.
 """
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from itertools import chain
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 from sqlalchemy import (
@@ -17,7 +16,9 @@ from sqlalchemy import (
     FromClause,
     Insert,
     Interval,
+    LargeBinary,
     Select,
+    SmallInteger,
     Table,
     Update,
     any_,
@@ -26,8 +27,9 @@ from sqlalchemy import (
     literal_column,
     table,
     text,
+    union_all,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, array, array_agg
+from sqlalchemy.dialects.postgresql import ARRAY, array
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.orm import Mapped
 from sqlalchemy.sql.selectable import LateralFromClause
@@ -65,21 +67,62 @@ ZERO, ONE = literal_column("0", Integer), literal_column("1", Integer)
 
 owner = bindparam("owner", type_=Text)
 task_id = bindparam("task_id", type_=BigInteger)
-title = bindparam("title", type_=Text)
-description = bindparam("description", type_=Text)
 # psycopg sends null without a type, and SQLAlchemy casts every parameter except booleans.
-set_description = cast(bindparam("set_description"), Boolean)
 completed = cast(bindparam("completed"), Boolean)
+given = bindparam("given", type_=ARRAY(Text))
 etags = bindparam("etags", type_=ARRAY(Text))
 must_match = cast(bindparam("must_match"), Boolean)
 key = bindparam("key", type_=Text)
 request_hash = bindparam("request_hash", type_=Text)
 
+after_id = bindparam("after_id", type_=BigInteger)
+max_bytes = bindparam("max_bytes", type_=BigInteger)
+
 owned = and_(col(Task.id) == task_id, col(Task.user_id) == owner)
 expired = col(IdempotencyKey.created_at) < func.now() - cast(literal_column("'24 hours'"), Interval)
 
 
-# --- JSON ---------------------------------------------------------------------------------------
+# --- Fields -------------------------------------------------------------------------------------
+#
+# A field of lib.schemas.Task is stored in a column of its name, and written from a parameter of its
+# name, unless these functions say otherwise.
+
+INFINITY, NEGATIVE_INFINITY = (
+    literal_column(f"'{sign}infinity'::timestamptz", DateTime(timezone=True)) for sign in ("", "-")
+)
+PRIORITIES = array([literal_column(f"'{name}'", Text) for name in schemas.PRIORITIES])
+DATE_LENGTH, DATE_TIME_LENGTH = literal_column("10", Integer), literal_column("27", Integer)
+
+
+def _column_names(field: str) -> tuple[str, ...]:
+    return ("due_at", "due_is_date") if field == "due_date" else (field,)
+
+
+def _values(field: str) -> dict[str, ColumnElement]:
+    """The values of the columns that store a field, from its parameter."""
+    parameter = bindparam(field, type_=Text)
+    if field == "priority":
+        return {field: func.coalesce(func.array_position(PRIORITIES, parameter), ZERO)}
+    if field == "due_date":
+        # "2026-12-24" or "2026-12-24T13:30:00.000000Z". A date counts as its midnight UTC.
+        midnight = parameter.concat(literal_column("'T00:00:00.000000Z'"))
+        instant = cast(func.left(midnight, DATE_TIME_LENGTH), DateTime(timezone=True))
+        is_date = func.coalesce(func.length(parameter) == DATE_LENGTH, literal_column("false"))
+        return {"due_at": instant, "due_is_date": is_date}
+    type_ = TASKS.c[field].type
+    if isinstance(type_, Boolean):
+        return {field: cast(bindparam(field), Boolean)}
+    return {field: bindparam(field, type_=type_)}
+
+
+def _shown(source: FromClause, field: str) -> ColumnElement:
+    """A field as it is in the JSON."""
+    if field == "priority":
+        return PRIORITIES[source.c.priority]
+    if field == "due_date":
+        length = case((source.c.due_is_date, DATE_LENGTH), else_=DATE_TIME_LENGTH)
+        return func.left(_timestamp(source.c.due_at), length)
+    return _timestamp(source.c[field]) if field.endswith("_at") else source.c[field]
 
 
 def _timestamp(value: ColumnElement) -> ColumnElement[str]:
@@ -87,11 +130,11 @@ def _timestamp(value: ColumnElement) -> ColumnElement[str]:
     return func.to_char(utc, literal_column("""'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"""), type_=Text)
 
 
+# --- JSON ---------------------------------------------------------------------------------------
+
+
 def _fields(source: FromClause, shape: type[BaseModel]) -> list[ColumnElement]:
-    return [
-        _timestamp(source.c[name]).label(name) if name.endswith("_at") else source.c[name]
-        for name in shape.model_fields
-    ]
+    return [_shown(source, name).label(name) for name in shape.model_fields]
 
 
 def _document(source: FromClause, shape: type[BaseModel] = schemas.Task) -> LateralFromClause:
@@ -101,12 +144,6 @@ def _document(source: FromClause, shape: type[BaseModel] = schemas.Task) -> Late
 
 def _json(document: Any) -> ColumnElement[str]:
     return cast(func.row_to_json(document.table_valued()), Text)
-
-
-def _json_list(document: LateralFromClause) -> ColumnElement[str]:
-    """The JSON documents of all rows, separated by commas."""
-    documents = func.string_agg(_json(document), literal_column("','"))
-    return func.coalesce(documents, literal_column("''"))
 
 
 def _returning_json(source: CTE) -> Select:
@@ -130,133 +167,301 @@ precondition = or_(etags.is_(None), (_etag() == any_(etags)) == must_match)
 # --- Reading ------------------------------------------------------------------------------------
 
 
-def _without_case(value: Expression) -> ColumnElement[str]:
-    """The text in lower case, by rules that are built into PostgreSQL: alike on every server."""
-    return collate(func.lower(collate(value, "pg_c_utf8"), type_=Text), "C")
+class Order(NamedTuple):
+    """The order of a list: by `key`, then by the id, both in the same direction.
 
-
-def _contains(value: Expression, searched: Expression) -> ColumnElement[bool]:
-    """`value` is in lower case already."""
-    return func.strpos(value, _without_case(searched)) > ZERO
-
-
-def _matching() -> ColumnElement[bool]:
-    """The filters of a list.
-
-    `part` is a short part of the searched text. PostgreSQL's search for a long text in repetitive
-    ones takes the product of their lengths; a short one rules out most rows first.
+    `key` must never be null, because a cursor finds the next task by comparing keys. A column that
+    may be null needs coalesce, with a value such as 'infinity' in the place of nulls.
     """
-    part, searched = bindparam("part", type_=Text), bindparam("q", type_=Text)
-    title, description = col(Task.title_key), _without_case(col(Task.description))
+
+    key: Expression
+    descending: bool
+
+
+# An order needs an index of (user_id, key, id), which PostgreSQL reads in both directions.
+ORDERS = {
+    "created_at asc": Order(col(Task.created_at), descending=False),
+    "created_at desc": Order(col(Task.created_at), descending=True),
+    "updated_at asc": Order(col(Task.updated_at), descending=False),
+    "updated_at desc": Order(col(Task.updated_at), descending=True),
+    "title asc": Order(col(Task.title_key), descending=False),
+    "title desc": Order(col(Task.title_key), descending=True),
+    # Undated tasks come last in both.
+    "due_date asc": Order(func.coalesce(col(Task.due_at), INFINITY), descending=False),
+    "due_date desc": Order(func.coalesce(col(Task.due_at), NEGATIVE_INFINITY), descending=True),
+    "priority asc": Order(col(Task.priority), descending=False),
+    "priority desc": Order(col(Task.priority), descending=True),
+}
+
+
+def _sorted(tasks: Select, order: Order, key: Expression, id_: Expression) -> Select:
+    return tasks.order_by(*([key.desc(), id_.desc()] if order.descending else [key, id_]))
+
+
+def _follows_cursor(order: Order, key: Expression, id_: Expression) -> ColumnElement[bool]:
+    """Whether a task comes after the cursor, which names the key and the id of another task."""
+    cursor = tuple_(bindparam("after", type_=order.key.type), after_id)
+    return tuple_(key, id_) < cursor if order.descending else tuple_(key, id_) > cursor
+
+
+def _without_case(value: Expression) -> ColumnElement[str]:
+    """The text in lower case, by rules that are built into PostgreSQL: the same on every server."""
+    return func.lower(collate(value, "pg_c_utf8"), type_=Text)
+
+
+def _contains(text: Expression, searched: ColumnElement[bytes]) -> ColumnElement[bool]:
+    """Whether a text contains the bytes `searched`. In UTF-8 this is as good as characters.
+
+    PostgreSQL compares bytes in little more than the time it takes to read them. Its searches in
+    text (strpos, LIKE) can take the product of both lengths.
+    """
+    return func.position(searched.op("IN")(_utf8(text)), type_=Integer) > ZERO
+
+
+def _utf8(text: Expression) -> ColumnElement[bytes]:
+    return func.convert_to(text, literal_column("'UTF8'"), type_=LargeBinary)
+
+
+def _filters() -> ColumnElement[bool]:
+    """A filter whose parameter is null does not apply."""
+    q, tags = bindparam("q", type_=Text), bindparam("tag", type_=ARRAY(Text))
+    # A subquery is computed once, not for each row.
+    searched = select(_utf8(_without_case(q))).scalar_subquery()
     return and_(
-        col(Task.user_id) == owner,
-        or_(completed.is_(None), col(Task.completed) == completed),
+        _indexed_filters(),
+        or_(tags.is_(None), col(Task.tags).op("@>", is_comparison=True)(tags)),
         or_(
-            searched.is_(None),
-            and_(_contains(title, part), _contains(title, searched)),
-            and_(_contains(description, part), _contains(description, searched)),
+            q.is_(None),
+            _contains(col(Task.title_key), searched),
+            _contains(_without_case(col(Task.description)), searched),
         ),
     )
 
 
-# What a list is sorted by, beside the id that makes the order total, and its type.
-SORT_KEYS: dict[str, Expression] = {
-    "created_at": col(Task.created_at),
-    "updated_at": col(Task.updated_at),
-    "title": col(Task.title_key),
-}
+def _indexed_filters() -> ColumnElement[bool]:
+    """Those whose columns are in the index tasks_by_completed."""
+    priorities = bindparam("priority", type_=ARRAY(SmallInteger))
+    due_from, due_to = (
+        bindparam(name, type_=DateTime(timezone=True)) for name in ("due_from", "due_to")
+    )
+    due = ORDERS["due_date asc"].key
+    return and_(
+        or_(completed.is_(None), col(Task.completed) == completed),
+        or_(priorities.is_(None), col(Task.priority) == any_(priorities)),
+        or_(due_from.is_(None), and_(due >= due_from, due < INFINITY)),
+        or_(due_to.is_(None), due <= due_to),
+    )
 
 
-SORT_TYPES = {
-    "created_at": DateTime(timezone=True),
-    "updated_at": DateTime(timezone=True),
-    "title": Text(collation="C"),
-}
+def _select_tasks(sort_key: Expression) -> Select:
+    names = [each for name in schemas.Task.model_fields for each in _column_names(name)]
+    columns = [TASKS.c[name] for name in names]
+    return select(*columns, sort_key.label("sort_key")).where(col(Task.user_id) == owner)
 
 
-def _order(sort: str, order: str) -> list[Expression]:
-    keys = [SORT_KEYS[sort], col(Task.id)]
-    return keys if order == "asc" else [each.desc() for each in keys]
+def _list_whole(order: Order, *filters: ColumnElement[bool]) -> Select:
+    """One row: the documents separated by commas, and their number. No row for too large a list.
 
+    The size is checked before documents are built. For example, by title:
 
-# The least that the JSON of a task takes beside its texts, in bytes.
-TASK_OVERHEAD = literal_column("130", Integer)
-
-
-def _list_whole(sort: str, order: str) -> Select:
-    """One row: the documents separated by commas, their number, and a lower bound of their bytes.
-
-    No document is built where the lower bound exceeds `max_bytes`. For example, by title:
-
-        WITH size AS (SELECT sum(octet_length(title) + ...) AS bytes FROM tasks WHERE ...)
-        SELECT string_agg(row_to_json(document)::text, ','), count(*), (SELECT bytes FROM size)
-        FROM (SELECT ... FROM tasks WHERE user_id = :owner AND ...
-              ORDER BY title_key, id) AS page,
-             LATERAL (SELECT page.id, ...) AS document
-        WHERE (SELECT bytes FROM size) <= :max_bytes
+        WITH list AS (SELECT ..., title_key AS sort_key FROM tasks WHERE user_id = :owner
+                      ORDER BY title_key, id)
+        SELECT string_agg(row_to_json(document)::text, ','), count(*)
+        FROM list, LATERAL (SELECT list.id, ...) AS document
+        HAVING (SELECT sum(octet_length(title) + ...) FROM list) <= :max_bytes
     """
-    task_bytes = (
-        func.octet_length(col(Task.title))
-        + func.coalesce(func.octet_length(col(Task.description)), ZERO)
-        + TASK_OVERHEAD
-    )
-    size = select(func.coalesce(func.sum(task_bytes), ZERO).label("bytes")).where(_matching())
-    size = size.cte("size")
-    total_bytes = cast(select(size.c.bytes).scalar_subquery(), BigInteger)
-    page = select(Task).where(_matching()).order_by(*_order(sort, order)).subquery("page")
-    document = _document(page)
+    tasks = _select_tasks(order.key).where(*filters)
+    tasks = _sorted(tasks, order, order.key, col(Task.id)).cte("list")
+    document = _document(tasks)
+    documents = func.string_agg(_json(document), literal_column("','"))
     return (
-        select(_json_list(document), func.count(), total_bytes)
-        .select_from(page, document)
-        .where(total_bytes <= bindparam("max_bytes", type_=BigInteger))
+        select(func.coalesce(documents, literal_column("''")), func.count())
+        .select_from(tasks, document)
+        .having(_size(tasks) <= max_bytes)
     )
 
 
-def _list_page(sort: str, order: str) -> Select:
-    """One row: the documents (one more than `limit` where there is a next page), the position of
-    the last task of this page (its sort key as text, and its id), and the number of all tasks
-    where `count` is true.
+# The fewest bytes that the JSON of a task takes in addition to its texts, and the most for one byte
+# of a text: a control character is written as \u0001.
+MIN_TASK_OVERHEAD, MAX_ESCAPED = literal_column("130", Integer), literal_column("6", Integer)
 
-    For example, the next page of the newest tasks, without a filter:
 
-        SELECT array_agg(row_to_json(document)::text), (array_agg(sort_key::text))[:limit],
-               (array_agg(id))[:limit]
-        FROM (SELECT ... FROM tasks
+def _size(tasks: CTE) -> ColumnElement[int]:
+    """The bytes of the documents: a lower bound where that tells whether they are too many."""
+    tags = func.array_to_string(tasks.c.tags, literal_column("','"))
+    texts = (tasks.c.user_id, tasks.c.title, tasks.c.description, tags)
+    texts = [func.octet_length(each) for each in texts]
+    text_bytes = sum((func.coalesce(each, ZERO) for each in texts), MIN_TASK_OVERHEAD)
+    at_least = func.coalesce(func.sum(text_bytes), ZERO)
+    # Builds each document and forgets it: as much time as the list takes, but not its memory.
+    document = _document(tasks)
+    exact = select(func.sum(func.octet_length(_json(document)) + ONE)).select_from(tasks, document)
+    undecided = and_(at_least <= max_bytes, at_least * MAX_ESCAPED > max_bytes)
+    size = case((undecided, exact.correlate(None).scalar_subquery()), else_=at_least)
+    return select(size).select_from(tasks).correlate(None).scalar_subquery()
+
+
+limit = bindparam("limit", type_=Integer) + ONE
+offset = bindparam("offset", type_=Integer)
+
+
+def _page(tasks: Select) -> Select:
+    """A row for each task: its document, its sort key as text, and its id.
+
+    One more than `limit` where there is a next page. For example, the newest tasks after a cursor:
+
+        SELECT row_to_json(document)::text, page.sort_key::text, page.id
+        FROM (SELECT ..., created_at AS sort_key FROM tasks
               WHERE user_id = :owner AND (created_at, id) < (:after, :after_id)
               ORDER BY created_at DESC, id DESC LIMIT :limit + 1) AS page,
              LATERAL (SELECT page.id, ...) AS document
     """
-    sort_key = SORT_KEYS[sort]
-    after = bindparam("after", type_=SORT_TYPES[sort])
-    position = tuple_(sort_key, col(Task.id))
-    last = tuple_(after, bindparam("after_id", type_=BigInteger))
-    limit = bindparam("limit", type_=Integer)
-    page = (
-        select(Task, sort_key.label("sort_key"))
-        .where(
-            _matching(),
-            or_(after.is_(None), position > last if order == "asc" else position < last),
-        )
-        .order_by(*_order(sort, order))
-        .limit(limit + ONE)
-        .subquery("page")
-    )
+    page = tasks.limit(limit).subquery("page")
     document = _document(page)
-    total = select(func.count()).select_from(Task).where(_matching()).scalar_subquery()
-    return select(
-        array_agg(_json(document)),
-        array_agg(cast(page.c.sort_key, Text), type_=ARRAY(Text))[limit],
-        array_agg(page.c.id, type_=ARRAY(BigInteger))[limit],
-        case((cast(bindparam("count"), Boolean), total)),
-    ).select_from(page, document)
+    rows = select(_json(document).label("document"), cast(page.c.sort_key, Text), page.c.id)
+    return rows.select_from(page, document)
 
 
-# One statement for each order, because a parameter cannot choose the columns of ORDER BY.
-_ORDERS = [(sort, order) for sort in SORT_KEYS for order in ("asc", "desc")]
+def _list_page(order: Order, *conditions: ColumnElement[bool]) -> Select:
+    tasks = _select_tasks(order.key).where(*conditions)
+    return _page(_sorted(tasks, order, order.key, col(Task.id)))
 
-LIST_WHOLE = {f"{sort} {order}": _list_whole(sort, order) for sort, order in _ORDERS}
-LIST_PAGE = {f"{sort} {order}": _list_page(sort, order) for sort, order in _ORDERS}
 
+# A filter that so many tasks pass is rare: the index finds them sooner than a list in its order.
+MAX_RARE = literal_column("1000", Integer)
+
+
+def _filtered_page(order: Order) -> Select:
+    """A page of the tasks that pass the filters, in one of two ways.
+
+    Where few tasks pass the filters on indexed columns, these are read by their ids and sorted.
+    Otherwise the tasks are read in the order of the list until the page is full. PostgreSQL could
+    not choose: it does not know how often a value occurs among the tasks of one user.
+
+        WITH rare AS MATERIALIZED (SELECT id FROM tasks WHERE user_id = :owner AND <indexed filters>
+                                   LIMIT 1001)
+        SELECT ... FROM (
+            (SELECT ... WHERE (SELECT count(*) FROM rare) <= 1000
+             AND id = ANY (ARRAY(SELECT id FROM rare)) AND <filters> ORDER BY ... LIMIT ...)
+            UNION ALL
+            (SELECT ... WHERE (SELECT count(*) FROM rare) > 1000
+             AND <filters> ORDER BY ... LIMIT ...)
+        ) AS tasks ORDER BY ... LIMIT ... OFFSET :offset
+    """
+    found = select(col(Task.id)).where(col(Task.user_id) == owner, _indexed_filters())
+    rare = found.limit(MAX_RARE + ONE).cte("rare")
+    number = select(func.count()).select_from(rare).scalar_subquery()
+    ids = func.array(select(rare.c.id).scalar_subquery(), type_=ARRAY(BigInteger))
+    tasks = _select_tasks(order.key).where(
+        _filters(), or_(after_id.is_(None), _follows_cursor(order, order.key, col(Task.id)))
+    )
+    ways = [
+        tasks.where(number <= MAX_RARE, col(Task.id) == any_(ids)),
+        tasks.where(number > MAX_RARE),
+    ]
+    both = union_all(
+        *(_sorted(way, order, order.key, col(Task.id)).limit(limit + offset) for way in ways)
+    ).subquery("both")
+    return _page(_sorted(select(*both.c), order, both.c.sort_key, both.c.id).offset(offset))
+
+
+def _counted_page(order: Order) -> Select:
+    """The same with the number of all matching tasks in each row, in one pass over the tasks.
+
+    A single row without a document where the page is empty. For example:
+
+        WITH matching AS (SELECT id, created_at AS sort_key FROM tasks
+                          WHERE user_id = :owner AND <filters>)
+        SELECT page.document, page.sort_key, page.id, counted.total
+        FROM (SELECT count(*) AS total FROM matching) AS counted
+        LEFT JOIN (<the page of matching JOIN tasks>) AS page ON true
+    """
+    matching = (
+        select(col(Task.id), order.key.label("sort_key"))
+        .where(col(Task.user_id) == owner, _filters())
+        .cte("matching")
+    )
+    key, id_ = matching.c.sort_key, matching.c.id
+    tasks = (
+        _select_tasks(key)
+        .join(matching, col(Task.id) == id_)
+        .where(or_(after_id.is_(None), _follows_cursor(order, key, id_)))
+    )
+    page = _page(_sorted(tasks, order, key, id_).offset(offset)).subquery("counted_page")
+    counted = select(func.count().label("total")).select_from(matching).subquery("counted")
+    return select(*page.c, counted.c.total).select_from(
+        counted.outerjoin(page, literal_column("true"))
+    )
+
+
+# Of each kind of list one statement for each order, because a parameter cannot choose the columns
+# of ORDER BY. In these three every condition always applies: one plan fits all parameters.
+LIST_WHOLE = {name: _list_whole(order) for name, order in ORDERS.items()}
+LIST_FIRST_PAGE = {name: _list_page(order) for name, order in ORDERS.items()}
+LIST_NEXT_PAGE = {
+    name: _list_page(order, _follows_cursor(order, order.key, col(Task.id)))
+    for name, order in ORDERS.items()
+}
+# These have filters, which are planned with the actual parameters: one that is null costs nothing.
+FILTERED_WHOLE = {name: _list_whole(order, _filters()) for name, order in ORDERS.items()}
+FILTERED_PAGE = {name: _filtered_page(order) for name, order in ORDERS.items()}
+COUNTED_PAGE = {name: _counted_page(order) for name, order in ORDERS.items()}
+
+
+def _statistics() -> Select:
+    """One row with the JSON of lib.schemas.TaskStatistics.
+
+    The numbers are counted in the index tasks_by_completed, without reading a task. Only the tags
+    of open tasks are read from the table.
+    """
+    mine, is_open = col(Task.user_id) == owner, not_(col(Task.completed))
+    day = case(
+        (col(Task.due_is_date), cast(literal_column("'1 day'"), Interval)),
+        else_=cast(literal_column("'0'"), Interval),
+    )
+    overdue = and_(is_open, col(Task.due_at) <= func.now() - day)
+    by_priority = [
+        (literal_column(f"'{name}'"), _count(and_(is_open, col(Task.priority) == rank)))
+        for name, rank in _RANKS.items()
+    ]
+    numbers = (
+        select(
+            func.count().label("total"),
+            _count(is_open).label("pending"),
+            _count(col(Task.completed)).label("completed"),
+            _count(overdue).label("overdue"),
+            func.json_build_object(*chain.from_iterable(by_priority)).label("by_priority"),
+        )
+        .where(mine)
+        .subquery("numbers")
+    )
+    unnested = func.unnest(col(Task.tags)).table_valued("tag", name="unnested").render_derived()
+    tag = unnested.c.tag
+    tags = (
+        select(tag, func.count().label("number"))
+        .select_from(Task, unnested)
+        .where(mine, is_open)
+        .group_by(tag)
+        .order_by(func.count().desc(), collate(tag, "C"))
+        .limit(literal_column("100"))
+        .subquery("tags")
+    )
+    objects = func.json_object_agg(tags.c.tag, tags.c.number)
+    by_tag = select(func.coalesce(objects, literal_column("'{}'::json"))).scalar_subquery()
+    statistics = select(*numbers.c, by_tag.label("by_tag")).subquery("statistics")
+    return select(cast(func.row_to_json(statistics.table_valued()), Text)).select_from(statistics)
+
+
+def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    return func.count().filter(condition)
+
+
+_RANKS = {
+    name: literal_column(str(rank), Integer)
+    for rank, name in reversed(list(enumerate(("none", *schemas.PRIORITIES))))
+}
+
+STATISTICS = _statistics()
 GET = _returning_json(select(Task).where(owned).cte("task"))
 
 # Sent in the same round trip after a conditional change: tells a changed task from a missing one.
@@ -280,7 +485,7 @@ EXISTS = select(exists().where(owned))
 def _changes(old: FromClause, **new: ColumnElement) -> dict[str, ColumnElement]:
     """`new` values of a task, with the version and the timestamp that follow if they differ."""
     same = tuple_(*(old.c[name] for name in new)).is_not_distinct_from(tuple_(*new.values()))
-    # Strictly forward, even where the clock stands still or is set back.
+    # `updated_at` increases with every change, even where the clock stands still or is set back.
     slightly_later = old.c.updated_at + cast(literal_column("'1 microsecond'"), Interval)
     return {
         **new,
@@ -391,9 +596,15 @@ def _sweeping[S: (Insert, Update)](statement: S, record: CTE) -> S:
     return statement.add_cte(sweep.cte("sweep"))
 
 
+def _new_values() -> dict[str, ColumnElement]:
+    values: dict[str, ColumnElement] = {"user_id": owner}
+    for field in schemas.TaskCreate.model_fields:
+        values |= _values(field)
+    return values
+
+
 def _create() -> Select:
-    values = {"user_id": owner, "title": title, "description": description, "completed": completed}
-    return _returning_json(insert(Task).values(values).returning(Task).cte("task"))
+    return _returning_json(insert(Task).values(_new_values()).returning(Task).cte("task"))
 
 
 def _create_once() -> Insert:
@@ -401,10 +612,8 @@ def _create_once() -> Insert:
     sequence = func.pg_get_serial_sequence(literal_column("'tasks'"), literal_column("'id'"))
     values = {
         "id": func.nextval(sequence, type_=BigInteger),
-        "user_id": owner,
-        "title": title,
-        "description": description,
-        "completed": completed,
+        **_new_values(),
+        "completed_at": case((completed, func.now())),
         "created_at": func.now(),
         "updated_at": func.now(),
         "version": cast(ONE, BigInteger),
@@ -416,53 +625,60 @@ def _create_once() -> Insert:
     return _sweeping(create, record)
 
 
-def _update() -> Select:
-    values = _changes(
-        TASKS,
-        title=func.coalesce(title, col(Task.title)),
-        description=case((set_description, description), else_=col(Task.description)),
-        completed=func.coalesce(completed, col(Task.completed)),
+def _update(old: FromClause) -> dict[str, ColumnElement]:
+    """The values of the fields that `given` names; the others stay."""
+    return _changes(
+        old,
+        **{
+            name: case((literal_column(f"'{field}'") == any_(given), value), else_=old.c[name])
+            for field in schemas.TaskUpdate.model_fields
+            for name, value in _values(field).items()
+        },
     )
-    changed = update(Task).where(owned, precondition).values(values).returning(Task)
-    return _returning_json(changed.cte("task"))
 
 
-def _completion(old: FromClause) -> dict[str, ColumnElement]:
+def _complete(old: FromClause) -> dict[str, ColumnElement]:
     """The given completion, or the opposite of the stored one. Atomic: the row is locked."""
     return _changes(old, completed=func.coalesce(completed, not_(old.c.completed)))
 
 
-def _complete() -> Select:
-    completion = _completion(TASKS)
-    changed = update(Task).where(owned, precondition).values(completion).returning(Task)
+def _changing(change: Callable[[FromClause], dict[str, ColumnElement]]) -> Select:
+    changed = update(Task).where(owned, precondition).values(change(TASKS)).returning(Task)
     return _returning_json(changed.cte("task"))
 
 
-def _complete_once() -> Update:
+def _changing_once(change: Callable[[FromClause], dict[str, ColumnElement]]) -> Update:
     locked = select(Task).where(owned, precondition).with_for_update().cte("locked")
-    completion = _completion(locked)
-    columns = (completion.get(each.name, each).label(each.name) for each in locked.c)
-    new = select(*columns).cte("new")
+    values = change(locked)
+    changed = select(*(values.get(each.name, each).label(each.name) for each in locked.c))
+    changed = changed.cte("changed")
+    # As the trigger before_write sets it: the record holds the response.
+    completed_at = case(
+        (changed.c.completed, func.coalesce(changed.c.completed_at, changed.c.updated_at))
+    )
+    others = (each for each in changed.c if each.name != "completed_at")
+    new = select(*others, completed_at.label("completed_at")).cte("new")
     record = _record(new)
-    complete = (
+    statement = (
         update(Task)
         .where(col(Task.id) == new.c.id, col(Task.user_id) == owner, record.c.key == key)
-        .values({name: new.c[name] for name in completion})
+        .values({name: new.c[name] for name in values})
     )
-    return _sweeping(complete, record)
+    return _sweeping(statement, record)
 
 
 CREATE = _create()
 CREATE_WITH_USER = _provisioning_user(_create())
-UPDATE = _update()
-COMPLETE = _complete()
+UPDATE = _changing(_update)
+COMPLETE = _changing(_complete)
 DELETE = delete(Task).where(owned, precondition).returning(col(Task.id))
 
 # With an Idempotency-Key the effect and its record are one statement. RECORD reads the response
 # after it, in the same round trip: the first response, also to a repeated request.
 CREATE_ONCE = _create_once()
 CREATE_ONCE_WITH_USER = _provisioning_user(_create_once())
-COMPLETE_ONCE = _complete_once()
+UPDATE_ONCE = _changing_once(_update)
+COMPLETE_ONCE = _changing_once(_complete)
 RECORD = select(
     col(IdempotencyKey.request_hash), col(IdempotencyKey.task), col(IdempotencyKey.task_id)
 ).where(col(IdempotencyKey.user_id) == owner, col(IdempotencyKey.key) == key, not_(expired))

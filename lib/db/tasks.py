@@ -14,8 +14,10 @@ from lib.db.users import profile_values
 from lib.errors import DatabaseNotPrepared, InvalidInput, TaskChanged, TaskNotFound
 from lib.schemas import (
     ALWAYS,
+    PRIORITIES,
     AuthenticatedUser,
     Precondition,
+    Task,
     TaskComplete,
     TaskCreate,
     TaskQuery,
@@ -26,8 +28,6 @@ from lib.settings import load_settings
 MAX_LIST_BYTES = 4_000_000
 # A list travels inside a JSON string on Lambda, with quotes and backslashes escaped, within 6 MB.
 MAX_ESCAPED_LIST_BYTES = 6_000_000
-# Searches first look for a part of the text, of this length: see `_matching` in lib/db/queries.py.
-SEARCH_PART_LENGTH = 32
 
 
 @dataclass(frozen=True)
@@ -70,52 +70,78 @@ async def list_tasks(
 
     Raises InvalidInput for a whole list that is too large.
     """
+    if query.limit is None:
+        return await _whole_list(user, query)
     order = f"{query.sort_key} {query.direction}"
     values: dict[str, Any] = {
         "owner": user.id,
-        "completed": None if query.status == "all" else query.status == "completed",
-        "q": query.q or None,
-        "part": _most_varied_part(query.q),
-    }
-    if query.limit is None:
-        values["max_bytes"] = MAX_LIST_BYTES
-        [[(documents, total, least_bytes)]] = await run_transaction(
-            user.id, (compiled.LIST_WHOLE[order], values)
-        )
-        return TaskPage(_whole_list(documents, least_bytes), total)
-    values |= {
+        **_filter(query),
         "limit": query.limit,
+        "offset": query.offset or 0,
         "after": after and after[0],
         "after_id": after and after[1],
-        "count": query.count == "true",
     }
-    [[(documents, sort_key, last_id, total)]] = await run_transaction(
-        user.id, (compiled.LIST_PAGE[order], values)
+    if counted := query.count == "true":
+        statement = compiled.COUNTED_PAGE[order]
+    elif _is_filtered(query) or query.offset:
+        statement = compiled.FILTERED_PAGE[order]
+    elif after:
+        statement = compiled.LIST_NEXT_PAGE[order]
+    else:
+        statement = compiled.LIST_FIRST_PAGE[order]
+    [rows] = await run_transaction(user.id, (statement, values))
+    total = rows[0][3] if counted else None
+    if counted and rows[0][0] is None:
+        rows = []
+    page = rows[: query.limit]
+    body = f"[{','.join([row[0] for row in page])}]".encode()
+    return TaskPage(body, total, page[-1][1:3] if len(rows) > len(page) else None)
+
+
+async def _whole_list(user: AuthenticatedUser, query: TaskQuery) -> TaskPage:
+    statements = compiled.FILTERED_WHOLE if _is_filtered(query) else compiled.LIST_WHOLE
+    values = {"owner": user.id, **_filter(query), "max_bytes": MAX_LIST_BYTES}
+    statement = statements[f"{query.sort_key} {query.direction}"]
+    [rows] = await run_transaction(user.id, (statement, values))
+    for documents, total in rows:
+        body = f"[{documents}]".encode()
+        if _fits(body):
+            return TaskPage(body, total)
+    raise InvalidInput(
+        "The list is too large for one response. Use limit and follow the Link header.",
+        location=("query", "limit"),
+        kind="missing",
     )
-    documents = documents or []
-    more = len(documents) > query.limit
-    body = f"[{','.join(documents[: query.limit])}]".encode()
-    return TaskPage(body, total, (sort_key, last_id) if more else None)
 
 
-def _most_varied_part(text: str) -> str:
-    starts = range(max(1, len(text) - SEARCH_PART_LENGTH + 1))
-    parts = (text[start : start + SEARCH_PART_LENGTH] for start in starts)
-    return max(parts, key=lambda part: len(set(part)))
+def _is_filtered(query: TaskQuery) -> bool:
+    return any(value is not None for value in _filter(query).values())
 
 
-def _whole_list(documents: str, least_bytes: int) -> bytes:
-    body = f"[{documents}]".encode()
-    too_large = least_bytes > MAX_LIST_BYTES or len(body) > MAX_LIST_BYTES
-    if not too_large and 2 * len(body) > MAX_ESCAPED_LIST_BYTES:
-        too_large = len(body) + body.count(b'"') + body.count(b"\\") > MAX_ESCAPED_LIST_BYTES
-    if too_large:
-        raise InvalidInput(
-            "The list is too large for one response. Use limit and follow the Link header.",
-            location=("query", "limit"),
-            kind="missing",
-        )
-    return body
+def _filter(query: TaskQuery) -> dict[str, Any]:
+    priorities = [("none", *PRIORITIES).index(name) for name in query.priority]
+    return {
+        "completed": None if query.status == "all" else query.status == "completed",
+        "priority": priorities or None,
+        "tag": query.tag or None,
+        "due_from": query.due_from,
+        "due_to": query.due_to,
+        "q": query.q or None,
+    }
+
+
+def _fits(body: bytes) -> bool:
+    if len(body) > MAX_LIST_BYTES:
+        return False
+    if 2 * len(body) <= MAX_ESCAPED_LIST_BYTES:
+        return True
+    return len(body) + body.count(b'"') + body.count(b"\\") <= MAX_ESCAPED_LIST_BYTES
+
+
+async def count_tasks(user: AuthenticatedUser) -> bytes:
+    """The JSON of lib.schemas.TaskStatistics."""
+    [[(statistics,)]] = await run_transaction(user.id, (compiled.STATISTICS, {"owner": user.id}))
+    return statistics.encode()
 
 
 async def get_task(user: AuthenticatedUser, task_id: int) -> StoredTask:
@@ -151,19 +177,25 @@ async def create_task(
 
 
 async def update_task(
-    user: AuthenticatedUser, task_id: int, changes: TaskUpdate, precondition: Precondition = ALWAYS
+    user: AuthenticatedUser,
+    task_id: int,
+    changes: TaskUpdate,
+    precondition: Precondition = ALWAYS,
+    idempotency_key: str | None = None,
 ) -> StoredTask:
-    """Change the given fields. Raises TaskNotFound, or TaskChanged if the precondition fails."""
+    """Change the given fields. Raises TaskNotFound, TaskChanged, InvalidInput."""
     values = {
         "owner": user.id,
         "task_id": task_id,
-        "title": changes.title,
-        "description": changes.description,
-        "set_description": "description" in changes.model_fields_set,
-        "completed": changes.completed,
+        **changes.model_dump(),
+        "given": list(changes.model_fields_set),
         **_condition(precondition),
     }
-    return StoredTask(*await _change(user, compiled.UPDATE, values))
+    if idempotency_key is None:
+        return StoredTask(*await _change(user, compiled.UPDATE, values))
+    given = changes.model_dump(exclude_unset=True)
+    values |= _idempotent(idempotency_key, "update", task_id, given, values["etags"])
+    return await _change_once(user, compiled.UPDATE_ONCE, values)
 
 
 async def complete_task(
@@ -184,17 +216,7 @@ async def complete_task(
     if idempotency_key is None:
         return StoredTask(*await _change(user, compiled.COMPLETE, values))
     values |= _idempotent(idempotency_key, "complete", task_id, completed, values["etags"])
-    [_, records, [(exists,)]] = await run_transaction(
-        user.id,
-        (compiled.COMPLETE_ONCE, values),
-        (compiled.RECORD, values),
-        (compiled.EXISTS, values),
-        writes=True,
-        repeatable=True,
-    )
-    if not records:
-        raise TaskChanged if exists else TaskNotFound
-    return _recorded(records, values)
+    return await _change_once(user, compiled.COMPLETE_ONCE, values)
 
 
 async def delete_task(
@@ -239,6 +261,22 @@ async def _change(
     return rows[0]
 
 
+async def _change_once(
+    user: AuthenticatedUser, statement: LiteralString, values: Mapping[str, Any]
+) -> StoredTask:
+    [_, records, [(exists,)]] = await run_transaction(
+        user.id,
+        (statement, values),
+        (compiled.RECORD, values),
+        (compiled.EXISTS, values),
+        writes=True,
+        repeatable=True,
+    )
+    if not records:
+        raise TaskChanged if exists else TaskNotFound
+    return _recorded(records, values)
+
+
 def _condition(precondition: Precondition) -> dict[str, Any]:
     return {"etags": precondition.etags, "must_match": precondition.must_match}
 
@@ -259,4 +297,24 @@ def _recorded(records: Rows, values: Mapping[str, Any]) -> StoredTask:
             location=("header", "Idempotency-Key"),
             kind="idempotency_key_reused",
         )
-    return StoredTask(*task)
+    document, task_id = task
+    return StoredTask(_complete_document(document), task_id)
+
+
+def _complete_document(document: str) -> str:
+    """A document of an earlier release with the fields that were added since.
+
+    The previous version of the code stores records while this one is deployed. The document equals
+    the task's, so its ETag is the task's too.
+    """
+    if '"completed_at":' in document:
+        return document
+    task = json.loads(document)
+    added = {
+        "priority": None,
+        "due_date": None,
+        "tags": [],
+        "completed_at": task["updated_at"] if task["completed"] else None,
+    }
+    ordered = {name: (task | added)[name] for name in Task.model_fields}
+    return json.dumps(ordered, ensure_ascii=False, separators=(",", ":"))

@@ -20,6 +20,8 @@ import certifi
 import psycopg
 import pytest
 import time_machine
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from psycopg import errors as sql_errors
 from psycopg.conninfo import conninfo_to_dict
 
@@ -773,7 +775,7 @@ def grown_database(cluster: Cluster) -> Iterator[Database]:
 
 def explain(grown: Database, statement: str, user: str, **values: Any) -> dict[str, Any]:
     """Run a statement as this user; returns its plan with the number of pages read."""
-    values = {"owner": user, "completed": None, "part": None, "q": None, **values}
+    values = {"owner": user, "completed": None, "q": None, **values}
     with psycopg.connect(grown.app_url, prepare_threshold=None) as connection:
         connection.execute("SELECT set_config('app.user_id', %s, true)", [user])
         explained = b"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) " + statement.encode()
@@ -797,17 +799,20 @@ def pages(plan: dict[str, Any]) -> int:
 def test_a_page_costs_the_same_for_ten_tasks_and_a_hundred_thousand(
     grown_database: Database, sort: str, order: str
 ) -> None:
-    first: dict[str, Any] = {"limit": 9, "count": False, "after": None, "after_id": None}
-    middle = first | {"after_id": MANY // 2}
-    middle["after"] = "task 50000" if sort == "title" else "2026-01-01T00:00:00Z"
-    if sort != "title":
-        [(middle["after"],)] = grown_database.query(
-            "SELECT created_at::text FROM tasks WHERE user_id = 'many' AND title = 'task 50000'"
-        )
-    statement = compiled.LIST_PAGE[f"{sort} {order}"]
-    few = explain(grown_database, statement, "few", **first)
-    for position in (first, middle):
-        plan = explain(grown_database, statement, "many", **position)
+    [(middle,)] = grown_database.query(
+        "SELECT created_at::text FROM tasks WHERE user_id = 'many' AND title = 'task 50000'"
+    )
+    first: dict[str, Any] = {"limit": 9, "after": None, "after_id": None}
+    after = first | {"after": "task 50000" if sort == "title" else middle, "after_id": MANY // 2}
+    name = f"{sort} {order}"
+    few = explain(grown_database, compiled.LIST_FIRST_PAGE[name], "few", **first)
+    for statement, values in (
+        (compiled.LIST_FIRST_PAGE[name], first),
+        (compiled.LIST_NEXT_PAGE[name], after),
+        (compiled.FILTERED_PAGE[name], first),
+        (compiled.FILTERED_PAGE[name], after | {"completed": False}),
+    ):
+        plan = explain(grown_database, statement, "many", **values)
         assert not any("Sort" in node["Node Type"] for node in nodes(plan))
         [scan] = [node for node in nodes(plan) if node.get("Relation Name") == "tasks"][:1]
         index = "tasks_by_title_key" if sort == "title" else f"tasks_by_{sort}"
@@ -821,8 +826,7 @@ def test_a_complete_list_reads_only_one_users_tasks(grown_database: Database, us
     plan = explain(grown_database, compiled.LIST_WHOLE["created_at desc"], user, max_bytes=10**9)
     scans = [node for node in nodes(plan) if node.get("Relation Name") == "tasks"]
     owned = {"few": 10, "many": MANY}[user]
-    # One scan for the size of the list, one for its rows.
-    assert [scan["Actual Rows"] * scan["Actual Loops"] for scan in scans] == [owned, owned]
+    assert [scan["Actual Rows"] * scan["Actual Loops"] for scan in scans] == [owned]
     if user == "few":
         assert all("Index" in scan["Node Type"] for scan in scans)
         assert pages(plan) <= 40
@@ -832,7 +836,85 @@ def test_only_a_page_with_count_reads_the_complete_list(
     grown_database: Database,
 ) -> None:
     position = {"limit": 9, "after": None, "after_id": None}
-    statement = compiled.LIST_PAGE["created_at desc"]
-    without = explain(grown_database, statement, "many", count=False, **position)
-    counted = explain(grown_database, statement, "many", count=True, **position)
+    without = explain(grown_database, compiled.FILTERED_PAGE["created_at desc"], "many", **position)
+    counted = explain(grown_database, compiled.COUNTED_PAGE["created_at desc"], "many", **position)
     assert pages(without) < 50 < pages(counted)
+
+
+@pytest.mark.parametrize("kind", ["FILTERED_WHOLE", "FILTERED_PAGE", "COUNTED_PAGE"])
+def test_each_task_is_searched_once(grown_database: Database, kind: str) -> None:
+    statement = getattr(compiled, kind)["created_at desc"]
+    values = {"limit": 9, "after": None, "after_id": None, "max_bytes": 10**9, "q": "not found"}
+    plan = explain(grown_database, statement, "many", **values)
+    searches = [node for node in nodes(plan) if "POSITION" in node.get("Filter", "")]
+    assert [node["Actual Loops"] for node in searches] == [1]
+    # The searched text is converted once, not for each task.
+    conversions = [node for node in nodes(plan) if node["Node Type"] == "Result"]
+    assert all(node["Actual Loops"] <= 1 for node in conversions)
+
+
+# Characters that change with case, have several bytes, or share bytes with others.
+ALPHABET = st.sampled_from(list("aAbB %_\\'\"éÉßßſsKÄäяЯ😀😁\u0130\u0101\u0140\x01"))
+TEXTS = st.lists(ALPHABET, max_size=8).map("".join)
+
+
+@given(texts=st.lists(TEXTS, min_size=1, max_size=20), searched=TEXTS.filter(bool))
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_a_search_finds_what_contains_the_text_in_any_case(
+    search: psycopg.Connection, texts: list[str], searched: str
+) -> None:
+    search.execute("DELETE FROM tasks WHERE user_id = 'few'")
+    search.execute(
+        "INSERT INTO tasks (user_id, title, description)"
+        " SELECT 'few', n, text FROM unnest(%s::text[]) WITH ORDINALITY AS t (text, n)",
+        [texts],
+    )
+    values = {"owner": "few", "completed": None, "q": searched, "max_bytes": 10**6}
+    row = search.execute(compiled.FILTERED_WHOLE["created_at asc"].encode(), values).fetchone()
+    assert row
+    found = [task["description"] for task in json.loads(f"[{row[0]}]")]
+    lower = search.execute(
+        "SELECT lower(text COLLATE pg_c_utf8), lower(%s COLLATE pg_c_utf8)"
+        " FROM unnest(%s::text[]) WITH ORDINALITY AS t (text, n) ORDER BY n",
+        [searched, texts],
+    ).fetchall()
+    expected = [text for text, (low, q) in zip(texts, lower, strict=True) if q in low]
+    assert sorted(found) == sorted(expected)
+
+
+@pytest.fixture
+def search(grown_database: Database) -> Iterator[psycopg.Connection]:
+    """A connection whose changes are rolled back."""
+    with psycopg.connect(grown_database.admin_url, prepare_threshold=None) as connection:
+        yield connection
+        connection.rollback()
+
+
+@pytest.mark.parametrize("text", ["plain", "\x01", '"\\', "é"])
+@pytest.mark.parametrize("sizes", [(), (5,), (30, 0, 200)])
+def test_a_list_is_refused_before_its_documents_are_built(
+    search: psycopg.Connection, text: str, sizes: tuple[int, ...]
+) -> None:
+    """Exactly where the documents and the commas between them exceed the limit."""
+    search.execute("DELETE FROM tasks WHERE user_id = 'few'")
+    for size in sizes:
+        search.execute(
+            "INSERT INTO tasks (user_id, title, description) VALUES ('few', %s, %s)",
+            [text, text * size or None],
+        )
+    statement = compiled.LIST_WHOLE["created_at asc"].encode()
+
+    def bytes_of_list(max_bytes: int) -> int | None:
+        values = {"owner": "few", "max_bytes": max_bytes}
+        row = search.execute(statement, values).fetchone()
+        return row and len(row[0].encode())
+
+    complete = bytes_of_list(10**9)
+    assert complete is not None
+    exact = complete + 1 if sizes else 0
+    assert bytes_of_list(exact) == complete
+    if sizes:
+        assert bytes_of_list(exact - 1) is None
+        assert bytes_of_list(0) is None
