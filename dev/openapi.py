@@ -187,8 +187,8 @@ def plain_parameter(parameter: dict[str, Any]) -> dict[str, Any]:
     schema = dict(parameter["schema"])
     title, choices = schema.pop("title", ""), schema.pop("anyOf", None)
     if choices:
-        [chosen] = [choice for choice in choices if choice != {"type": "null"}]
-        schema |= chosen
+        choices = [choice for choice in choices if choice != {"type": "null"}]
+        schema |= choices[0] if len(choices) == 1 else {"anyOf": choices}
     if schema.get("enum") == ["true", "false"]:
         schema = {"type": "boolean", "default": False, "description": schema["description"]}
     description = schema.pop("description", parameter.get("description"))

@@ -87,9 +87,8 @@ expired = col(IdempotencyKey.created_at) < func.now() - cast(literal_column("'24
 # A field of lib.schemas.Task is stored in a column of its name, and written from a parameter of its
 # name, unless these functions say otherwise.
 
-INFINITY, NEGATIVE_INFINITY = (
-    literal_column(f"'{sign}infinity'::timestamptz", DateTime(timezone=True)) for sign in ("", "-")
-)
+# In the place of a due date where there is none.
+INFINITY = literal_column("'infinity'::timestamptz", DateTime(timezone=True))
 PRIORITIES = array([literal_column(f"'{name}'", Text) for name in schemas.PRIORITIES])
 DATE_LENGTH, DATE_TIME_LENGTH = literal_column("10", Integer), literal_column("27", Integer)
 
@@ -108,7 +107,7 @@ def _values(field: str) -> dict[str, ColumnElement]:
         midnight = parameter.concat(literal_column("'T00:00:00.000000Z'"))
         instant = cast(func.left(midnight, DATE_TIME_LENGTH), DateTime(timezone=True))
         is_date = func.coalesce(func.length(parameter) == DATE_LENGTH, literal_column("false"))
-        return {"due_at": instant, "due_is_date": is_date}
+        return {"due_at": func.coalesce(instant, INFINITY), "due_is_date": is_date}
     type_ = TASKS.c[field].type
     if isinstance(type_, Boolean):
         return {field: cast(bindparam(field), Boolean)}
@@ -121,7 +120,7 @@ def _shown(source: FromClause, field: str) -> ColumnElement:
         return PRIORITIES[source.c.priority]
     if field == "due_date":
         length = case((source.c.due_is_date, DATE_LENGTH), else_=DATE_TIME_LENGTH)
-        return func.left(_timestamp(source.c.due_at), length)
+        return func.left(_timestamp(func.nullif(source.c.due_at, INFINITY)), length)
     return _timestamp(source.c[field]) if field.endswith("_at") else source.c[field]
 
 
@@ -170,8 +169,9 @@ precondition = or_(etags.is_(None), (_etag() == any_(etags)) == must_match)
 class Order(NamedTuple):
     """The order of a list: by `key`, then by the id, both in the same direction.
 
-    `key` must never be null, because a cursor finds the next task by comparing keys. A column that
-    may be null needs coalesce, with a value such as 'infinity' in the place of nulls.
+    `key` is a column that is never null, because a cursor finds the next task by comparing keys in
+    an index. Row-level security keeps expressions such as coalesce out of indexes, so the column
+    itself must have a value such as 'infinity' in the place of nulls.
     """
 
     key: Expression
@@ -187,8 +187,8 @@ ORDERS = {
     "title asc": Order(col(Task.title_key), descending=False),
     "title desc": Order(col(Task.title_key), descending=True),
     # Undated tasks come last in both.
-    "due_date asc": Order(func.coalesce(col(Task.due_at), INFINITY), descending=False),
-    "due_date desc": Order(func.coalesce(col(Task.due_at), NEGATIVE_INFINITY), descending=True),
+    "due_date asc": Order(col(Task.due_at), descending=False),
+    "due_date desc": Order(col(Task.due_at_desc), descending=True),
     "priority asc": Order(col(Task.priority), descending=False),
     "priority desc": Order(col(Task.priority), descending=True),
 }
@@ -244,7 +244,7 @@ def _indexed_filters() -> ColumnElement[bool]:
     due_from, due_to = (
         bindparam(name, type_=DateTime(timezone=True)) for name in ("due_from", "due_to")
     )
-    due = ORDERS["due_date asc"].key
+    due = col(Task.due_at)
     return and_(
         or_(completed.is_(None), col(Task.completed) == completed),
         or_(priorities.is_(None), col(Task.priority) == any_(priorities)),
@@ -338,8 +338,8 @@ def _filtered_page(order: Order) -> Select:
     Otherwise the tasks are read in the order of the list until the page is full. PostgreSQL could
     not choose: it does not know how often a value occurs among the tasks of one user.
 
-        WITH rare AS MATERIALIZED (SELECT id FROM tasks WHERE user_id = :owner AND <indexed filters>
-                                   LIMIT 1001)
+        WITH matching AS MATERIALIZED (SELECT id FROM tasks WHERE user_id = :owner AND <filters>),
+             rare AS (SELECT id FROM matching LIMIT 1001)
         SELECT ... FROM (
             (SELECT ... WHERE (SELECT count(*) FROM rare) <= 1000
              AND id = ANY (ARRAY(SELECT id FROM rare)) AND <filters> ORDER BY ... LIMIT ...)
@@ -348,8 +348,11 @@ def _filtered_page(order: Order) -> Select:
              AND <filters> ORDER BY ... LIMIT ...)
         ) AS tasks ORDER BY ... LIMIT ... OFFSET :offset
     """
-    found = select(col(Task.id)).where(col(Task.user_id) == owner, _indexed_filters())
-    rare = found.limit(MAX_RARE + ONE).cte("rare")
+    matching = select(col(Task.id)).where(col(Task.user_id) == owner, _indexed_filters())
+    # Planned as if all were wanted, but read only as far as they are: a plan for the first 1001
+    # would scan the table.
+    matching = matching.cte("matching").prefix_with("MATERIALIZED")
+    rare = select(matching.c.id).limit(MAX_RARE + ONE).cte("rare")
     number = select(func.count()).select_from(rare).scalar_subquery()
     ids = func.array(select(rare.c.id).scalar_subquery(), type_=ARRAY(BigInteger))
     tasks = _select_tasks(order.key).where(
