@@ -15,6 +15,7 @@ from typing import Any
 import jwt
 
 from lib import log
+from lib.auth.signatures import verifier_for
 from lib.errors import KeysUnavailable
 from lib.http_client import TransportError, request
 from lib.settings import Settings
@@ -44,7 +45,7 @@ async def verified_by_key_set(token: str, settings: Settings, decode: Decode) ->
 
     Raises jwt.PyJWTError, or KeysUnavailable where no key set is available.
     """
-    header = jwt.get_unverified_header(token)
+    header = verifier_for(settings).get_unverified_header(token)
     # Before the keys are looked up: a token of another algorithm must not cause a fetch.
     if header.get("alg") != settings.JWT_ALGORITHM:
         raise jwt.InvalidAlgorithmError

@@ -12,6 +12,7 @@ from typing import Any
 
 import jwt
 
+from lib.auth.signatures import verifier_for
 from lib.errors import Unauthenticated
 from lib.schemas import AuthenticatedUser
 from lib.settings import Settings
@@ -113,7 +114,7 @@ def _shared_key(secret: str) -> jwt.PyJWK:
 
 
 def _decode(token: str, key: Any, settings: Settings) -> dict[str, Any]:
-    return jwt.decode_complete(
+    return verifier_for(settings).decode_complete(
         token,
         key,
         algorithms=[settings.JWT_ALGORITHM],
