@@ -1,73 +1,48 @@
 """Verifies the signature of a token once and remembers the result.
 
 A browser sends the same token for minutes. Whether its signature is valid depends only on the
-token, the key and the algorithm, so the result can be reused. All other checks (times, issuer,
-audience, user) run on every request, in PyJWT and in lib/auth/tokens.py. Envoy's JWT filter does
-the same. A warm list takes 31 % fewer instructions (bench/NOTES.md).
+token, the key and the algorithm, so the result can be reused; Envoy's JWT filter does the same. All
+other checks (times, issuer, audience, user) run on every request, in PyJWT and in
+lib/auth/tokens.py. bench/NOTES.md has the gain. `_decode` in lib/auth/tokens.py uses this module in
+one line.
 """
 
+import base64
 from collections import OrderedDict
+from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any
 
 import jwt
 
 from lib.settings import Settings
 
 MAX_TOKENS = 1000
-MAX_BYTES = 1_000_000  # the total length of the remembered tokens
+MAX_LENGTH = 1_000_000  # of all remembered tokens together, in characters
 
 
-class Verifier(jwt.PyJWT):
-    """PyJWT, with the signatures that were verified under these settings."""
-
-    def __init__(self, settings: Settings) -> None:
-        super().__init__()
-        self.settings = settings
-        # Without this line, PyJWT verifies the signature on every request.
-        self._jws = RememberedSignatures()
-
-    def get_unverified_header(self, token: str) -> dict[str, Any]:
-        return self._jws.get_unverified_header(token)
-
-
-_verifier: Verifier | None = None
-
-
-def verifier_for(settings: Settings) -> Verifier:
-    """The verifier for these settings. Other settings, equal or not, begin with an empty one."""
-    global _verifier  # noqa: PLW0603 - one cached value, replaced as a whole
-    if _verifier is None or _verifier.settings is not settings:
-        _verifier = Verifier(settings)
-    return _verifier
-
-
-def forget_signatures() -> None:
-    """Drop all remembered signatures, with the settings and keys that verified them."""
-    global _verifier  # noqa: PLW0603
-    _verifier = None
-
-
-class Verified(NamedTuple):
-    """The result of one successful call, and the arguments that it depends on."""
+@dataclass(slots=True)
+class Verified:
+    """The result of a successful verification, and the arguments that it depends on."""
 
     key: Any
     algorithms: Any
     options: Any
-    detached_payload: Any
-    header: dict[str, Any]
-    payload: bytes
+    detached_payload: bytes | None
     length: int
+    header: dict[str, Any]
+    payload: bytes | dict[str, Any]  # claims, once PyJWT has parsed them
 
 
 class RememberedSignatures(jwt.PyJWS):
-    """PyJWT's verification of signatures, which returns its earlier result for the same arguments.
+    """PyJWT's verification of signatures. For equal arguments it returns its earlier result.
 
-    It remembers the header and the payload by the SHA-256 of the token, not the token and not its
-    signature, so the memory contains nothing that could be sent as a token. The timing of a look-up
-    reveals nothing useful: it depends on a hash that a client can compute only for a token that it
-    has. Failures are not remembered. The tokens that were unused for longest are dropped first: if
-    somebody fills the memory with valid tokens, others cost as much as without it.
+    It finds the header and the payload by the SHA-256 of the token. It keeps neither the token nor
+    the signature, so its memory contains nothing that could be sent as a token. The timing of the
+    look-up reveals nothing about other tokens: it depends on a hash, and a client can choose no
+    token by its hash. Failures are not remembered. The tokens that were unused for longest are
+    dropped first: if one user fills the memory, the tokens of others are verified again, which
+    costs as much as without this class.
     """
 
     def __init__(self) -> None:
@@ -85,42 +60,88 @@ class RememberedSignatures(jwt.PyJWS):
         **kwargs: Any,
     ) -> dict[str, Any]:
         digest = _digest(jwt)
-        known = self._verified.get(digest)
+        verified = self._verified.get(digest)
         if (
-            known is not None
-            # The same object: a key that was replaced by an equal one is verified again.
-            and known.key is key
-            and known.algorithms == algorithms
-            and known.options == options
-            and known.detached_payload == detached_payload
+            verified is not None
+            # The same object: a key from a later key set verifies again.
+            and verified.key is key
+            and verified.algorithms == algorithms
+            and verified.options == options
+            and verified.detached_payload == detached_payload
         ):
             self._verified.move_to_end(digest)
-            header, payload = known.header, known.payload
         else:
             decoded = super().decode_complete(
                 jwt, key, algorithms, options, detached_payload, **kwargs
             )
-            header, payload = decoded["header"], decoded["payload"]
-            self._remember(
-                digest,
-                Verified(key, algorithms, options, detached_payload, header, payload, len(jwt)),
-            )
-        # A new object, because PyJWT changes it.
-        return {"header": dict(header), "payload": payload}
+            verified = Verified(
+                key, algorithms, options, detached_payload, len(jwt), decoded["header"],
+                decoded["payload"],
+            )  # fmt: skip
+            self._remember(digest, verified)
+        # Copies, because PyJWT and its callers may change them.
+        return {
+            "header": dict(verified.header),
+            "payload": verified.payload,
+            "verified": verified,
+        }
 
     def get_unverified_header(self, jwt: str | bytes) -> dict[str, Any]:
-        known = self._verified.get(_digest(jwt))
-        return dict(known.header) if known else super().get_unverified_header(jwt)
+        verified = self._verified.get(_digest(jwt))
+        return dict(verified.header) if verified else super().get_unverified_header(jwt)
 
     def _remember(self, digest: bytes, verified: Verified) -> None:
         if replaced := self._verified.pop(digest, None):
             self._length -= replaced.length
         self._verified[digest] = verified
         self._length += verified.length
-        while len(self._verified) > MAX_TOKENS or self._length > MAX_BYTES:
+        while len(self._verified) > MAX_TOKENS or self._length > MAX_LENGTH:
             _, oldest = self._verified.popitem(last=False)
             self._length -= oldest.length
 
 
+class Verifier(jwt.PyJWT):
+    """PyJWT with the shared secrets of these settings and the signatures verified under them."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.shared_keys = [_shared_key(secret) for secret in settings.shared_secrets]
+        self._jws: RememberedSignatures = RememberedSignatures()
+
+    def get_unverified_header(self, token: str) -> dict[str, Any]:
+        return self._jws.get_unverified_header(token)
+
+    def _decode_payload(self, decoded: dict[str, Any]) -> dict[str, Any]:
+        """Parse a payload once. PyJWT names this method as one to override."""
+        verified: Verified = decoded.pop("verified")
+        if isinstance(verified.payload, bytes):
+            verified.payload = super()._decode_payload(decoded)
+        return dict(verified.payload)
+
+
+_verifier: Verifier | None = None
+
+
+def verifier_for(settings: Settings) -> Verifier:
+    """The verifier for these settings. Any other settings get a new one."""
+    global _verifier  # noqa: PLW0603 - one cached value, replaced as a whole
+    if _verifier is None or _verifier.settings is not settings:
+        _verifier = Verifier(settings)
+    return _verifier
+
+
+def forget_signatures() -> None:
+    """Drop all remembered signatures, keys and settings."""
+    global _verifier  # noqa: PLW0603
+    _verifier = None
+
+
 def _digest(token: str | bytes) -> bytes:
     return sha256(token.encode() if isinstance(token, str) else token).digest()
+
+
+def _shared_key(secret: str) -> jwt.PyJWK:
+    """A secret as a key object. From a string, PyJWT would build one for every token."""
+    encoded = base64.urlsafe_b64encode(secret.encode()).decode()
+    return jwt.PyJWK({"kty": "oct", "k": encoded, "alg": "HS256"})

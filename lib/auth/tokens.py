@@ -4,10 +4,8 @@ PyJWT does the cryptography and most checks; the rest follows RFC 8725, the best
 for JSON Web Tokens.
 """
 
-import base64
 import re
 import time
-from functools import cache
 from typing import Any
 
 import jwt
@@ -21,9 +19,21 @@ MAX_TOKEN_LENGTH = 8192  # characters; PyJWT decodes a token before it verifies 
 LEEWAY = 30  # seconds that the clocks of the issuer and of this machine may differ
 MAX_EXPIRY = 253402300799  # the end of the year 9999; rejects milliseconds too
 
-# What these mark is signed with the key of session tokens where Better Auth is an OAuth provider,
-# and was given to a third party: access tokens (RFC 9068) and OpenID Connect ID tokens.
-OAUTH_CLAIMS = ("azp", "client_id", "scope", "acr", "at_hash", "auth_time", "nonce")
+# Claims that mark a token as issued to an OAuth client, which may belong to a third party. The same
+# key can sign such tokens, and where no audience is configured nothing else tells them apart:
+# - access tokens: of Better Auth (azp, scope), RFC 9068 (client_id, scope), Okta (scp), Microsoft
+#   Entra (scp, appid), Auth0 (azp, gty), RFC 9396 (authorization_details)
+# - ID tokens of OpenID Connect: acr, auth_time, nonce and the hashes (at_hash, c_hash, s_hash)
+# - tokens for delegation (RFC 8693: act, may_act)
+# - tokens that are only valid with a proof of possession (RFC 7800: cnf), which is not checked here
+# Better Auth puts all fields of a user into a session token, and the names of custom fields are
+# free. So only registered claims and unmistakable names are listed: cid, sid, scopes, roles, ver
+# and others may be fields of a user. The providers that issue them also issue a listed claim.
+OAUTH_CLAIMS = (
+    "azp", "client_id", "scope", "scp", "appid", "gty", "authorization_details",
+    "acr", "auth_time", "nonce", "at_hash", "c_hash", "s_hash",
+    "act", "may_act", "cnf",
+)  # fmt: skip
 # The variable that holds the keys of an algorithm, for the log.
 KEY_SETTINGS = {
     "HS256": "BETTER_AUTH_SECRET",
@@ -33,6 +43,8 @@ KEY_SETTINGS = {
 _COMPACT_JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 # 1 to 255 characters, no white space at either end, no control characters, no surrogates.
 _USER_ID = re.compile(r"(?!\s)[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,255}(?<!\s)")
+# PostgreSQL stores neither.
+_NUL_OR_SURROGATE = re.compile(r"[\x00\ud800-\udfff]")
 
 
 class UntrustedToken(jwt.InvalidTokenError):
@@ -97,23 +109,17 @@ async def _verified(token: str, settings: Settings) -> dict[str, Any]:
         from lib.auth.jwks import verified_by_key_set  # noqa: PLC0415
 
         return await verified_by_key_set(token, settings, _decode)
-    *others, last = settings.shared_secrets
-    for secret in others:
+    *others, last = verifier_for(settings).shared_keys
+    for key in others:
         try:
-            return _decode(token, _shared_key(secret), settings)
+            return _decode(token, key, settings)
         except jwt.InvalidSignatureError:
             continue  # it may be signed with the secret before the rotation
-    return _decode(token, _shared_key(last), settings)
-
-
-@cache
-def _shared_key(secret: str) -> jwt.PyJWK:
-    """A secret as a key object. From a string, PyJWT would build one for every token."""
-    encoded = base64.urlsafe_b64encode(secret.encode()).decode()
-    return jwt.PyJWK({"kty": "oct", "k": encoded, "alg": "HS256"})
+    return _decode(token, last, settings)
 
 
 def _decode(token: str, key: Any, settings: Settings) -> dict[str, Any]:
+    # jwt.decode_complete( would verify the signature on every request.
     return verifier_for(settings).decode_complete(
         token,
         key,
@@ -161,7 +167,7 @@ def _user_of(claims: dict[str, Any], settings: Settings) -> AuthenticatedUser:
 
 
 def _text[T: (str, None)](claim: object, default: T) -> str | T:
-    usable = isinstance(claim, str) and claim and not re.search(r"[\x00\ud800-\udfff]", claim)
+    usable = isinstance(claim, str) and claim and not _NUL_OR_SURROGATE.search(claim)
     return str(claim) if usable else default
 
 
