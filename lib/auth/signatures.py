@@ -9,7 +9,6 @@ one line.
 
 import base64
 from collections import OrderedDict
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -21,17 +20,16 @@ MAX_TOKENS = 1000
 MAX_LENGTH = 1_000_000  # of all remembered tokens together, in characters
 
 
-@dataclass(slots=True)
 class Verified:
     """The result of a successful verification, and the arguments that it depends on."""
 
-    key: Any
-    algorithms: Any
-    options: Any
-    detached_payload: bytes | None
-    length: int
-    header: dict[str, Any]
-    payload: bytes | dict[str, Any]  # claims, once PyJWT has parsed them
+    def __init__(
+        self, arguments: tuple[Any, ...], header: dict[str, Any], payload: bytes, length: int
+    ) -> None:
+        self.arguments = arguments
+        self.header = header
+        self.payload: bytes | dict[str, Any] = payload  # the claims, once PyJWT has parsed them
+        self.length = length  # of the token
 
 
 class RememberedSignatures(jwt.PyJWS):
@@ -60,24 +58,14 @@ class RememberedSignatures(jwt.PyJWS):
         **kwargs: Any,
     ) -> dict[str, Any]:
         digest = _digest(jwt)
+        # PyJWK objects are compared by identity: a key of a later key set verifies again.
+        arguments = key, algorithms, options, detached_payload
         verified = self._verified.get(digest)
-        if (
-            verified is not None
-            # The same object: a key from a later key set verifies again.
-            and verified.key is key
-            and verified.algorithms == algorithms
-            and verified.options == options
-            and verified.detached_payload == detached_payload
-        ):
+        if verified is not None and verified.arguments == arguments:
             self._verified.move_to_end(digest)
         else:
-            decoded = super().decode_complete(
-                jwt, key, algorithms, options, detached_payload, **kwargs
-            )
-            verified = Verified(
-                key, algorithms, options, detached_payload, len(jwt), decoded["header"],
-                decoded["payload"],
-            )  # fmt: skip
+            decoded = super().decode_complete(jwt, *arguments, **kwargs)
+            verified = Verified(arguments, decoded["header"], decoded["payload"], len(jwt))
             self._remember(digest, verified)
         # Copies, because PyJWT and its callers may change them.
         return {

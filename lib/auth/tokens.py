@@ -43,8 +43,6 @@ KEY_SETTINGS = {
 _COMPACT_JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 # 1 to 255 characters, no white space at either end, no control characters, no surrogates.
 _USER_ID = re.compile(r"(?!\s)[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,255}(?<!\s)")
-# PostgreSQL stores neither.
-_NUL_OR_SURROGATE = re.compile(r"[\x00\ud800-\udfff]")
 
 
 class UntrustedToken(jwt.InvalidTokenError):
@@ -167,8 +165,10 @@ def _user_of(claims: dict[str, Any], settings: Settings) -> AuthenticatedUser:
 
 
 def _text[T: (str, None)](claim: object, default: T) -> str | T:
-    usable = isinstance(claim, str) and claim and not _NUL_OR_SURROGATE.search(claim)
-    return str(claim) if usable else default
+    """A claim that PostgreSQL can store: it stores no NUL and no surrogates."""
+    if isinstance(claim, str) and claim and "\0" not in claim:
+        return claim if claim.encode(errors="ignore").decode() == claim else default
+    return default
 
 
 def _reason(error: Exception, token: str, settings: Settings) -> str:
