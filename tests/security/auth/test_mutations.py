@@ -443,7 +443,7 @@ JWKS: dict[str, tuple[str, list[Change]]] = {
         "an_outage_counts_attempts_and_keeps_known_keys",
         [
             (
-                "except Exception as error:  # noqa: BLE001 - any",
+                "except Exception as error:  # noqa: BLE001 - the",
                 "except ValueError as error:  #",
             )
         ],
