@@ -3,8 +3,8 @@
 A browser sends the same token for minutes. Whether its signature is valid depends only on the
 token, the key and the algorithm, so the result can be reused; Envoy's JWT filter does the same. All
 other checks (times, issuer, audience, user) run on every request, in PyJWT and in
-lib/auth/tokens.py. bench/NOTES.md has the gain. `_decode` in lib/auth/tokens.py uses this module in
-one line.
+lib/auth/tokens.py. A warm list takes 362 k instructions less, of 1,381 k. `_decode` in
+lib/auth/tokens.py uses this module in one line; without it, every request verifies the signature.
 """
 
 import base64
