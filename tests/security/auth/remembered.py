@@ -252,13 +252,12 @@ def the_memory_is_bounded(modules: Modules) -> None:
     settings = symmetric()
     verified = memory(modules, settings)._verified
     tokens = [forge().claiming(jti=str(number)) for number in range(1001)]
-    for token in tokens:
+    for token in [*tokens[:1000], tokens[0], tokens[1000]]:
         result(modules, token, settings)
-        result(modules, tokens[0], settings)
     assert len(verified) == 1000
     with counted_verifications() as calls:
         result(modules, tokens[0], settings)
-        assert not calls, "it was used last"
+        assert not calls, "it was used shortly before"
         result(modules, tokens[1], settings)
         assert len(calls) == 1, "it was unused for longest"
         result(modules, tokens[3], settings)
