@@ -111,18 +111,22 @@ EXAMPLES = {
 
 def document() -> dict[str, Any]:
     """Build the OpenAPI document. Operation ids are function names."""
-    routes = [
-        route for group in GROUPS for route in group.router.routes if isinstance(route, APIRoute)
-    ]
-    for route in routes:
-        route.operation_id = route.name
-        summary, _, route.description = route.description.partition("\n\n")
-        route.summary = " ".join(summary.split()).removesuffix(".")
-        if isinstance(route, AuthenticatedRoute):
+    routes = []
+    for served in [route for group in GROUPS for route in group.router.routes]:
+        if not isinstance(served, APIRoute):
+            continue
+        route = served
+        if isinstance(served, AuthenticatedRoute):
+            # The same route with the response models, which it does without while it serves.
+            route = APIRoute(served.path, served.endpoint, **served.options)
             route.openapi_extra = {
                 "security": [{"bearer": []}],
                 "parameters": [USER_ID],
             }
+        routes.append(route)
+        route.operation_id = route.name
+        summary, _, route.description = route.description.partition("\n\n")
+        route.summary = " ".join(summary.split()).removesuffix(".")
     spec = get_openapi(
         title="Task API",
         version=tomllib.loads(PYPROJECT.read_text())["project"]["version"],
@@ -187,8 +191,8 @@ def plain_parameter(parameter: dict[str, Any]) -> dict[str, Any]:
     schema = dict(parameter["schema"])
     title, choices = schema.pop("title", ""), schema.pop("anyOf", None)
     if choices:
-        [chosen] = [choice for choice in choices if choice != {"type": "null"}]
-        schema |= chosen
+        choices = [choice for choice in choices if choice != {"type": "null"}]
+        schema |= choices[0] if len(choices) == 1 else {"anyOf": choices}
     if schema.get("enum") == ["true", "false"]:
         schema = {"type": "boolean", "default": False, "description": schema["description"]}
     description = schema.pop("description", parameter.get("description"))

@@ -36,7 +36,7 @@ FOLDERS_OF_VERIFY = (
     # These have short time limits, which a busy machine exceeds.
     "resilience",
 )  # fmt: skip
-FILES_OF_VERIFY = {"test_pgbouncer.py", "test_database.py"}
+FILES_OF_VERIFY = {"test_pgbouncer.py", "test_database.py", "test_list_plans.py"}
 FAST_FOLDERS = ("contract", "unit")
 CLUSTER = pytest.StashKey[Cluster]()
 SECRET = "contract-suite-secret-0123456789abcdef"

@@ -68,11 +68,6 @@ def _user_id(*, primary_key: bool = False) -> Column:
     return Column(Text, owner, nullable=False, primary_key=primary_key)
 
 
-# The sort keys of due dates, in which no key is null: a cursor compares them.
-DUE_OR_LAST = text("coalesce(due_at, 'infinity'::timestamptz)")
-DUE_OR_FIRST = text("coalesce(due_at, '-infinity'::timestamptz)")
-
-
 class Task(SQLModel, table=True):
     """A task. `version` counts its changes."""
 
@@ -83,9 +78,8 @@ class Task(SQLModel, table=True):
         Index("tasks_by_created_at", "user_id", "created_at", "id"),
         Index("tasks_by_updated_at", "user_id", "updated_at", "id"),
         Index("tasks_by_title_key", "user_id", "title_key", "id"),
-        # Undated tasks come last in either direction.
-        Index("tasks_by_due_at", "user_id", DUE_OR_LAST, "id"),
-        Index("tasks_by_due_at_desc", "user_id", DUE_OR_FIRST, "id"),
+        Index("tasks_by_due_at", "user_id", "due_at", "id"),
+        Index("tasks_by_due_at_desc", "user_id", "due_at_desc", "id"),
         Index("tasks_by_priority", "user_id", "priority", "id"),
         Index("tasks_by_changed_in", "user_id", "changed_in", "id"),
         Index(
@@ -103,8 +97,22 @@ class Task(SQLModel, table=True):
     completed: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=text("false")))
     # The place of the priority in lib.schemas.PRIORITIES, from 1; 0 is none.
     priority: int = Field(sa_column=Column(SmallInteger, nullable=False, server_default=text("0")))
-    # The instant that is due, for a date its midnight UTC.
-    due_at: datetime | None = Field(sa_column=Column(DateTime(timezone=True)))
+    # The instant that is due, for a date its midnight UTC; 'infinity' without a due date.
+    due_at: datetime = Field(
+        sa_column=Column(
+            DateTime(timezone=True), nullable=False, server_default=text("'infinity'::timestamptz")
+        )
+    )
+    # The same with '-infinity', so that tasks without a due date come last in this order too. It
+    # is a column for the same reason as title_key.
+    due_at_desc: datetime = Field(
+        sa_column=Column(
+            DateTime(timezone=True),
+            Computed(
+                "CASE WHEN due_at = 'infinity' THEN '-infinity' ELSE due_at END", persisted=True
+            ),
+        )
+    )
     due_is_date: bool = Field(
         sa_column=Column(Boolean, nullable=False, server_default=text("false"))
     )

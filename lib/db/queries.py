@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 from sqlalchemy import (
     CTE,
+    Column,
     ColumnElement,
     FromClause,
     Insert,
@@ -26,9 +27,9 @@ from sqlalchemy import (
     exists,
     literal_column,
     table,
-    text,
     union_all,
 )
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY, array
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.orm import Mapped
@@ -87,9 +88,8 @@ expired = col(IdempotencyKey.created_at) < func.now() - cast(literal_column("'24
 # A field of lib.schemas.Task is stored in a column of its name, and written from a parameter of its
 # name, unless these functions say otherwise.
 
-INFINITY, NEGATIVE_INFINITY = (
-    literal_column(f"'{sign}infinity'::timestamptz", DateTime(timezone=True)) for sign in ("", "-")
-)
+# In the place of a due date where there is none.
+INFINITY = literal_column("'infinity'::timestamptz", DateTime(timezone=True))
 PRIORITIES = array([literal_column(f"'{name}'", Text) for name in schemas.PRIORITIES])
 DATE_LENGTH, DATE_TIME_LENGTH = literal_column("10", Integer), literal_column("27", Integer)
 
@@ -98,7 +98,7 @@ def _column_names(field: str) -> tuple[str, ...]:
     return ("due_at", "due_is_date") if field == "due_date" else (field,)
 
 
-def _values(field: str) -> dict[str, ColumnElement]:
+def _column_values(field: str) -> dict[str, ColumnElement]:
     """The values of the columns that store a field, from its parameter."""
     parameter = bindparam(field, type_=Text)
     if field == "priority":
@@ -108,7 +108,7 @@ def _values(field: str) -> dict[str, ColumnElement]:
         midnight = parameter.concat(literal_column("'T00:00:00.000000Z'"))
         instant = cast(func.left(midnight, DATE_TIME_LENGTH), DateTime(timezone=True))
         is_date = func.coalesce(func.length(parameter) == DATE_LENGTH, literal_column("false"))
-        return {"due_at": instant, "due_is_date": is_date}
+        return {"due_at": func.coalesce(instant, INFINITY), "due_is_date": is_date}
     type_ = TASKS.c[field].type
     if isinstance(type_, Boolean):
         return {field: cast(bindparam(field), Boolean)}
@@ -121,7 +121,7 @@ def _shown(source: FromClause, field: str) -> ColumnElement:
         return PRIORITIES[source.c.priority]
     if field == "due_date":
         length = case((source.c.due_is_date, DATE_LENGTH), else_=DATE_TIME_LENGTH)
-        return func.left(_timestamp(source.c.due_at), length)
+        return func.left(_timestamp(func.nullif(source.c.due_at, INFINITY)), length)
     return _timestamp(source.c[field]) if field.endswith("_at") else source.c[field]
 
 
@@ -170,8 +170,9 @@ precondition = or_(etags.is_(None), (_etag() == any_(etags)) == must_match)
 class Order(NamedTuple):
     """The order of a list: by `key`, then by the id, both in the same direction.
 
-    `key` must never be null, because a cursor finds the next task by comparing keys. A column that
-    may be null needs coalesce, with a value such as 'infinity' in the place of nulls.
+    `key` is a column that is never null, because a cursor finds the next task by comparing keys in
+    an index. Row-level security keeps expressions such as coalesce out of indexes, so the column
+    itself must have a value such as 'infinity' in the place of nulls.
     """
 
     key: Expression
@@ -187,8 +188,8 @@ ORDERS = {
     "title asc": Order(col(Task.title_key), descending=False),
     "title desc": Order(col(Task.title_key), descending=True),
     # Undated tasks come last in both.
-    "due_date asc": Order(func.coalesce(col(Task.due_at), INFINITY), descending=False),
-    "due_date desc": Order(func.coalesce(col(Task.due_at), NEGATIVE_INFINITY), descending=True),
+    "due_date asc": Order(col(Task.due_at), descending=False),
+    "due_date desc": Order(col(Task.due_at_desc), descending=True),
     "priority asc": Order(col(Task.priority), descending=False),
     "priority desc": Order(col(Task.priority), descending=True),
 }
@@ -244,7 +245,7 @@ def _indexed_filters() -> ColumnElement[bool]:
     due_from, due_to = (
         bindparam(name, type_=DateTime(timezone=True)) for name in ("due_from", "due_to")
     )
-    due = ORDERS["due_date asc"].key
+    due = col(Task.due_at)
     return and_(
         or_(completed.is_(None), col(Task.completed) == completed),
         or_(priorities.is_(None), col(Task.priority) == any_(priorities)),
@@ -338,8 +339,8 @@ def _filtered_page(order: Order) -> Select:
     Otherwise the tasks are read in the order of the list until the page is full. PostgreSQL could
     not choose: it does not know how often a value occurs among the tasks of one user.
 
-        WITH rare AS MATERIALIZED (SELECT id FROM tasks WHERE user_id = :owner AND <indexed filters>
-                                   LIMIT 1001)
+        WITH matching AS MATERIALIZED (SELECT id FROM tasks WHERE user_id = :owner AND <filters>),
+             rare AS (SELECT id FROM matching LIMIT 1001)
         SELECT ... FROM (
             (SELECT ... WHERE (SELECT count(*) FROM rare) <= 1000
              AND id = ANY (ARRAY(SELECT id FROM rare)) AND <filters> ORDER BY ... LIMIT ...)
@@ -348,8 +349,11 @@ def _filtered_page(order: Order) -> Select:
              AND <filters> ORDER BY ... LIMIT ...)
         ) AS tasks ORDER BY ... LIMIT ... OFFSET :offset
     """
-    found = select(col(Task.id)).where(col(Task.user_id) == owner, _indexed_filters())
-    rare = found.limit(MAX_RARE + ONE).cte("rare")
+    matching = select(col(Task.id)).where(col(Task.user_id) == owner, _indexed_filters())
+    # Planned as if all were wanted, but read only as far as they are: a plan for the first 1001
+    # would scan the table.
+    matching = matching.cte("matching").prefix_with("MATERIALIZED")
+    rare = select(matching.c.id).limit(MAX_RARE + ONE).cte("rare")
     number = select(func.count()).select_from(rare).scalar_subquery()
     ids = func.array(select(rare.c.id).scalar_subquery(), type_=ARRAY(BigInteger))
     tasks = _select_tasks(order.key).where(
@@ -503,6 +507,18 @@ _constraints = table("pg_constraint", column("contype"), column("confrelid"), co
 _BETTER_AUTH_TABLES = ("session", "sessions", "account", "accounts")
 _BETTER_AUTH_COLUMNS = ("token", "providerId", "provider_id")
 _attributes = table("pg_attribute", column("attrelid"), column("attname"))
+# Whether Better Auth keeps its users in the table that the tasks refer to.
+shares_users = exists().where(
+    _constraints.c.contype == literal_column("'f'"),
+    _constraints.c.confrelid == literal_column("to_regclass('users')"),
+    _constraints.c.conrelid.in_(
+        [literal_column(f"to_regclass('{name}')") for name in _BETTER_AUTH_TABLES]
+    ),
+    exists().where(
+        _attributes.c.attrelid == _constraints.c.conrelid,
+        _attributes.c.attname.in_([literal_column(f"'{c}'") for c in _BETTER_AUTH_COLUMNS]),
+    ),
+)
 
 
 def _provisioning_user[S: (Select, Insert)](statement: S) -> S:
@@ -517,17 +533,6 @@ def _provisioning_user[S: (Select, Insert)](statement: S) -> S:
     emails = func.unnest(array([bindparam("user_email", type_=Text), random_email]))
     candidates = emails.table_valued("email", with_ordinality="position", name="candidate")
     candidates = candidates.render_derived()
-    better_auth = exists().where(
-        _constraints.c.contype == literal_column("'f'"),
-        _constraints.c.confrelid == literal_column("'users'::regclass"),
-        _constraints.c.conrelid.in_(
-            [literal_column(f"to_regclass('{name}')") for name in _BETTER_AUTH_TABLES]
-        ),
-        exists().where(
-            _attributes.c.attrelid == _constraints.c.conrelid,
-            _attributes.c.attname.in_([literal_column(f"'{c}'") for c in _BETTER_AUTH_COLUMNS]),
-        ),
-    )
     profiles = (
         select(
             owner.label("id"),
@@ -536,7 +541,7 @@ def _provisioning_user[S: (Select, Insert)](statement: S) -> S:
             cast(bindparam("user_email_verified"), Boolean).label("verified"),
         )
         .select_from(candidates)
-        .where(candidates.c.email.is_not(None), not_(better_auth))
+        .where(candidates.c.email.is_not(None), not_(shares_users))
         .order_by(candidates.c.position)
     )
     profile = postgresql_insert(User).from_select(
@@ -599,7 +604,7 @@ def _sweeping[S: (Insert, Update)](statement: S, record: CTE) -> S:
 def _new_values() -> dict[str, ColumnElement]:
     values: dict[str, ColumnElement] = {"user_id": owner}
     for field in schemas.TaskCreate.model_fields:
-        values |= _values(field)
+        values |= _column_values(field)
     return values
 
 
@@ -632,7 +637,7 @@ def _update(old: FromClause) -> dict[str, ColumnElement]:
         **{
             name: case((literal_column(f"'{field}'") == any_(given), value), else_=old.c[name])
             for field in schemas.TaskUpdate.model_fields
-            for name, value in _values(field).items()
+            for name, value in _column_values(field).items()
         },
     )
 
@@ -689,51 +694,86 @@ RECORD = select(
 OWNED = [table for table in SQLModel.metadata.tables.values() if "user_id" in table.columns]
 
 
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(f"('{name}')" for name in names)
+def _values(*rows: tuple[str, ...]) -> str:
+    return "VALUES " + ", ".join(f"({', '.join(f"'{value}'" for value in row)})" for row in rows)
 
 
-def _readable(table: Table) -> str:
-    columns = ", ".join(table.columns.keys())
-    return f"EXISTS (SELECT {columns} FROM {table.name} WHERE user_id = '')"  # noqa: S608
+def _type(column: Column) -> str:
+    return column.type.compile(postgresql.dialect()).partition(" COLLATE ")[0].lower()
 
 
-# One row: whether row-level security applies to this role, what requests would lack, and one column
-# for each table. It names every column, so that a database of another version is an error. It is
-# written in SQL, because the catalogs of PostgreSQL have no classes.
-READY = text(
-    f"""
-SELECT row_security_active('tasks'),
-  ARRAY(
-    SELECT privilege || ' on ' || name
-    FROM (VALUES {_listed(each.name for each in OWNED)}) AS owned (name),
-      (VALUES ('INSERT'), ('UPDATE'), ('DELETE')) AS needed (privilege)
-    WHERE NOT has_table_privilege(name, privilege)
-    UNION ALL
-    SELECT 'USAGE on the sequence of tasks.id'
-    WHERE NOT has_sequence_privilege(pg_get_serial_sequence('tasks', 'id'), 'USAGE')
-    UNION ALL
-    SELECT 'INSERT on users.' || name
-    FROM (VALUES ('id'), ('name'), ('email'), ('emailVerified')) AS needed (name)
-    WHERE CAST(:provision AS BOOLEAN) AND NOT has_column_privilege('users', name, 'INSERT')
-    UNION ALL
-    SELECT 'a default for ' || relation || '.' || attname
-    FROM (VALUES {_listed(each.name for each in OWNED)}) AS owned (relation)
-      JOIN pg_attribute ON attrelid = to_regclass(relation)
-    WHERE attnum > 0 AND attnotnull AND NOT atthasdef AND attidentity = ''
-      AND relation || '.' || attname NOT IN (
-        VALUES {_listed(str(column) for each in OWNED for column in each.columns)}
-      )
-    UNION ALL
-    SELECT 'the policy own_rows on ' || name
-    FROM (VALUES {_listed(each.name for each in OWNED)}) AS owned (name)
-    WHERE row_security_active(name) AND NOT EXISTS (
+def _types(tables: Iterable[Table]) -> list[tuple[str, ...]]:
+    """The table, the name and the type of each column, as PostgreSQL's format_type writes it."""
+    return [(each.name, column.name, _type(column)) for each in tables for column in each.columns]
+
+
+# One row: whether row-level security applies to this role, whether Better Auth shares the table of
+# users, the policies that are missing, what else requests need and the database lacks, and the same
+# for provisioning users. It explains why lib/db/readiness.py failed to run the statements above,
+# and is no error where something is missing. The catalogs of PostgreSQL have no classes.
+READY = select(  # ty: ignore[no-matching-overload]
+    literal_column(
+        "(SELECT row_security_active(oid) FROM pg_class WHERE oid = to_regclass('tasks'))"
+    ),
+    shares_users,
+    literal_column(f"""ARRAY(
+    SELECT 'policy own_rows on ' || name
+    FROM ({_values(*((each.name,) for each in OWNED))}) AS owned (name)
+    WHERE row_security_active(to_regclass(name)) AND NOT EXISTS (
       SELECT FROM pg_policies
       WHERE tablename = name AND policyname = 'own_rows' AND cmd = 'ALL'
         AND schemaname = ANY (current_schemas(false))
         AND qual LIKE '%app.user_id%' AND with_check LIKE '%app.user_id%'
     )
-  ),
-  {", ".join(_readable(each) for each in OWNED)}
-"""  # noqa: S608 - the names are those of our own tables
+  )"""),  # noqa: S608 - the names are those of our own tables
+    literal_column(f"""ARRAY(
+    SELECT 'USAGE on a schema of search_path' WHERE current_schema() IS NULL
+    UNION ALL
+    SELECT 'table ' || name
+    FROM ({_values(*((name,) for name in SQLModel.metadata.tables))}) AS needed (name)
+    WHERE to_regclass(name) IS NULL
+    UNION ALL
+    SELECT format('column %s.%s of type %s', relation, name, type)
+    FROM ({_values(*_types(OWNED))}) AS needed (relation, name, type)
+    WHERE to_regclass(relation) IS NOT NULL AND NOT EXISTS (
+      SELECT FROM pg_attribute
+      WHERE attrelid = to_regclass(relation) AND attname = name AND NOT attisdropped
+        AND format_type(atttypid, atttypmod) = type
+    )
+    UNION ALL
+    SELECT privilege || ' on ' || name
+    FROM ({_values(*((each.name,) for each in OWNED))}) AS owned (name),
+      (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS needed (privilege)
+    WHERE NOT has_table_privilege(to_regclass(name), privilege)
+    UNION ALL
+    SELECT 'trigger ' || name || ' on tasks'
+    FROM (VALUES ('before_write'), ('after_delete')) AS needed (name)
+    WHERE NOT EXISTS (
+      SELECT FROM pg_trigger
+      WHERE tgrelid = to_regclass('tasks') AND tgname = name AND tgenabled IN ('O', 'A')
+    )
+    UNION ALL
+    SELECT 'USAGE on the sequence of tasks.id'
+    FROM pg_attribute
+    WHERE attrelid = to_regclass('tasks') AND attname = 'id'
+      AND has_sequence_privilege(
+        pg_get_serial_sequence(attrelid::regclass::text, attname), 'USAGE'
+      ) IS NOT TRUE
+    UNION ALL
+    SELECT format('a default for %s.%s', relation, attname)
+    FROM ({_values(*((each.name,) for each in OWNED))}) AS owned (relation)
+      JOIN pg_attribute ON attrelid = to_regclass(relation)
+    WHERE attnum > 0 AND attnotnull AND NOT atthasdef AND attidentity = '' AND NOT attisdropped
+      AND (relation, attname) NOT IN (
+        {_values(*(column[:2] for column in _types(OWNED)))}
+      )
+  )"""),  # noqa: S608
+    literal_column("""ARRAY(
+    SELECT 'INSERT on users.' || name
+    FROM (VALUES ('id'), ('name'), ('email'), ('emailVerified')) AS needed (name)
+      LEFT JOIN pg_attribute
+        ON attrelid = to_regclass('users') AND attname = name AND NOT attisdropped
+    WHERE to_regclass('users') IS NOT NULL
+      AND has_column_privilege(attrelid, attnum, 'INSERT') IS NOT TRUE
+  )"""),
 )

@@ -26,8 +26,11 @@ def downgrade() -> None:
     for function in ("tasks_before_write", "tasks_after_delete"):
         op.execute(f"DROP FUNCTION {function} CASCADE")
     op.drop_table("deleted_tasks")
-    columns = "title_key", "priority", "due_at", "due_is_date", "tags", "completed_at", "changed_in"
-    for column in columns:
+    # The generated ones first.
+    for column in (
+        *("title_key", "due_at_desc", "due_at", "due_is_date", "priority", "tags"),
+        *("completed_at", "changed_in"),
+    ):
         op.drop_column("tasks", column)
     op.create_index("tasks_by_title", "tasks", ["user_id", "title", "id"])
 
@@ -45,7 +48,9 @@ def _add_columns() -> None:
             GENERATED ALWAYS AS (lower(title COLLATE pg_c_utf8)) STORED,
         ADD COLUMN priority smallint NOT NULL DEFAULT 0
             CONSTRAINT tasks_priority_check CHECK (priority BETWEEN 0 AND 4),
-        ADD COLUMN due_at timestamptz,
+        ADD COLUMN due_at timestamptz NOT NULL DEFAULT 'infinity',
+        ADD COLUMN due_at_desc timestamptz GENERATED ALWAYS AS
+            (CASE WHEN due_at = 'infinity' THEN '-infinity' ELSE due_at END) STORED,
         ADD COLUMN due_is_date boolean NOT NULL DEFAULT false,
         ADD COLUMN tags text[] NOT NULL DEFAULT '{}',
         ADD COLUMN changed_in xid8 NOT NULL DEFAULT '0'"""
@@ -53,14 +58,8 @@ def _add_columns() -> None:
 
 
 def _create_indexes() -> None:
-    for order in ("title_key", "priority", "changed_in"):
+    for order in ("title_key", "due_at", "due_at_desc", "priority", "changed_in"):
         op.create_index(f"tasks_by_{order}", "tasks", ["user_id", order, "id"])
-    # Undated tasks come last in either direction, and a cursor compares keys that are not null.
-    for name, undated in (("tasks_by_due_at", "infinity"), ("tasks_by_due_at_desc", "-infinity")):
-        op.execute(
-            f"CREATE INDEX {name} ON tasks"
-            f" (user_id, (coalesce(due_at, '{undated}'::timestamptz)), id)"
-        )
     op.create_index(
         "tasks_by_completed",
         "tasks",

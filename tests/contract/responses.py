@@ -6,8 +6,12 @@ from typing import Any
 
 import httpx2
 
-FIELDS = {"id", "user_id", "title", "description", "completed", "created_at", "updated_at"}
+FIELDS = {
+    *("id", "user_id", "title", "description", "completed", "priority", "due_date", "tags"),
+    *("completed_at", "created_at", "updated_at"),
+}
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
+DUE_DATE = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d\.\d{6}Z)?")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 STRONG_TAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 
@@ -56,6 +60,12 @@ def assert_task(body: Any) -> None:
     assert isinstance(body["title"], str)
     assert body["description"] is None or isinstance(body["description"], str)
     assert type(body["completed"]) is bool
+    assert body["priority"] in (None, "low", "medium", "high", "urgent")
+    assert body["due_date"] is None or DUE_DATE.fullmatch(body["due_date"]), body["due_date"]
+    assert all(isinstance(tag, str) for tag in body["tags"])
+    assert (body["completed_at"] is not None) == body["completed"]
+    if body["completed"]:
+        assert TIMESTAMP.fullmatch(body["completed_at"]), body["completed_at"]
     for name in ("created_at", "updated_at"):
         assert TIMESTAMP.fullmatch(body[name]), body[name]
     assert parse_timestamp(body["created_at"]) <= parse_timestamp(body["updated_at"])

@@ -168,8 +168,8 @@ def test_a_list_that_is_too_large_for_one_response_is_refused_on_every_platform(
 
     fresh_database.query("INSERT INTO users (id, name, email) VALUES ('long', 'n', 'l@x.example')")
     api, headers = start_api(DATABASE_URL=fresh_database.app_url, **platform), bearer("long")
-    tasks(2900, "x", "x")  # 3.98 MB
-    assert len(api.get("/api/long/tasks", headers=headers).json()) == 2900
+    tasks(2750, "x", "x")  # 3.95 MB
+    assert len(api.get("/api/long/tasks", headers=headers).json()) == 2750
     for count, title, description in (
         (3100, "x", "x"),  # more than 4 MB
         (1000, "x", "\U0001f600"),  # four bytes each

@@ -161,8 +161,10 @@ def test_tasks_that_were_completed_before_the_field_existed_have_their_last_chan
         (False, 50, None, 0),
         (True, 50, True, 50),
     ]
-    defaults = "SELECT DISTINCT priority, due_at, due_is_date, tags, changed_in::text FROM tasks"
-    assert admin.query(defaults) == [(0, None, False, [], "0")]
+    defaults = (
+        "SELECT DISTINCT priority, due_at::text, due_is_date, tags, changed_in::text FROM tasks"
+    )
+    assert admin.query(defaults) == [(0, "infinity", False, [], "0")]
     assert admin.query("SELECT bool_and(title_key = lower(title)) FROM tasks") == [(True,)]
 
 

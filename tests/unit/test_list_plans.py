@@ -1,0 +1,181 @@
+"""How many rows a list reads, for a user with 100,000 tasks, at best and at worst.
+
+The tasks of other users have other values, so that PostgreSQL's statistics mislead it. Row-level
+security applies. `pytest tests/unit/test_list_plans.py -s` prints the table of docs/database.md.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from lib.db import compiled
+from tests.support.databases import Cluster, Database
+
+MANY, OTHERS, LIMIT = 100_000, 50_000, 10
+RARE = 1000  # MAX_RARE in lib/db/queries.py
+ORDERS = list(compiled.LIST_FIRST_PAGE)
+NO_FILTER = dict.fromkeys(["completed", "priority", "tag", "due_from", "due_to", "q"])
+FIRST = {"limit": LIMIT, "offset": 0, "after": None, "after_id": None}
+# Of the user's tasks one, the oldest, is completed, urgent, due and tagged.
+RARE_FILTERS: dict[str, dict[str, Any]] = {
+    "status": {"completed": True},
+    "priority": {"priority": [4]},
+    "two priorities": {"priority": [4, 3]},
+    "due": {"due_from": "2026-12-24T00:00:00Z", "due_to": "2026-12-24T23:59:59.999999Z"},
+    "due and status": {"due_to": "2026-12-24T23:59:59.999999Z", "completed": True},
+    "status and priority": {"completed": False, "priority": [4]},
+    "status and tag": {"completed": True, "tag": ["rare"]},
+}
+COMMON_FILTERS: dict[str, dict[str, Any]] = {
+    "status": {"completed": False},
+    "priority": {"priority": [0]},
+    "due": {"due_from": "2027-01-01T00:00:00Z"},
+    "tag": {"tag": ["common"]},
+    "q": {"q": "task"},
+}
+
+
+@pytest.fixture(scope="module")
+def grown(cluster: Cluster) -> Iterator[Database]:
+    """A user with many tasks, half of them undated, one with ten, and 500 others with 100 each."""
+    with cluster.clone() as database:
+        database.query(
+            """INSERT INTO users (id, name, email) SELECT u, u, u || '@x' FROM (
+                SELECT unnest('{many,few}'::text[]) UNION SELECT 'u' || generate_series(0, 499)
+            ) AS users (u)"""
+        )
+        with psycopg.connect(database.admin_url) as connection:
+            # Without the foreign key check and the triggers of each task.
+            connection.execute("SET session_replication_role = replica")
+            connection.execute(
+                """INSERT INTO tasks
+                    (user_id, title, created_at, updated_at, priority, due_at, tags)
+                SELECT u, 'Task ' || n * 7919 %% 100003, now() - n * interval '1 s',
+                    now() - n * interval '1 s', 0,
+                    CASE WHEN n %% 2 = 0 THEN '2027-01-01'::timestamptz + n * interval '1 h'
+                        ELSE 'infinity' END,
+                    CASE WHEN n %% 2 = 0 THEN '{common}'::text[] ELSE '{}' END
+                FROM (VALUES ('many', %s::int), ('few', 10)) AS amount (u, total),
+                    generate_series(1, total) AS n""",
+                (MANY,),
+            )
+            connection.execute(
+                """UPDATE tasks SET completed = true, priority = 4, due_at = '2026-12-24',
+                    due_is_date = true, tags = '{rare}'
+                WHERE title = (SELECT 'Task ' || %s * 7919 %% 100003)""",
+                (MANY,),
+            )
+            connection.execute(
+                """INSERT INTO tasks
+                    (user_id, title, created_at, updated_at, completed, priority, due_at, tags)
+                SELECT 'u' || n %% 500, 'Task ' || n, now() - n * interval '1 s',
+                    now() - n * interval '1 s', n %% 2 = 0, n %% 5,
+                    CASE WHEN n %% 2 = 0 THEN '2026-12-24'::timestamptz ELSE 'infinity' END,
+                    CASE WHEN n %% 3 = 0 THEN '{rare}'::text[] ELSE '{}' END
+                FROM generate_series(1, %s) AS n""",
+                (OTHERS,),
+            )
+        database.query("VACUUM ANALYZE tasks")
+        yield database
+
+
+def explain(database: Database, statement: str, user: str, **values: Any) -> dict[str, Any]:
+    """Run a statement as this user; returns its plan."""
+    with psycopg.connect(database.app_url, prepare_threshold=None) as connection:
+        connection.execute("SELECT set_config('app.user_id', %s, true)", [user])
+        explained = b"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) " + statement.encode()
+        row = connection.execute(explained, {"owner": user, **values}).fetchone()
+    assert row
+    return row[0][0]["Plan"]
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", []):
+        yield from nodes(part)
+
+
+def rows_read(plan: dict[str, Any]) -> int:
+    """The rows and index entries of `tasks` that a plan has looked at."""
+    removed = "Rows Removed by Filter", "Rows Removed by Index Recheck"
+    return sum(
+        round((node["Actual Rows"] + sum(node.get(name, 0) for name in removed)) * loops)
+        for node in nodes(plan)
+        if (loops := node["Actual Loops"]) and node.get("Relation Name") == "tasks"
+    )
+
+
+def positions(database: Database, order: str) -> list[dict[str, Any]]:
+    """The first page, and the position of a task every tenth of the list, and near its end."""
+    statement = compiled.LIST_FIRST_PAGE[order].replace(
+        "LIMIT %(limit)s::INTEGER + 1", f"LIMIT {MANY}"
+    )
+    with psycopg.connect(database.app_url) as connection:
+        connection.execute("SELECT set_config('app.user_id', 'many', true)")
+        rows = connection.execute(statement.encode(), {"owner": "many"}).fetchall()
+    assert len(rows) == MANY
+    deep = [*rows[:: MANY // 5][1:], rows[-LIMIT - 2]]
+    return [{"after": key, "after_id": id_} for _, key, id_ in deep]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_an_unfiltered_page_reads_its_own_rows_at_any_depth(grown: Database, order: str) -> None:
+    few = explain(grown, compiled.LIST_FIRST_PAGE[order], "few", **FIRST | {"limit": 5})
+    assert rows_read(few) == 6
+    first, following = compiled.LIST_FIRST_PAGE[order], compiled.LIST_NEXT_PAGE[order]
+    plans = [
+        explain(grown, first, "many", **FIRST),
+        *(explain(grown, following, "many", **FIRST | each) for each in positions(grown, order)),
+    ]
+    for plan in plans:
+        assert rows_read(plan) == LIMIT + 1
+        assert not any("Sort" in node["Node Type"] for node in nodes(plan))
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("name", RARE_FILTERS)
+def test_a_rare_filter_is_answered_by_an_index_in_every_order(
+    grown: Database, order: str, name: str
+) -> None:
+    values = FIRST | NO_FILTER | RARE_FILTERS[name]
+    plan = explain(grown, compiled.FILTERED_PAGE[order], "many", **values)
+    assert rows_read(plan) <= 4
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("name", COMMON_FILTERS)
+def test_a_common_filter_is_read_in_the_order_of_the_list(
+    grown: Database, order: str, name: str
+) -> None:
+    values = FIRST | NO_FILTER | COMMON_FILTERS[name]
+    plan = explain(grown, compiled.FILTERED_PAGE[order], "many", **values)
+    assert rows_read(plan) <= RARE + 1 + 4 * (LIMIT + 1)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_an_offset_reads_no_more_than_it_skips(grown: Database, order: str) -> None:
+    values = FIRST | NO_FILTER | {"offset": 10_000}
+    plan = explain(grown, compiled.FILTERED_PAGE[order], "many", **values)
+    assert rows_read(plan) <= RARE + 1 + 10_000 + LIMIT + 1
+
+
+def test_statistics_count_in_an_index_and_read_only_open_tasks(grown: Database) -> None:
+    grown.query("UPDATE tasks SET completed = true WHERE user_id = 'u1' AND id % 4 <> 0")
+    grown.query("VACUUM ANALYZE tasks")
+    plan = explain(grown, compiled.STATISTICS, "u1")
+    scans = [node for node in nodes(plan) if node.get("Relation Name") == "tasks"]
+    numbers, tags = sorted(scans, key=lambda scan: scan["Node Type"] != "Index Only Scan")
+    assert numbers["Index Name"] == "tasks_by_completed"
+    assert (numbers["Actual Rows"], numbers["Heap Fetches"]) == (100, 0)
+    assert tags["Actual Rows"] <= 25
+
+
+@pytest.mark.parametrize("filters", [{"tag": ["nowhere"]}, {"q": "nowhere"}])
+def test_a_tag_or_text_that_no_task_has_reads_each_task_of_the_user_once(
+    grown: Database, filters: dict[str, Any]
+) -> None:
+    values = FIRST | NO_FILTER | filters
+    plan = explain(grown, compiled.FILTERED_PAGE["title asc"], "many", **values)
+    assert MANY <= rows_read(plan) <= MANY + RARE + 1
