@@ -10,7 +10,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lib import log
 from lib.errors import ApiError
-from lib.settings import SettingsError, load_cors_settings, load_settings, require
+from lib.settings import (
+    SettingsError,
+    load_cors_settings,
+    load_settings,
+    require,
+    runs_on_vercel,
+)
 from lib.web.exception_handlers import (
     error_response,
     handle_api_error,
@@ -120,7 +126,9 @@ def _add_cors(app: ASGIApp) -> ASGIApp:
 
 
 class InvalidSettings:
-    """Replaces the application while the settings are invalid: every response is a 500.
+    """Replaces the application while the settings are invalid.
+
+    A server does not start. A function, which runs no lifespan events, responds with 500.
 
     Each request reads the settings again, because AWS may return a secret that it did not before.
     """
@@ -130,8 +138,14 @@ class InvalidSettings:
         self.faults = str(error).splitlines()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" and not runs_on_vercel():
+            await receive()
+            await send({"type": "lifespan.startup.failed", "message": str(self.error)})
+            return
         if scope["type"] != "http":
-            raise self.error  # a server that runs lifespan events does not start
+            # Vercel's runtime continues after an exception. After `lifespan.startup.failed` it
+            # would exit, and Vercel would respond with an error of its own.
+            raise self.error
         scope["app"].middleware_stack = None  # built again by the next request
         log.log_warning("The settings are invalid.", faults=self.faults)
         scope["reason"] = " ".join(self.faults)
