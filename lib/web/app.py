@@ -32,8 +32,16 @@ from lib.web.middleware import (
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 REQUEST_HEADERS = (
     "Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "X-Request-ID",
-    # Tracing in browsers: W3C Trace Context and Baggage, Sentry.
+    # Set by jQuery and by many users of axios.
+    "X-Requested-With",
+    # Tracing in browsers: W3C Trace Context and Baggage, Sentry, B3 (Zipkin), Jaeger, Datadog, New
+    # Relic, Elastic APM, AWS X-Ray, Google Cloud Trace, Azure Application Insights. The API ignores
+    # these headers, but a refused preflight would block the request.
     "traceparent", "tracestate", "baggage", "sentry-trace",
+    "b3", "X-B3-TraceId", "X-B3-SpanId", "X-B3-ParentSpanId", "X-B3-Sampled", "X-B3-Flags",
+    "uber-trace-id", "x-datadog-trace-id", "x-datadog-parent-id", "x-datadog-origin",
+    "x-datadog-sampling-priority", "x-datadog-tags", "newrelic", "elastic-apm-traceparent",
+    "X-Amzn-Trace-Id", "X-Cloud-Trace-Context", "Request-Id", "Request-Context",
     # The Model Context Protocol over HTTP.
     "Mcp-Protocol-Version", "Mcp-Method", "Mcp-Name", "Mcp-Session-Id", "Last-Event-ID",
 )  # fmt: skip
