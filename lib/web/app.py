@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lib import log
-from lib.errors import ApiError
+from lib.errors import ApiError, BodyTooLarge
 from lib.settings import (
     SettingsError,
     load_cors_settings,
@@ -20,6 +20,7 @@ from lib.settings import (
 from lib.web.exception_handlers import (
     error_response,
     handle_api_error,
+    handle_body_too_large,
     handle_http_exception,
     handle_validation_error,
 )
@@ -77,6 +78,7 @@ def create_app(
         redirect_slashes=False,
         exception_handlers={
             ApiError: handle_api_error,
+            BodyTooLarge: handle_body_too_large,
             RequestValidationError: handle_validation_error,
             HTTPException: handle_http_exception,
         },
