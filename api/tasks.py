@@ -15,11 +15,11 @@ from lib.schemas import (
     TaskComplete,
     TaskCreate,
     TaskId,
-    TaskQuery,
     TaskStatistics,
     TaskUpdate,
 )
 from lib.web.app import create_app
+from lib.web.list_parameters import TaskListQuery
 from lib.web.pagination import link_to_next_page, read_cursor, tasks_path
 from lib.web.preconditions import IdempotencyKey, IfNoneMatch, WritePrecondition, is_unchanged
 from lib.web.routing import AUTH_RESPONSES, BODY_RESPONSES, AuthenticatedRoute, CurrentUser
@@ -32,7 +32,7 @@ CONDITIONAL = NOT_FOUND | {
 }
 
 router = APIRouter(
-    prefix="/api/{user_id}/tasks",
+    prefix="/api{user_id:optional_user}/tasks",
     tags=["tasks"],
     route_class=AuthenticatedRoute,
     responses=AUTH_RESPONSES,
@@ -45,7 +45,7 @@ router = APIRouter(
 
 @router.get("", response_model=list[Task], response_description="The tasks")
 async def list_tasks(
-    request: Request, user: CurrentUser, query: Annotated[TaskQuery, Query()]
+    request: Request, user: CurrentUser, query: Annotated[TaskListQuery, Query()]
 ) -> Response:
     """List your tasks.
 
@@ -69,7 +69,10 @@ async def list_tasks(
     response_description="The new task",
 )
 async def create_task(
-    user: CurrentUser, new_task: TaskCreate, idempotency_key: IdempotencyKey = None
+    request: Request,
+    user: CurrentUser,
+    new_task: TaskCreate,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Create a task.
 
@@ -77,7 +80,7 @@ async def create_task(
     task, and returns the same response.
     """
     task = await tasks.create_task(user, new_task, idempotency_key)
-    return _task_response(task, 201, Location=f"{tasks_path(user)}/{task.id}")
+    return _task_response(task, 201, Location=f"{tasks_path(request, user)}/{task.id}")
 
 
 @router.get("/stats", response_model=TaskStatistics, response_description="The statistics")
@@ -87,7 +90,7 @@ async def count_tasks(user: CurrentUser) -> Response:
 
 
 @router.get(
-    "/{task_id}",
+    "/{task_id:task_id}",
     response_model=Task,
     responses=NOT_FOUND | {304: {"description": "Unchanged: `If-None-Match` names its ETag"}},
     response_description="The task",
@@ -105,25 +108,33 @@ async def get_task(
     return _task_response(task)
 
 
-@router.put(
-    "/{task_id}",
+@router.api_route(
+    "/{task_id:task_id}",
+    methods=["PUT", "PATCH"],
     response_model=Task,
     responses=CONDITIONAL | BODY_RESPONSES,
     response_description="The task after the change",
 )
 async def update_task(
-    user: CurrentUser, task_id: TaskId, changes: TaskUpdate, precondition: WritePrecondition
+    user: CurrentUser,
+    task_id: TaskId,
+    changes: TaskUpdate,
+    precondition: WritePrecondition,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Change a task.
 
-    Fields that you leave out stay as they are; `"description": null` clears it. With `If-Match`
-    nothing changes if somebody else has changed the task since you read it.
+    `PUT` and `PATCH` do the same. Fields that you leave out stay as they are; `"description": null`
+    clears it. With `If-Match` nothing changes if somebody else has changed the task since you read
+    it. With an `Idempotency-Key` you can send the request again after a lost response.
     """
-    task = await tasks.update_task(user, task_id, changes, precondition)
+    task = await tasks.update_task(user, task_id, changes, precondition, idempotency_key)
     return _task_response(task)
 
 
-@router.delete("/{task_id}", status_code=204, responses=CONDITIONAL, response_description="Deleted")
+@router.delete(
+    "/{task_id:task_id}", status_code=204, responses=CONDITIONAL, response_description="Deleted"
+)
 async def delete_task(
     user: CurrentUser, task_id: TaskId, precondition: WritePrecondition
 ) -> Response:
@@ -133,7 +144,7 @@ async def delete_task(
 
 
 @router.patch(
-    "/{task_id}/complete",
+    "/{task_id:task_id}/complete",
     response_model=Task,
     responses=CONDITIONAL | BODY_RESPONSES,
     response_description="The task after the change",

@@ -99,7 +99,7 @@ def _log_request(scope: Scope, method: str, status: int, started: float) -> None
     route, user = scope.get("route"), scope.get("user")
     log.log_request(
         method=method,
-        route=getattr(route, "path", None),
+        route=getattr(route, "path_format", None),
         status=status,
         milliseconds=round(1000 * (time.perf_counter() - started), 1),
         cold_start=_cold_start,

@@ -15,6 +15,7 @@ from fastapi import Request
 from lib.errors import InvalidInput
 from lib.schemas import AuthenticatedUser, TaskQuery
 from lib.settings import load_settings
+from lib.web.list_parameters import PAGE_START
 
 SIGNATURE_BYTES = 16
 # Proxies limit response headers to a few kilobytes.
@@ -59,14 +60,15 @@ def link_to_next_page(
 ) -> str:
     """The Link header (RFC 8288) of a page whose last task is at the position `last`.
 
-    It keeps every parameter of the request. Raises InvalidInput where they are too long.
+    It keeps every parameter of the request but an offset: the next page starts where this one ends,
+    even if tasks are created or deleted meanwhile. Raises InvalidInput where they are too long.
     """
     payload = json.dumps(last, ensure_ascii=False, separators=(",", ":")).encode()
     signature = _sign(payload, user, query, load_settings().cursor_keys[0])
-    parameters = [each for each in request.query_params.multi_items() if each[0] != "cursor"]
+    parameters = [each for each in request.query_params.multi_items() if each[0] not in PAGE_START]
     parameters.append(("cursor", _encode(signature + payload)))
     query_string = urlencode(parameters, safe=_SAFE, quote_via=quote)
-    link = f'<{tasks_path(user)}?{query_string}>; rel="next"'
+    link = f'<{tasks_path(request, user)}?{query_string}>; rel="next"'
     if len(link) > MAX_LINK_BYTES:
         raise InvalidInput(
             "The query string is too long for the link to the next page.",
@@ -76,8 +78,10 @@ def link_to_next_page(
     return link
 
 
-def tasks_path(user: AuthenticatedUser) -> str:
-    return f"/api/{quote(user.id, safe='')}/tasks"
+def tasks_path(request: Request, user: AuthenticatedUser) -> str:
+    """The path of the list, with the user if the path of the request contains the user."""
+    owner = f"/{quote(user.id, safe='')}" if request.path_params["user_id"] else ""
+    return f"/api{owner}/tasks"
 
 
 def _encode(raw: bytes) -> str:

@@ -5,26 +5,23 @@ order: the token (401), the user in the path (403), the size of the body (413), 
 JSON (422). FastAPI's validation follows.
 """
 
-import asyncio
 import json
+import re
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import ClientDisconnect
 
 from lib.auth.tokens import authenticate
-from lib.errors import BodyTooLarge, Forbidden, InvalidInput, UnsupportedMediaType
+from lib.errors import BodyTooLarge, Forbidden, InvalidInput, NotFound, UnsupportedMediaType
 from lib.schemas import AuthenticatedUser, ErrorResponse, ValidationErrorResponse
 from lib.settings import load_settings
 from lib.web.parameters import ABSENT, parameter_reader
 
 MAX_BODY_BYTES = 64 * 1024
-# A body that is too large is read and discarded up to these limits: a client that is still sending
-# when the connection is closed may never see the response.
-MAX_DISCARDED_BYTES = 1024 * 1024
-MAX_DISCARD_SECONDS = 1.0
 
 # The error responses of these routes in the OpenAPI document, and those of routes with a body.
 AUTH_RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -47,8 +44,51 @@ BODY_RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
+# Looks like the version of an API, which many clients put into the path.
+_VERSION = re.compile(r"v\d+", re.ASCII)
+
+
+class _OptionalUser(Convertor[str]):
+    """`/{user_id}` or nothing: `/api{user_id:optional_user}/tasks` is also `/api/tasks`.
+
+    The path of a task of the latter, `/api/tasks/{task_id}`, is never the list of a user "tasks".
+    """
+
+    regex = "(?:/(?!tasks/)[^/]+)?"
+
+    def convert(self, value: str) -> str:
+        return value[1:]
+
+    def to_string(self, value: str) -> str:
+        return f"/{value}" if value else ""
+
+
+class _TaskId(Convertor[str]):
+    """An id in a path of tasks, valid or not, but not the name of another route beside it."""
+
+    regex = "(?!stats(?:/|$))[^/]+"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("optional_user", _OptionalUser())
+register_url_convertor("task_id", _TaskId())
+
+
 class AuthenticatedRoute(APIRoute):
-    """A route under `/api/{user_id}` for the user with this id only."""
+    """A route under `/api/{user_id}`, for the user with this id only.
+
+    Where the path may omit the user, it is the user of the token.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        # For the log and the OpenAPI document. The slash belongs to the optional part.
+        self.path_format = self.path_format.replace("/api{user_id}", "/api/{user_id}")
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         self.options = options  # dev/openapi.py documents the route with all of them
@@ -68,7 +108,9 @@ class AuthenticatedRoute(APIRoute):
 
         async def handle_request(request: Request) -> Response:
             user = await authenticate(request.headers.get("authorization"), load_settings())
-            if request.path_params["user_id"] != user.id:
+            if (owner := request.path_params["user_id"]) not in ("", user.id):
+                if _VERSION.fullmatch(owner):
+                    raise NotFound("The paths of this API contain no version. Use /api/tasks.")
                 raise Forbidden
             request.scope["user"] = user
             document = ABSENT
@@ -95,14 +137,16 @@ async def read_body(request: Request) -> bytes:
     """Read the body of a request. Raises BodyTooLarge or UnsupportedMediaType."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > MAX_BODY_BYTES:
-        await _discard_body(request, int(declared[:20]))
-        raise BodyTooLarge
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
+        raise BodyTooLarge(more_body=True)
+    body, more_body = bytearray(), True
+    while more_body:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        more_body = message.get("more_body", False)
         if len(body) > MAX_BODY_BYTES:
-            await _discard_body(request, MAX_DISCARDED_BYTES)
-            raise BodyTooLarge
+            raise BodyTooLarge(more_body=more_body)
     if body:
         content_type = request.headers.get("content-type", "application/json")
         media_type = content_type.partition(";")[0].strip().lower()
@@ -110,21 +154,6 @@ async def read_body(request: Request) -> bytes:
         if media_type != "application/json" or encoding.lower() != "identity":
             raise UnsupportedMediaType
     return bytes(body)
-
-
-async def _discard_body(request: Request, length: int) -> None:
-    if length > MAX_DISCARDED_BYTES:
-        return
-    discarded = 0
-    try:
-        async with asyncio.timeout(MAX_DISCARD_SECONDS):
-            while discarded <= MAX_DISCARDED_BYTES:
-                message = await request.receive()
-                discarded += len(message.get("body", b""))
-                if not message.get("more_body", False):
-                    return
-    except (TimeoutError, ClientDisconnect):
-        return
 
 
 def parse_json(body: bytes) -> Any:

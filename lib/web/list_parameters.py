@@ -1,0 +1,142 @@
+"""Reads the parameters of a list, which frontends spell in many ways.
+
+The declarations below say which other names and values mean the same. The OpenAPI document lists
+them too.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from pydantic import model_validator
+
+from lib.errors import InvalidInput
+from lib.schemas import MAX_OFFSET, TaskQuery
+
+# Other names of a parameter. They count where its own name is absent or empty.
+NAMES: dict[str, tuple[str, ...]] = {
+    "q": ("search",),
+    "sort": ("sort_by", "sortBy"),
+    "order": ("sort_order", "sortOrder"),
+    "limit": ("page_size", "per_page"),
+    "offset": ("skip",),
+}
+# Other values of a parameter. Values of these parameters are compared without case.
+VALUES: dict[str, dict[str, str]] = {
+    "status": {
+        "active": "pending",
+        "incomplete": "pending",
+        "open": "pending",
+        "done": "completed",
+    },
+    "sort": {
+        "created_at": "created",
+        "createdat": "created",
+        "updated_at": "updated",
+        "updatedat": "updated",
+        "due": "due_date",
+        "duedate": "due_date",
+    },
+    "order": {},
+    "count": {},
+}
+LISTS = ("priority", "tag")
+
+type Values = dict[str, str | list[str]]
+
+
+class Form(NamedTuple):
+    """Another parameter that says the same in another form."""
+
+    parameter: str
+    example: str
+    read: Callable[[str, Values], str | list[str]]
+
+
+def _read_completed(value: str, _: Values) -> str:
+    if value.lower() not in ("true", "false"):
+        raise _invalid("completed", "Completed must be true or false.")
+    return "completed" if value.lower() == "true" else "pending"
+
+
+def _read_tags(value: str, _: Values) -> list[str]:
+    return [tag for tag in value.split(",") if tag.strip()]
+
+
+def _read_page(value: str, values: Values) -> str:
+    limit = str(values.get("limit", ""))
+    if not limit:
+        raise InvalidInput("A page requires a limit.", location=("query", "limit"), kind="missing")
+    size = int(limit) if _is_number(limit) else 0
+    if not 1 <= size <= 100:
+        return "0"  # the limit is refused
+    last = MAX_OFFSET // size + 1
+    number = int(value) if _is_number(value) else 0
+    if not 1 <= number <= last:
+        raise _invalid("page", f"Page must be a whole number from 1 to {last}.")
+    return str((number - 1) * size)
+
+
+def _is_number(value: str) -> bool:
+    return value.isascii() and value.isdecimal() and len(value) < 10
+
+
+def _invalid(name: str, sentence: str) -> InvalidInput:
+    return InvalidInput(sentence, location=("query", name), kind="value_error")
+
+
+FORMS = {
+    "completed": Form("status", "`completed=true` or `false`", _read_completed),
+    "tags": Form("tag", "`tags=a,b`, split at commas", _read_tags),
+    "page": Form("offset", "`page`, from 1", _read_page),
+}
+# The parameters that say where a page starts.
+PAGE_START = {"cursor", "offset", *NAMES["offset"], "page"}
+
+
+def read_list_parameters(given: Mapping[str, str | list[str]]) -> Values:
+    """The parameters under their own names. A parameter that is empty is as if absent."""
+    values: Values = {}
+    for name in TaskQuery.model_fields:
+        for spelled in (name, *NAMES.get(name, ())):
+            if spelled in given and (value := _value(given[spelled], several=name in LISTS)):
+                values[name] = value
+                break
+    for spelled, form in FORMS.items():
+        if form.parameter not in values and (value := _value(given.get(spelled, ""))):
+            values[form.parameter] = form.read(str(value), values)
+    for name in VALUES.keys() & values.keys():
+        value = str(values[name]).lower()
+        if name == "sort" and value.startswith("-"):
+            values.setdefault("order", "desc")
+            value = value[1:]
+        values[name] = VALUES[name].get(value, value)
+    return values
+
+
+def _value(given: str | list[str], *, several: bool = False) -> str | list[str]:
+    """Of a repeated parameter all values that are not empty, or the last value."""
+    values = given if isinstance(given, list) else [given]
+    return [value for value in values if value] if several else values[-1]
+
+
+class TaskListQuery(TaskQuery):
+    """The query of a list, in any of its spellings."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, given: Any) -> Any:
+        return read_list_parameters(given) if given else given
+
+
+def other_spellings(name: str) -> str:
+    """What else a parameter understands, as a sentence of its documentation, or an empty string."""
+    values: dict[str, list[str]] = {}
+    for other, value in VALUES.get(name, {}).items():
+        values.setdefault(value, []).append(f"`{other}`")
+    spellings = [
+        *(f"`{other}`" for other in NAMES.get(name, ())),
+        *(form.example for form in FORMS.values() if form.parameter == name),
+    ]
+    sentences = [f"Also as {' or '.join(spellings)}."] if spellings else []
+    sentences += [f"{', '.join(others)}: `{value}`." for value, others in values.items()]
+    return " ".join(sentences)
