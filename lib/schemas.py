@@ -151,7 +151,7 @@ def _parse_tags(value: object) -> list[str]:
     if not all(0 < len(tag) <= MAX_TAG_LENGTH for tag in tags):
         raise ValueError(f"must have 1 to {MAX_TAG_LENGTH} characters each")
     if len(tags) > MAX_TAGS:
-        raise ValueError(f"must be {MAX_TAGS} or fewer")
+        raise ValueError(f"must have {MAX_TAGS} or fewer items")
     return tags
 
 
@@ -266,6 +266,16 @@ class TaskComplete(BaseModel):
     """Whether the task is completed. Without a body, the request toggles it."""
 
     completed: StrictBool = Field(default_factory=_absent)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_given(cls, value: Any) -> Any:
+        # Such a body means to set the completion: to toggle it instead would be wrong half the time.
+        if isinstance(value, dict) and value and "completed" not in value:
+            raise InvalidInput(
+                "Completed is required.", location=("body", "completed"), kind="missing"
+            )
+        return value
 
 
 class Task(BaseModel):

@@ -21,14 +21,21 @@ MESSAGES = {
     "string_too_short": "must have {min_length} or more characters",
     "string_too_long": "must have {max_length} or fewer characters",
     "bool_type": "must be true or false",
+    "string_unicode": "must be valid Unicode",
+    "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a smaller number",
+    "int_from_float": "must be a whole number",
     "greater_than_equal": "must be {ge} or more",
     "less_than_equal": "must be {le} or less",
     "literal_error": "must be {expected}",
     "list_type": "must be a list",
     "too_long": "must have {max_length} or fewer items",
+    "model_type": "must be an object",
     "model_attributes_type": "must be an object",
 }
+# Names that say nothing to the users of a frontend.
+LABELS = {"q": "The search text"}
 MAX_LOGGED_ERRORS = 5
 MAX_LOGGED_PATH = 200  # characters
 # Limits for what is read after the response to a request with too large a body.
@@ -111,7 +118,7 @@ def describe_error(error: Mapping[str, Any]) -> str:
     elif source == "header":
         label = names[-1]
     else:
-        label = names[-1].replace("_", " ").capitalize()
+        label = LABELS.get(names[-1]) or names[-1].replace("_", " ").capitalize()
     message = error["msg"]
     if error["type"] == "missing":
         return f"{label} is required."

@@ -15,7 +15,7 @@ from inspect import (
     isfunction,
     isgeneratorfunction,
 )
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
@@ -29,14 +29,33 @@ SINGLE = (int, str, int | None, str | None)
 type Reader = Callable[[Request, Any], dict[str, Any] | None]
 type Finder = Callable[[Request, Any], Any]
 
-# For each kind of parameter: a function that takes the name of a parameter and returns the function
-# that finds its value in a request and the JSON document of its body.
-FINDERS: dict[str, Callable[[str], Finder]] = {
-    "path_params": lambda name: lambda request, _: request.path_params[name],
-    "query_params": lambda _: lambda request, _: dict(request.query_params),
-    "header_params": lambda name: lambda request, _: request.headers.get(name, ABSENT),
+# For each kind of parameter: a function that takes a parameter and returns the function that finds
+# its value in a request and the JSON document of its body.
+FINDERS: dict[str, Callable[[Any], Finder]] = {
+    "path_params": lambda field: lambda request, _: request.path_params[field.alias],
+    "query_params": lambda field: _query_finder(_annotation(field)),
+    "header_params": lambda field: lambda request, _: request.headers.get(field.alias, ABSENT),
     "body_params": lambda _: lambda _, document: document,
 }
+
+
+def _query_finder(model: type[BaseModel]) -> Finder:
+    """A field of the model has the last value of its parameter, or all values if it is a list."""
+    lists = {
+        name for name, field in model.model_fields.items() if get_origin(field.annotation) is list
+    }
+    singles = model.model_fields.keys() - lists
+
+    def find(request: Request, _: Any) -> dict[str, Any]:
+        items = request.query_params.multi_items()
+        values: dict[str, Any] = dict(items)
+        repeated = values.keys() - singles if len(values) < len(items) else values.keys() & lists
+        for name in repeated:
+            several = request.query_params.getlist(name)
+            values[name] = several if len(several) > 1 or name in lists else several[0]
+        return values
+
+    return find
 
 
 def parameter_reader(route: APIRoute, scope_keys: Mapping[Any, str]) -> Reader | None:
@@ -77,7 +96,7 @@ def parameter_reader(route: APIRoute, scope_keys: Mapping[Any, str]) -> Reader |
 
 def _fields(dependant: Dependant) -> list[tuple[str, Finder, Any]]:
     return [
-        (field.name, find(field.alias), field)
+        (field.name, find(field), field)
         for kind, find in FINDERS.items()
         for field in getattr(dependant, kind)
     ]
