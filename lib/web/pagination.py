@@ -63,7 +63,9 @@ def link_to_next_page(
     """
     payload = json.dumps(last, ensure_ascii=False, separators=(",", ":")).encode()
     signature = _sign(payload, user, query, load_settings().cursor_keys[0])
-    parameters = [each for each in request.query_params.multi_items() if each[0] != "cursor"]
+    parameters = [
+        each for each in request.query_params.multi_items() if each[0] not in ("cursor", "offset")
+    ]
     parameters.append(("cursor", _encode(signature + payload)))
     query_string = urlencode(parameters, safe=_SAFE, quote_via=quote)
     link = f'<{tasks_path(user)}?{query_string}>; rel="next"'

@@ -15,7 +15,7 @@ from inspect import (
     isfunction,
     isgeneratorfunction,
 )
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
@@ -29,12 +29,30 @@ SINGLE = (int, str, int | None, str | None)
 type Reader = Callable[[Request, Any], dict[str, Any] | None]
 type Finder = Callable[[Request, Any], Any]
 
-# For each kind of parameter: a function that takes the name of a parameter and returns the function
-# that finds its value in a request and the JSON document of its body.
-FINDERS: dict[str, Callable[[str], Finder]] = {
-    "path_params": lambda name: lambda request, _: request.path_params[name],
-    "query_params": lambda _: lambda request, _: dict(request.query_params),
-    "header_params": lambda name: lambda request, _: request.headers.get(name, ABSENT),
+
+def _query_finder(field: Any) -> Finder:
+    lists = {
+        name
+        for choice in _choices(field)
+        for name, each in choice.model_fields.items()
+        if get_origin(each.annotation) is list
+    }
+
+    def find(request: Request, _: Any) -> dict[str, Any]:
+        query: dict[str, Any] = dict(request.query_params)
+        for name in lists & query.keys():
+            query[name] = request.query_params.getlist(name)
+        return query
+
+    return find
+
+
+# For each kind of parameter: a function that takes the field of a parameter and returns the
+# function that finds its value in a request and the JSON document of its body.
+FINDERS: dict[str, Callable[[Any], Finder]] = {
+    "path_params": lambda field: lambda request, _: request.path_params[field.alias],
+    "query_params": _query_finder,
+    "header_params": lambda field: lambda request, _: request.headers.get(field.alias, ABSENT),
     "body_params": lambda _: lambda _, document: document,
 }
 
@@ -77,7 +95,7 @@ def parameter_reader(route: APIRoute, scope_keys: Mapping[Any, str]) -> Reader |
 
 def _fields(dependant: Dependant) -> list[tuple[str, Finder, Any]]:
     return [
-        (field.name, find(field.alias), field)
+        (field.name, find(field), field)
         for kind, find in FINDERS.items()
         for field in getattr(dependant, kind)
     ]
@@ -151,5 +169,9 @@ def _annotation(field: Any) -> Any:
 
 def _is_model(field: Any) -> bool:
     """Whether the field is a model, with or without None."""
-    choices = set(get_args(_annotation(field)) or [_annotation(field)]) - {type(None)}
+    choices = _choices(field)
     return all(isinstance(choice, type) and issubclass(choice, BaseModel) for choice in choices)
+
+
+def _choices(field: Any) -> set[Any]:
+    return set(get_args(_annotation(field)) or [_annotation(field)]) - {type(None)}

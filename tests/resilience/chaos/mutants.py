@@ -166,7 +166,7 @@ def repeat_updates() -> None:
         applies=lambda statement: (
             statement[0] == compiled.UPDATE
             and statement[1]["etags"] is None
-            and statement[1]["set_description"]
+            and "description" in statement[1]["given"]
         ),
         repeatable=True,
         interlude=await_another_change,
