@@ -8,6 +8,7 @@ from lib.settings.environment import (
     load_cors_settings,
     load_settings,
     runs_on_lambda,
+    runs_on_vercel,
     trace_id,
 )
 from lib.settings.settings import (
@@ -31,5 +32,6 @@ __all__ = [
     "read_settings",
     "require",
     "runs_on_lambda",
+    "runs_on_vercel",
     "trace_id",
 ]
