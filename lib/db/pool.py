@@ -29,7 +29,8 @@ CONNECTION_LIFETIME = 240.0
 # ended while the sandbox was frozen. A write that cannot be repeated probes it first.
 MAX_TRUSTED_IDLE = 15.0
 PROBE_TIMEOUT = 1.0
-# Connections of one process. A Lambda sandbox serves one request at a time, a server many.
+# Connections of one process, unless DATABASE_POOL_SIZE says another number. A Lambda sandbox serves
+# one request at a time, a server many.
 POOL_SIZE = {"lambda": 1, "vercel": 8, "local": 8}
 # Requests of one user that one process has under way. More are refused with 429.
 MAX_REQUESTS_PER_USER = 64
@@ -179,7 +180,7 @@ def get_pool(settings: Settings) -> Pool:
             log_notice("DATABASE_URL names Neon's direct endpoint. Use the host with -pooler.")
         close_pools()
         _pools.clear()
-        size = POOL_SIZE[settings.platform]
+        size = settings.DATABASE_POOL_SIZE or POOL_SIZE[settings.platform]
         _pools[target] = Pool(lambda deadline: connect(parameters, deadline), size)
     return _pools[target]
 

@@ -132,18 +132,18 @@ class Order(NamedTuple):
     may be null needs coalesce, with a value such as 'infinity' in the place of nulls.
     """
 
-    key: Expression
+    key: ColumnElement[Any]
     descending: bool
 
 
 # An order needs an index of (user_id, key, id), which PostgreSQL reads in both directions.
 ORDERS = {
-    "created_at asc": Order(col(Task.created_at), descending=False),
-    "created_at desc": Order(col(Task.created_at), descending=True),
-    "updated_at asc": Order(col(Task.updated_at), descending=False),
-    "updated_at desc": Order(col(Task.updated_at), descending=True),
-    "title asc": Order(col(Task.title_key), descending=False),
-    "title desc": Order(col(Task.title_key), descending=True),
+    "created_at asc": Order(TASKS.c.created_at, descending=False),
+    "created_at desc": Order(TASKS.c.created_at, descending=True),
+    "updated_at asc": Order(TASKS.c.updated_at, descending=False),
+    "updated_at desc": Order(TASKS.c.updated_at, descending=True),
+    "title asc": Order(TASKS.c.title_key, descending=False),
+    "title desc": Order(TASKS.c.title_key, descending=True),
 }
 
 

@@ -28,15 +28,20 @@ RETRYABLE_SQLSTATES = {"40001", "40P01", "55P03"}
 # Seconds before each retry, on average.
 PAUSES = (0.0, 0.08, 0.16)
 
-# For row-level security, and the time that is left. They end with the transaction, so that nothing
-# stays behind on a connection that PgBouncer shares.
+# For row-level security, the time that is left, and how statements are planned. They end with the
+# transaction, so that nothing stays behind on a connection that PgBouncer shares.
 SESSION_SETTINGS = """SELECT set_config('app.user_id', %(user_id)s, true),
 set_config('statement_timeout', %(statement_timeout)s, true),
-set_config('lock_timeout', %(lock_timeout)s, true)"""
+set_config('lock_timeout', %(lock_timeout)s, true),
+set_config('plan_cache_mode', %(plan_cache_mode)s, true)"""
 
 
 async def run_transaction(
-    user_id: str | None, *statements: Statement, writes: bool = False, repeatable: bool = False
+    user_id: str | None,
+    *statements: Statement,
+    writes: bool = False,
+    repeatable: bool = False,
+    prepare: bool = True,
 ) -> list[Rows]:
     """Run statements as one transaction of a user, in one round trip. Returns the rows of each.
 
@@ -44,6 +49,8 @@ async def run_transaction(
         are also `repeatable`.
     repeatable: Running the statements twice has the same effect as running them once, even if
         another client changes the rows in between.
+    prepare: PostgreSQL keeps the statements and their plans, which must fit all parameters. Without
+        it they are planned each time, with the actual parameters.
 
     Raises:
         DatabaseUnavailable: no result within the time budget.
@@ -52,13 +59,16 @@ async def run_transaction(
         DatabaseNotPrepared: a table, a column or a privilege is missing.
     """
     started, user, safe = time.monotonic(), user_id or "", repeatable or not writes
-    connections = pool.get_pool(load_settings())
+    settings = load_settings()
+    connections = pool.get_pool(settings)
+    prepare &= settings.DATABASE_PREPARED_STATEMENTS
     outcome_unknown = False
     for pause in (*PAUSES, None):
         try:
             connection = await connections.acquire(user, started, probe=not safe)
             try:
-                return await pipeline.run(connection, _settings(connection, user), *statements)
+                first = _session_settings(connection, user, prepare=prepare)
+                return await pipeline.run(connection, first, *statements, prepare=prepare)
             finally:
                 connections.release(user, connection)
         except (psycopg.OperationalError, psycopg.InternalError) as error:
@@ -80,13 +90,17 @@ async def run_transaction(
             psycopg.IntegrityError,
             psycopg.NotSupportedError,
         ) as error:
+            if prepare and error.sqlstate in pipeline.STALE_STATEMENT_SQLSTATES:
+                prepare = False
+                _warn_that_prepared_statements_fail()
+                continue
             if _is_missing_user(error):
                 raise UserNotProvisioned from error
             raise DatabaseNotPrepared from error
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def _settings(connection: Connection, user: str) -> Statement:
+def _session_settings(connection: Connection, user: str, *, prepare: bool) -> Statement:
     left = connection.deadline - RESPONSE_RESERVE - time.monotonic()
     if left <= 0:
         raise NotConnected("no time left")
@@ -94,6 +108,9 @@ def _settings(connection: Connection, user: str) -> Statement:
         "user_id": user,
         "statement_timeout": _milliseconds(left),
         "lock_timeout": _milliseconds(min(left, LOCK_TIMEOUT)),
+        # By default the server would plan a statement anew for the first five times, and for ever
+        # where it expects more of a plan for the actual parameters.
+        "plan_cache_mode": "force_generic_plan" if prepare else "auto",
     }
     return SESSION_SETTINGS, values
 
@@ -113,6 +130,14 @@ def _is_missing_user(error: psycopg.Error) -> bool:
     if missing and load_settings().PROVISION_USERS:
         _warn_that_users_are_shared()
     return missing
+
+
+@cache
+def _warn_that_prepared_statements_fail() -> None:
+    log_notice(
+        "A prepared statement was lost, and its request was repeated without. If the database is "
+        "behind a pooler that does not support them, set DATABASE_PREPARED_STATEMENTS=false."
+    )
 
 
 @cache

@@ -125,8 +125,10 @@ def lose_responses(
         loses.set(True)
         return await run_transaction(user_id, *statements, **options, repeatable=repeatable)
 
-    async def run_and_lose(connection: Connection, first: Statement, *statements: Statement) -> Any:
-        rows = await run(connection, first, *statements)
+    async def run_and_lose(
+        connection: Connection, first: Statement, *statements: Statement, **options: Any
+    ) -> Any:
+        rows = await run(connection, first, *statements, **options)
         if statements and loses.get():
             loses.set(False)
             await interlude(connection, first, statements[0], rows)
@@ -182,6 +184,7 @@ def commit_after_the_response() -> None:
             return await run_transaction(user_id, *statements, **options)
         settings = load_settings()
         limits = {"user_id": user_id, "statement_timeout": "4000", "lock_timeout": "1500"}
+        limits["plan_cache_mode"] = "auto"
         try:
             connection = psycopg.connect(settings.DATABASE_URL or "", connect_timeout=4)
             connection.execute(transaction.SESSION_SETTINGS, limits)
