@@ -11,8 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import measure, report, workload
-from bench.implementations import IMPLEMENTATIONS
+from bench import measure, report, servers, workload
+from bench.implementations import EXPERT, IMPLEMENTATIONS
 from bench.prepare import CACHE, PreparationError, prepare, sizes, valgrind_version
 from bench.processes import ComparisonError
 from dev.postgres import PostgresError
@@ -58,7 +58,7 @@ def run(effort: measure.Effort) -> tuple[measure.Figures, str | None]:
     """
     progress = measure.print_progress()
     progress("preparing")
-    prepare(IMPLEMENTATIONS)
+    prepare((*IMPLEMENTATIONS, EXPERT))
     valgrind = valgrind_version()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         progress("starting PostgreSQL and inserting the tasks")
@@ -73,7 +73,7 @@ def run(effort: measure.Effort) -> tuple[measure.Figures, str | None]:
             measure.measure_warm(bench)
             measure.measure_lifetimes(bench)
             measure.measure_cold_starts(bench)
-            measure.measure_servers(bench)
+            servers.measure_servers(bench)
             if valgrind:
                 measure.count_instructions(bench)
     progress("done")

@@ -45,4 +45,43 @@ AS_ZIPPED = Implementation(
     TUTORIAL.packages, TUTORIAL.files, bytecode=False,
 )  # fmt: skip
 
+# Only as a server: asyncpg's pool belongs to one event loop, and Mangum may run several.
+EXPERT = Implementation(
+    "expert", "expert FastAPI + asyncpg", "expert", ("fastapi", "asyncpg", "pyjwt"),
+    ("bench/expert.py",), "expert:app",
+)  # fmt: skip
+
 IMPLEMENTATIONS = (FLOOR, OURS, POWERTOOLS, HONO, TUTORIAL, AS_ZIPPED)
+
+
+@dataclass(frozen=True)
+class Server:
+    """An implementation behind an HTTP server: one process with one event loop.
+
+    options: those of uvicorn.
+    """
+
+    name: str
+    title: str
+    implementation: Implementation
+    options: tuple[str, ...] = ()
+
+
+H11 = ("--loop", "asyncio", "--http", "h11")
+UVLOOP = ("--loop", "uvloop", "--http", "httptools")
+
+FLOOR_SERVER = Server("floor uvloop", FLOOR.title, FLOOR, UVLOOP)
+FLOOR_H11_SERVER = Server("floor h11", "floor, with h11", FLOOR, H11)
+OUR_SERVER = Server("ours uvloop", "**this API**", OURS, UVLOOP)
+HONO_SERVER = Server("hono", HONO.title, HONO)
+EXPERT_SERVER = Server("expert uvloop", EXPERT.title, EXPERT, UVLOOP)
+TUTORIAL_SERVER = Server("tutorial uvloop", TUTORIAL.title, TUTORIAL, UVLOOP)
+SERVERS = (
+    FLOOR_SERVER,
+    OUR_SERVER,
+    EXPERT_SERVER,
+    HONO_SERVER,
+    TUTORIAL_SERVER,
+    FLOOR_H11_SERVER,
+    Server("ours h11", "this API, with h11", OURS, H11),
+)

@@ -12,14 +12,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import equivalence, instructions, load, workload
+from bench import equivalence, instructions, workload
 from bench.implementations import AS_ZIPPED, FLOOR, HONO, IMPLEMENTATIONS, OURS, Implementation
-from bench.processes import ComparisonError, Sandbox, cpu_seconds, sandbox, server, start_cold
+from bench.processes import ComparisonError, Sandbox, sandbox, start_cold
 
 # Ages of a sandbox, in requests: a just-in-time compiler optimizes during the first of them.
 AGES = (1000, 2000)
 WARM = ("list", "get", "create", "toggle")
 COLD = ("unauthorized", "list")
+CONNECTIONS = (1, 10, 50, 200)
+GROWTH = (1, 10, 50, 100, 200)
+POOL_SIZES = (2, 4, 8, 16, 32)
 WARMED = tuple(
     implementation for implementation in IMPLEMENTATIONS if implementation is not AS_ZIPPED
 )
@@ -27,7 +30,11 @@ WARMED = tuple(
 
 @dataclass(frozen=True)
 class Effort:
-    """The number of repetitions of each measurement; `server_seconds` in seconds."""
+    """The number of repetitions of each measurement; `server_seconds` in seconds.
+
+    server_connections, growth_connections, pool_sizes: the numbers that are compared.
+    kind_rounds, kind_requests: of the measurement of each kind of request on a server.
+    """
 
     sizes: tuple[int, ...]
     started: tuple[Implementation, ...]
@@ -37,8 +44,13 @@ class Effort:
     warm_up: int
     rounds: int
     requests: int
+    server_connections: tuple[int, ...]
     server_rounds: int
-    server_seconds: float
+    server_seconds: int
+    kind_rounds: int
+    kind_requests: int
+    growth_connections: tuple[int, ...]
+    pool_sizes: tuple[int, ...]
     counted: tuple[Implementation, ...]
     counted_warm: tuple[str, ...]
     counted_cold: tuple[str, ...]
@@ -48,14 +60,18 @@ class Effort:
 FULL = Effort(
     sizes=workload.SIZES, started=IMPLEMENTATIONS, cold_starts=5,
     lifetimes=3, ages=AGES, warm_up=300, rounds=10, requests=40,
-    server_rounds=3, server_seconds=2.0,
+    server_connections=CONNECTIONS, server_rounds=3, server_seconds=2,
+    kind_rounds=5, kind_requests=200,
+    growth_connections=GROWTH, pool_sizes=POOL_SIZES,
     counted=IMPLEMENTATIONS,
     counted_warm=WARM, counted_cold=COLD, counted_requests=30,
 )  # fmt: skip
 QUICK = Effort(
     sizes=workload.SIZES[:2], started=tuple(p for p in IMPLEMENTATIONS if p is not AS_ZIPPED),
     cold_starts=3, lifetimes=1, ages=AGES[:1], warm_up=60, rounds=5, requests=20,
-    server_rounds=1, server_seconds=1.0,
+    server_connections=CONNECTIONS, server_rounds=1, server_seconds=1,
+    kind_rounds=2, kind_requests=40,
+    growth_connections=GROWTH[::2], pool_sizes=POOL_SIZES[1:4],
     counted=(FLOOR, OURS), counted_warm=("list",), counted_cold=("unauthorized",),
     counted_requests=20,
 )  # fmt: skip
@@ -63,7 +79,9 @@ QUICK = Effort(
 TRIAL = Effort(
     sizes=(10,), started=IMPLEMENTATIONS, cold_starts=1,
     lifetimes=1, ages=(20,), warm_up=2, rounds=1, requests=2,
-    server_rounds=1, server_seconds=0.2,
+    server_connections=(1,), server_rounds=1, server_seconds=1,
+    kind_rounds=1, kind_requests=2,
+    growth_connections=(1,), pool_sizes=(2,),
     counted=(), counted_warm=(), counted_cold=(), counted_requests=1,
 )  # fmt: skip
 EFFORTS = {"": FULL, "quick": QUICK, "trial": TRIAL}
@@ -149,7 +167,11 @@ def measure_warm(bench: Bench) -> None:
         running: dict[Implementation, Sandbox] = {}
         for implementation in WARMED:
             process = stack.enter_context(sandbox(implementation, bench.urls, bench.events))
-            equivalence.check(implementation.name, process, expected)
+            equivalence.check(
+                implementation.name,
+                lambda name, process=process: process.send(name)["response"],
+                expected,
+            )
             running[implementation] = process
         bench.progress("all implementations return the same responses; warming up")
         for process in running.values():
@@ -216,49 +238,6 @@ def _deep_page(implementation: Implementation, process: Sandbox, size: int) -> d
         query = headers["link"].partition("?")[2].partition(">")[0]
     query = query.replace("limit=100", f"limit={workload.PAGE}")
     return workload.event("GET", path, owner, query=query)
-
-
-def measure_servers(bench: Bench) -> None:
-    """Measure a list of 10 on a server, with 1 and with 50 concurrent connections."""
-    owner = workload.reader(bench.effort.sizes[0])
-    event = workload.event("GET", f"/api/{owner}/tasks", owner)
-    headers = {name: value for name, value in event["headers"].items() if name != "content-length"}
-    request = load.request_bytes(event["rawPath"], headers)
-    implementations = [
-        implementation for implementation in IMPLEMENTATIONS if implementation.application
-    ]
-    latencies: dict[tuple[int, Implementation], list[float]] = defaultdict(list)
-    rates: dict[tuple[int, Implementation], list[float]] = defaultdict(list)
-    cpu: dict[tuple[int, Implementation], list[float]] = defaultdict(list)
-    expected: dict[str, Any] = {}
-    with ExitStack() as stack:
-        running = {p: stack.enter_context(server(p, bench.urls)) for p in implementations}
-        for implementation, (port, _) in running.items():
-            served = equivalence.comparable(load.get_body(port, request))
-            if expected.setdefault("list", served) != served:
-                raise ComparisonError(
-                    f"{implementation.name} returns a different list as a server."
-                )
-            load.run_load(port, request, 50, bench.effort.server_seconds)
-        for number in range(bench.effort.server_rounds):
-            bench.progress(f"servers, {number + 1} of {bench.effort.server_rounds}")
-            for connections in (1, 50):
-                for implementation, (port, pid) in running.items():
-                    before = cpu_seconds(pid)
-                    result = load.run_load(port, request, connections, bench.effort.server_seconds)
-                    cpu_used = cpu_seconds(pid) - before
-                    cpu[connections, implementation].append(cpu_used / len(result.latencies))
-                    rates[connections, implementation].append(
-                        len(result.latencies) / result.seconds
-                    )
-                    latencies[connections, implementation] += result.latencies
-    for (connections, implementation), values in latencies.items():
-        key = connections, implementation
-        percentiles = statistics.quantiles(values, n=100)
-        bench.record(f"server {connections} rate", implementation, statistics.median(rates[key]))
-        bench.record(f"server {connections} cpu", implementation, statistics.median(cpu[key]))
-        bench.record(f"server {connections} p50", implementation, percentiles[49])
-        bench.record(f"server {connections} p99", implementation, percentiles[98])
 
 
 def count_instructions(bench: Bench) -> None:

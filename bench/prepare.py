@@ -1,7 +1,8 @@
-"""Builds an artifact for each implementation and installs valgrind."""
+"""Builds an artifact for each implementation, and installs valgrind and wrk."""
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from bench.implementations import Implementation
 from dev.lock import RUNTIME, pins_for_linux
 
 ROOT = Path(__file__).parent.parent
+# The versions of what is not deployed.
+REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 CACHE = ROOT / ".cache" / "bench"
 PYTHON = CACHE / "python" / "bin" / "python"
 SERVER = CACHE / "server"
@@ -27,7 +30,10 @@ def prepare(implementations: tuple[Implementation, ...]) -> None:
     if not PYTHON.exists():
         # An empty environment: an implementation can import only what its artifact contains.
         _run([sys.executable, "-m", "venv", "--without-pip", str(CACHE / "python")])
-    _install(SERVER, [_pin_of_uvicorn()])
+    pins = _pins()
+    _install(SERVER, [_pinned(name, pins) for name in ("uvicorn", "httptools", "uvloop")])
+    if not install_with_apt("wrk"):
+        raise PreparationError("wrk not found. Install it: it sends the concurrent requests.")
     for implementation in implementations:
         if implementation.node:
             _bundle_node(folder(implementation))
@@ -58,13 +64,7 @@ def valgrind_version() -> str | None:
     if os.uname().machine != "x86_64":
         print("Instructions are not counted: that works on x86-64 only.")
         return None
-    if not shutil.which("valgrind") and os.geteuid() == 0 and shutil.which("apt-get"):
-        print("Installing valgrind with apt-get, to count instructions ...", flush=True)
-        for arguments in (["install", "-y", "valgrind"], ["update"], ["install", "-y", "valgrind"]):
-            subprocess.run(["apt-get", "-qq", *arguments], capture_output=True, check=False)
-            if shutil.which("valgrind"):
-                break
-    if not shutil.which("valgrind"):
+    if not install_with_apt("valgrind"):
         print("Instructions are not counted: install valgrind to count them.")
         return None
     return subprocess.run(
@@ -72,14 +72,26 @@ def valgrind_version() -> str | None:
     ).stdout.strip()
 
 
+def install_with_apt(program: str) -> bool:
+    """Whether the program is available. It is installed if that is possible."""
+    if not shutil.which(program) and os.geteuid() == 0 and shutil.which("apt-get"):
+        print(f"Installing {program} with apt-get ...", flush=True)
+        install = ["install", "-y", program]
+        for arguments in (install, ["update"], install):
+            subprocess.run(["apt-get", "-qq", *arguments], capture_output=True, check=False)
+            if shutil.which(program):
+                break
+    return bool(shutil.which(program))
+
+
 def _build(implementation: Implementation) -> None:
     target = folder(implementation)
-    pins = dict(pin.split("==") for pin in pins_for_linux(RUNTIME))
+    pins = _pins()
     packages = [_pinned(package, pins) for package in implementation.packages]
     if not packages:
         # This API: all runtime packages, without those that only compile the statements.
         unused = {"sqlmodel", "sqlalchemy"}
-        packages = [f"{name}=={version}" for name, version in pins.items() if name not in unused]
+        packages = [pin for pin in pins_for_linux(RUNTIME) if pin.split("==")[0] not in unused]
     _install(target, packages)
     for name in implementation.files:
         source, copy = ROOT / name, target / name.removeprefix("bench/")
@@ -96,9 +108,11 @@ def _pinned(package: str, pins: dict[str, str]) -> str:
     return f"{package}=={pins[package.partition('[')[0]]}"
 
 
-def _pin_of_uvicorn() -> str:
-    lines = (ROOT / "requirements-dev.txt").read_text().splitlines()
-    return next(line.split()[0] for line in lines if line.startswith("uvicorn=="))
+def _pins() -> dict[str, str]:
+    """Return the version of each package: as deployed, or as pinned for development."""
+    development = (ROOT / "requirements-dev.txt").read_text() + REQUIREMENTS.read_text()
+    pins = dict(re.findall(r"^([a-z0-9.-]+)==([^\s\\;]+)", development, re.M))
+    return pins | dict(pin.split("==") for pin in pins_for_linux(RUNTIME))
 
 
 def _install(target: Path, packages: list[str]) -> None:

@@ -1,18 +1,19 @@
 """Starts the processes of an implementation and sends events to them."""
 
+import ctypes
 import json
 import os
 import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from bench import workload
-from bench.implementations import OURS, Implementation
+from bench.implementations import OURS, Implementation, Server
 from bench.prepare import PYTHON, ROOT, SERVER, folder
 
 WORKER = ROOT / "bench" / "worker.py"
@@ -123,8 +124,14 @@ def sandbox(implementation: Implementation, urls: workload.Urls, events: Path) -
 
 
 @contextmanager
-def server(implementation: Implementation, urls: workload.Urls) -> Iterator[tuple[int, int]]:
-    """Start a server for concurrent requests (one process, one event loop); yield port and pid."""
+def server(
+    chosen: Server,
+    urls: workload.Urls,
+    cpus: set[int],
+    variables: Mapping[str, str] | None = None,
+) -> Iterator[tuple[int, int]]:
+    """Start a server for concurrent requests on the processors `cpus`; yield its port and pid."""
+    implementation = chosen.implementation
     assert implementation.application
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -132,19 +139,11 @@ def server(implementation: Implementation, urls: workload.Urls) -> Iterator[tupl
     if implementation.node:
         arguments = [_node(), str(folder(implementation) / implementation.application), str(port)]
     else:
-        arguments = [
-            str(PYTHON),
-            "-P",
-            "-m",
-            "uvicorn",
-            implementation.application,
-            "--port",
-            str(port),
-        ]
-        arguments += ["--loop", "asyncio", "--http", "h11", "--log-level", "error"]
+        arguments = [str(PYTHON), "-P", "-m", "uvicorn", implementation.application]
+        arguments += ["--port", str(port), "--log-level", "error", *chosen.options]
     with subprocess.Popen(
-        arguments,
-        env=environment(implementation, urls, platform="vercel"),
+        pinned(arguments, cpus),
+        env=environment(implementation, urls, platform="vercel") | dict(variables or {}),
         stdout=subprocess.DEVNULL,
     ) as process:
         try:
@@ -166,7 +165,36 @@ def _wait_until_listening(
     raise ComparisonError(f"{implementation.name} does not start as a server.")
 
 
+def pinned(arguments: list[str], cpus: set[int]) -> list[str]:
+    """Return the command that runs another on these processors only, in the same process."""
+    return ["taskset", "--cpu-list", ",".join(map(str, cpus)), *arguments]
+
+
 def cpu_seconds(pid: int) -> float:
-    """Return the CPU seconds that a process has used, including its threads."""
-    after_name = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()
-    return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+    """Return the CPU seconds that a process has used, including threads that have ended."""
+    clock = ctypes.c_int()
+    if ctypes.CDLL(None).clock_getcpuclockid(pid, ctypes.byref(clock)):
+        return 0.0  # it has ended
+    return time.clock_gettime(clock.value)
+
+
+def postgres_cpu_seconds(pid: int) -> float:
+    """Return the CPU seconds of all of PostgreSQL's processes, including those that have ended."""
+    ended = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[13:15]
+    return sum(map(cpu_seconds, [pid, *children(pid)])) + (
+        sum(map(int, ended)) / os.sysconf("SC_CLK_TCK")
+    )
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def peak_memory(pid: int) -> float:
+    """Return the peak memory of a process in MB."""
+    [line] = [
+        line
+        for line in Path("/proc", str(pid), "status").read_text().splitlines()
+        if line.startswith("VmHWM")
+    ]
+    return int(line.split()[1]) / 1024

@@ -1,18 +1,28 @@
 """Formats the figures as Markdown, as an SVG picture and as one line."""
 
+from collections.abc import Sequence
 from html import escape
 
 from bench.implementations import (
     AS_ZIPPED,
+    EXPERT_SERVER,
     FLOOR,
+    FLOOR_H11_SERVER,
+    FLOOR_SERVER,
+    H11,
     HONO,
+    HONO_SERVER,
     IMPLEMENTATIONS,
+    OUR_SERVER,
     OURS,
+    SERVERS,
     TUTORIAL,
     Implementation,
+    Server,
 )
-from bench.measure import AGES, FULL, QUICK, Figures
-from bench.workload import PAGE
+from bench.measure import AGES, CONNECTIONS, FULL, GROWTH, POOL_SIZES, QUICK, Figures
+from bench.servers import KINDS, POOL_CONNECTIONS
+from bench.workload import PAGE, USERS
 
 ABSENT = "-"
 ORDINALS = dict(zip(AGES, ("first 1,000 requests", "second 1,000"), strict=True))
@@ -40,10 +50,22 @@ def markdown(figures: Figures, machine: str, *, quick: bool) -> str:
         "The four kinds in turn, each after a warm-up of "
         f"{(QUICK if quick else FULL).warm_up} requests, which lets compilers such as Node's optimize.",
         _warm(figures),
-        "## Server with concurrent requests, as on Vercel",
-        "One process with one event loop (uvicorn, or Node's own server for hono), a list of 10. The "
-        "client runs on the same machine.",
-        _servers(figures),
+        "## Servers: concurrent requests, as on Vercel",
+        "One process with one event loop, on one processor: uvicorn with httptools and uvloop, or "
+        "with h11 and asyncio, or Node's own server for hono. PostgreSQL and the load generator, wrk, "
+        "run on the other processors. Each request is a list of 10, from one of "
+        f"{USERS} users in turn. CPU is of the server's process, then of all processes of "
+        "PostgreSQL, then of wrk, for each request. The number in brackets is the ratio to the floor "
+        "on the same kind of server.",
+        *(table for number in CONNECTIONS if (table := _concurrency(figures, number))),
+        "## Servers: CPU of each kind of request",
+        "One request at a time: CPU us of the server / of PostgreSQL. A page has 10 tasks.",
+        _kinds(figures),
+        "## Growth: what one process of this API needs",
+        "The same process with more and more connections at the same time, each with a list of 10.",
+        _needs(figures),
+        f"The size of the connection pool (DATABASE_POOL_SIZE), with {POOL_CONNECTIONS} connections:",
+        _pool_sizes(figures),
         "## Longer lists",
         f"Through the Lambda handler. A page has {PAGE} tasks; the deep page starts after 90 % of the "
         "list (this API uses a cursor, the others OFFSET). Wall time includes PostgreSQL's work. "
@@ -73,6 +95,18 @@ def summary(figures: Figures) -> str:
         if (f"age {age} cpu relative to hono", OURS.name) in figures:
             share = figures[f"age {age} cpu relative to hono", OURS.name]
             parts.append(f"CPU time of a sandbox's {ORDINALS[age]}: {share:.2f} times that of hono")
+    for chosen in (HONO_SERVER, FLOOR_SERVER, EXPERT_SERVER):
+        rate, cpu = (
+            figures[what, OUR_SERVER.name] / figures[what, chosen.name]
+            if (what, chosen.name) in figures
+            else None
+            for what in ("server 50 rate", "server 50 cpu")
+        )
+        if rate and cpu:
+            parts.append(
+                f"50 connections: {rate:.2f} times the requests per second of "
+                f"{chosen.title}, {cpu:.2f} times its CPU"
+            )
     return f"{'; '.join(parts)}."
 
 
@@ -146,19 +180,75 @@ def _warm(figures: Figures) -> str:
     return _table([p for p in IMPLEMENTATIONS if p is not AS_ZIPPED], columns)
 
 
-def _servers(figures: Figures) -> str:
+def _concurrency(figures: Figures, number: int) -> str:
+    columns = {
+        f"{number} connection{'s' if number > 1 else ''}: requests/s": _server_cells(
+            figures, f"server {number} rate", 1
+        ),
+        "p50 ms": _server_cells(figures, f"server {number} p50", 1e3, digits=1, ratio=False),
+        "p99 ms": _server_cells(figures, f"server {number} p99", 1e3, digits=1, ratio=False),
+        "CPU us": _server_cells(figures, f"server {number} cpu", 1e6),
+        "PostgreSQL's CPU us": _server_cells(
+            figures, f"server {number} postgres", 1e6, ratio=False
+        ),
+        "wrk's CPU us": _server_cells(figures, f"server {number} wrk", 1e6, ratio=False),
+    }
+    return _table(SERVERS, columns)
+
+
+def _kinds(figures: Figures) -> str:
     columns = {}
-    for number in (1, 50):
-        at = f"{number} connection{'s' if number > 1 else ''}"
-        columns[f"{at}: requests/s"] = _cells(figures, f"server {number} rate", 1, ratio=False)
-        columns[f"{at}: p50 ms"] = _cells(
-            figures, f"server {number} p50", 1e3, digits=1, ratio=False
+    for kind in KINDS:
+        cpu, postgres = (
+            _server_cells(figures, f"kind {kind} {what}", 1e6, ratio=False)
+            for what in ("cpu", "postgres")
         )
-        columns[f"{at}: p99 ms"] = _cells(
-            figures, f"server {number} p99", 1e3, digits=1, ratio=False
-        )
-        columns[f"{at}: CPU us"] = _cells(figures, f"server {number} cpu", 1e6)
-    return _table([p for p in IMPLEMENTATIONS if p.application], columns)
+        columns[kind] = {name: f"{cpu[name]} / {postgres[name]}" for name in cpu}
+    return _table([chosen for chosen in SERVERS if chosen.options != H11], columns)
+
+
+def _server_cells(
+    figures: Figures, what: str, scale: float, *, digits: int = 0, ratio: bool = True
+) -> dict[str, str]:
+    cells = {}
+    for chosen in SERVERS:
+        if (what, chosen.name) in figures:
+            value = figures[what, chosen.name]
+            cells[chosen.name] = f"{scale * value:,.{digits}f}"
+            floor = FLOOR_H11_SERVER if chosen.options == H11 else FLOOR_SERVER
+            if ratio:
+                cells[chosen.name] += f" ({value / figures[what, floor.name]:.2f})"
+    return cells
+
+
+def _needs(figures: Figures) -> str:
+    lines = ["| connections | peak MB | database connections |", "|---:|---:|---:|"]
+    lines += [
+        f"| {number} | {figures['growth rss', str(number)]:.0f} "
+        f"| {figures['growth connections', str(number)]:.0f} |"
+        for number in GROWTH
+        if ("growth rss", str(number)) in figures
+    ]
+    return "\n".join(lines)
+
+
+def _pool_sizes(figures: Figures) -> str:
+    lines = [
+        "| pool size | database connections | requests/s | p50 ms | p99 ms | CPU us "
+        "| PostgreSQL's CPU us |",
+        f"|{'---:|' * 7}",
+    ]
+    for size in map(str, POOL_SIZES):
+        if ("pool rate", size) in figures:
+            cells = [
+                f"{scale * figures[f'pool {what}', size]:,.{digits}f}"
+                for what, scale, digits in (
+                    ("connections", 1, 0), ("rate", 1, 0), ("p50", 1e3, 1), ("p99", 1e3, 1),
+                    ("cpu", 1e6, 0), ("postgres", 1e6, 0),
+                )
+            ]  # fmt: skip
+            lines.append(f"| {size} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def _growth(figures: Figures) -> str:
@@ -192,10 +282,12 @@ def _cells(
 
 
 def _table(
-    implementations: tuple[Implementation, ...] | list[Implementation],
+    implementations: Sequence[Implementation | Server],
     columns: dict[str, dict[str, str]],
 ) -> str:
     columns = {title: cells for title, cells in columns.items() if cells}
+    if not columns:
+        return ""
     lines = [
         f"| | {' | '.join(title.strip() for title in columns)} |",
         f"|---|{'---:|' * len(columns)}",

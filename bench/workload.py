@@ -19,6 +19,9 @@ SECRET = "a-secret-of-the-benchmark-0123456789abcdef"
 ORIGIN = "https://app.example.com"
 SIZES = (10, 1_000, 100_000)  # the users whose lists are read have this many tasks
 PAGE = 50
+# The requests of a server come from so many users, who have 10 tasks each: this API limits what one
+# user can take of an instance.
+USERS = 20
 WRITER = "writer-4Vn8sKqLmYtRwEzXcB2aDf"
 
 SEED = """
@@ -36,7 +39,7 @@ FROM generate_series(1, %(number)s) AS n
 
 @dataclass(frozen=True)
 class Urls:
-    """The URLs of the database.
+    """The URLs of the database, and the process id of PostgreSQL.
 
     app: for this API, with a role as in production, to which row-level security applies.
     admin: for the other implementations, which do not support row-level security.
@@ -44,11 +47,16 @@ class Urls:
 
     app: str
     admin: str
+    pid: int
 
 
 def reader(size: int) -> str:
     """Return the user who has this many tasks."""
     return f"reader-{size:06}-Yx3kLm9QwErTyUiO"
+
+
+def users() -> list[str]:
+    return [f"user-{number:02}-Yx3kLm9QwErTyUiOpAsD" for number in range(USERS)]
 
 
 @contextmanager
@@ -61,14 +69,17 @@ def database(folder: Path, sizes: tuple[int, ...]) -> Iterator[Urls]:
         migrate(admin)
         create_app_role(admin)
         with psycopg.connect(admin, autocommit=True) as connection:
-            for owner, number in [*((reader(size), size) for size in sizes), (WRITER, 10)]:
+            owners = {reader(size): size for size in sizes} | {WRITER: 10}
+            owners |= dict.fromkeys(users(), 10)
+            for owner, number in owners.items():
                 connection.execute(
                     "INSERT INTO users (id, name, email) VALUES (%s, 'A', %s)",
                     [owner, f"{owner}@example.com"],
                 )
                 connection.execute(SEED, {"owner": owner, "number": number})
             connection.execute("VACUUM ANALYZE")
-        yield Urls(server.url("bench", user=ROLE, password=PASSWORD), admin)
+        app = server.url("bench", user=ROLE, password=PASSWORD)
+        yield Urls(app, admin, server.pid)
 
 
 def events(admin_url: str, sizes: tuple[int, ...]) -> dict[str, dict[str, Any]]:
@@ -93,6 +104,11 @@ def events(admin_url: str, sizes: tuple[int, ...]) -> dict[str, dict[str, Any]]:
         made[f"full {size}"] = event("GET", f"/api/{owner}/tasks", owner)
         made[f"page {size}"] = event("GET", f"/api/{owner}/tasks", owner, query=f"limit={PAGE}")
     return made
+
+
+def lists() -> list[dict[str, Any]]:
+    """Return the events of a list of 10, one of each of the `users`."""
+    return [event("GET", f"/api/{user}/tasks", user) for user in users()]
 
 
 def event(

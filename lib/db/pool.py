@@ -15,7 +15,7 @@ from lib.db import pipeline
 from lib.db.connection import Connection, NotConnected, connect
 from lib.db.url import connection_parameters, is_neon
 from lib.errors import TooManyRequests
-from lib.log import log_notice
+from lib.log import log_warning
 from lib.settings import Settings, require
 
 # The time budget of a request in seconds: it covers waiting for a connection, all statements and
@@ -177,7 +177,7 @@ def get_pool(settings: Settings) -> Pool:
         parameters = connection_parameters(*target)
         host = str(parameters.get("host", ""))
         if not settings.is_local and is_neon(host) and "-pooler." not in host:
-            log_notice("DATABASE_URL names Neon's direct endpoint. Use the host with -pooler.")
+            log_warning("DATABASE_URL names Neon's direct endpoint. Use the host with -pooler.")
         close_pools()
         _pools.clear()
         size = settings.DATABASE_POOL_SIZE or POOL_SIZE[settings.platform]

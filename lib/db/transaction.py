@@ -12,7 +12,7 @@ from lib.db import pipeline, pool, waiting
 from lib.db.connection import Connection, NotConnected
 from lib.db.pipeline import Rows, Statement
 from lib.errors import DatabaseNotPrepared, DatabaseUnavailable, UserNotProvisioned
-from lib.log import log_notice
+from lib.log import log_warning
 from lib.settings import load_settings
 
 # PostgreSQL cancels a statement this many seconds before our deadline, so that its response, which
@@ -142,7 +142,7 @@ def _warn_that_prepared_statements_fail() -> None:
 
 @cache
 def _warn_that_users_are_shared() -> None:
-    log_notice(
+    log_warning(
         "No row was added to the table users, because Better Auth keeps its users there. "
         "A user without a row has been deleted."
     )
