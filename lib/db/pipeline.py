@@ -18,7 +18,8 @@ PLACEHOLDER = re.compile(r"%\((\w+)\)s|%%")
 
 # A prepared statement does not exist, exists already, or would have another result, because of
 # other clients of a pooler, of DEALLOCATE or of a migration. The transaction was rolled back.
-STALE_STATEMENT_SQLSTATES = {"26000", "42P05", "0A000"}
+LOST_STATEMENT_SQLSTATES = {"26000", "42P05"}
+STALE_STATEMENT_SQLSTATES = {*LOST_STATEMENT_SQLSTATES, "0A000"}
 
 type Statement = tuple[LiteralString, Mapping[str, Any]]
 type Rows = list[tuple[Any, ...]]

@@ -39,10 +39,12 @@ MAX_REQUESTS_PER_USER = 64
 class Pool:
     """Connections, the most recently used first.
 
-    One user has at most half of them at once. Where requests wait, users take turns.
+    One user has at most half of them at once. Where requests wait, users take turns. `prepares`
+    becomes false where prepared statements do not work, as behind some poolers.
     """
 
     def __init__(self, connect: Callable[[float], Awaitable[Connection]], size: int) -> None:
+        self.prepares = True
         self._connect = connect
         self._size = size
         self._share = max(1, size // 2)

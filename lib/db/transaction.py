@@ -35,6 +35,11 @@ set_config('statement_timeout', %(statement_timeout)s, true),
 set_config('lock_timeout', %(lock_timeout)s, true),
 set_config('plan_cache_mode', %(plan_cache_mode)s, true)"""
 
+PREPARED_STATEMENTS_FAIL = (
+    "A prepared statement was lost. This process continues without prepared statements. If the "
+    "pooler does not support them, set DATABASE_PREPARED_STATEMENTS=false."
+)
+
 
 async def run_transaction(
     user_id: str | None,
@@ -61,7 +66,7 @@ async def run_transaction(
     started, user, safe = time.monotonic(), user_id or "", repeatable or not writes
     settings = load_settings()
     connections = pool.get_pool(settings)
-    prepare &= settings.DATABASE_PREPARED_STATEMENTS
+    prepare &= settings.DATABASE_PREPARED_STATEMENTS and connections.prepares
     outcome_unknown = False
     for pause in (*PAUSES, None):
         try:
@@ -90,9 +95,12 @@ async def run_transaction(
             psycopg.IntegrityError,
             psycopg.NotSupportedError,
         ) as error:
-            if prepare and error.sqlstate in pipeline.STALE_STATEMENT_SQLSTATES:
+            stale = error.sqlstate in pipeline.STALE_STATEMENT_SQLSTATES
+            if prepare and stale and pause is not None:
                 prepare = False
-                _warn_that_prepared_statements_fail()
+                if connections.prepares and error.sqlstate in pipeline.LOST_STATEMENT_SQLSTATES:
+                    connections.prepares = False
+                    log_warning(PREPARED_STATEMENTS_FAIL)
                 continue
             if _is_missing_user(error):
                 raise UserNotProvisioned from error
@@ -130,14 +138,6 @@ def _is_missing_user(error: psycopg.Error) -> bool:
     if missing and load_settings().PROVISION_USERS:
         _warn_that_users_are_shared()
     return missing
-
-
-@cache
-def _warn_that_prepared_statements_fail() -> None:
-    log_notice(
-        "A prepared statement was lost, and its request was repeated without. If the database is "
-        "behind a pooler that does not support them, set DATABASE_PREPARED_STATEMENTS=false."
-    )
 
 
 @cache
