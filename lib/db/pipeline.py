@@ -39,25 +39,23 @@ async def run(
     """
     pgconn = connection.pgconn
     transformer = Transformer()
-    # Of each expected result, the text that it says is prepared.
-    sent: list[str | None] = []
-    for text, values in (first, *statements):
+    parsed: dict[int, str] = {}  # the statements parsed by this call, by the position of the result
+    for position, (text, values) in enumerate((first, *statements)):
         query, names, name = _numbered(text)
         # In text format, which every type has. PostgreSQL derives the types from the statement.
         formats = [PyFormat.TEXT] * len(names)
         parameters = transformer.dump_sequence([values[name] for name in names], formats)
         if not prepare:
             pgconn.send_query_params(query, parameters)
-        else:
-            if text not in connection.prepared:
-                pgconn.send_prepare(name, query)
-                sent.append(text)
-            pgconn.send_query_prepared(name, parameters)
-        sent.append(None)
+            continue
+        if text not in connection.prepared:
+            pgconn.send_prepare(name, query)
+            parsed[position + len(parsed)] = text
+        pgconn.send_query_prepared(name, parameters)
     pgconn.pipeline_sync()
     results = await _results(connection)
-    for text, result in zip(sent, results, strict=False):
-        if text and result.status == pq.ExecStatus.COMMAND_OK:
+    for position, text in parsed.items():
+        if position < len(results) and results[position].status == pq.ExecStatus.COMMAND_OK:
             connection.prepared.add(text)
     for result in results:
         if result.status == pq.ExecStatus.FATAL_ERROR:
@@ -65,8 +63,9 @@ async def run(
             if prepare and error.sqlstate in STALE_STATEMENT_SQLSTATES:
                 connection.close()  # what it has prepared is unknown
             raise error
-    rows = [result for text, result in zip(sent, results, strict=True) if not text]
-    return [_rows(transformer, result) for result in rows[1:]]
+    if parsed:
+        results = [result for at, result in enumerate(results) if at not in parsed]
+    return [_rows(transformer, result) for result in results[1:]]
 
 
 @cache

@@ -32,8 +32,10 @@ PAUSES = (0.0, 0.08, 0.16)
 # transaction, so that nothing stays behind on a connection that PgBouncer shares.
 SESSION_SETTINGS = """SELECT set_config('app.user_id', %(user_id)s, true),
 set_config('statement_timeout', %(statement_timeout)s, true),
-set_config('lock_timeout', %(lock_timeout)s, true),
-set_config('plan_cache_mode', %(plan_cache_mode)s, true)"""
+set_config('lock_timeout', %(lock_timeout)s, true)"""
+# By default the server would plan a prepared statement anew for its first five times, and for ever
+# where it expects more of a plan for the actual parameters.
+PREPARED_SETTINGS = SESSION_SETTINGS + ", set_config('plan_cache_mode', 'force_generic_plan', true)"
 
 PREPARED_STATEMENTS_FAIL = (
     "A prepared statement was lost. This process continues without prepared statements. If the "
@@ -116,11 +118,8 @@ def _session_settings(connection: Connection, user: str, *, prepare: bool) -> St
         "user_id": user,
         "statement_timeout": _milliseconds(left),
         "lock_timeout": _milliseconds(min(left, LOCK_TIMEOUT)),
-        # By default the server would plan a statement anew for the first five times, and for ever
-        # where it expects more of a plan for the actual parameters.
-        "plan_cache_mode": "force_generic_plan" if prepare else "auto",
     }
-    return SESSION_SETTINGS, values
+    return PREPARED_SETTINGS if prepare else SESSION_SETTINGS, values
 
 
 def _milliseconds(seconds: float) -> str:

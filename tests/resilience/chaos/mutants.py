@@ -184,7 +184,6 @@ def commit_after_the_response() -> None:
             return await run_transaction(user_id, *statements, **options)
         settings = load_settings()
         limits = {"user_id": user_id, "statement_timeout": "4000", "lock_timeout": "1500"}
-        limits["plan_cache_mode"] = "auto"
         try:
             connection = psycopg.connect(settings.DATABASE_URL or "", connect_timeout=4)
             connection.execute(transaction.SESSION_SETTINGS, limits)
