@@ -7,6 +7,7 @@ from functools import cache
 from hashlib import sha256
 from typing import Any, LiteralString
 
+import psycopg
 from psycopg import pq
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import error_from_result
@@ -37,25 +38,11 @@ async def run(
 
     Raises psycopg.Error. After one that is not of a statement the connection must be closed.
     """
-    pgconn = connection.pgconn
     transformer = Transformer()
-    parsed: dict[int, str] = {}  # the statements parsed by this call, by the position of the result
-    for position, (text, values) in enumerate((first, *statements)):
-        query, names, name = _numbered(text)
-        # In text format, which every type has. PostgreSQL derives the types from the statement.
-        formats = [PyFormat.TEXT] * len(names)
-        parameters = transformer.dump_sequence([values[name] for name in names], formats)
-        if not prepare:
-            pgconn.send_query_params(query, parameters)
-            continue
-        if text not in connection.prepared:
-            pgconn.send_prepare(name, query)
-            parsed[position + len(parsed)] = text
-        pgconn.send_query_prepared(name, parameters)
-    pgconn.pipeline_sync()
+    sent = _send(connection, transformer, (first, *statements), prepare=prepare)
     results = await _results(connection)
-    for position, text in parsed.items():
-        if position < len(results) and results[position].status == pq.ExecStatus.COMMAND_OK:
+    for text, result in zip(sent, results, strict=False) if any(sent) else ():
+        if text and result.status == pq.ExecStatus.COMMAND_OK:
             connection.prepared.add(text)
     for result in results:
         if result.status == pq.ExecStatus.FATAL_ERROR:
@@ -63,9 +50,56 @@ async def run(
             if prepare and error.sqlstate in STALE_STATEMENT_SQLSTATES:
                 connection.close()  # what it has prepared is unknown
             raise error
-    if parsed:
-        results = [result for at, result in enumerate(results) if at not in parsed]
+    if any(sent):
+        results = [result for text, result in zip(sent, results, strict=True) if not text]
     return [_rows(transformer, result) for result in results[1:]]
+
+
+async def try_out(
+    connection: Connection, first: Statement, *statements: Statement
+) -> tuple[list[Rows], psycopg.Error | None]:
+    """Send all statements at once, as one transaction that is always rolled back.
+
+    Returns the rows of each statement after the `first` until one fails, and the error of that one.
+    """
+    transformer = Transformer()
+    _send(connection, transformer, (("BEGIN", {}), first, *statements), prepare=False)
+    # After an error the server skips what was sent before the next synchronization point only.
+    _send(connection, transformer, (("ROLLBACK", {}),), prepare=False)
+    results = await _results(connection)
+    if not connection.closed:
+        await _results(connection)
+    rows: list[Rows] = []
+    for result in results:
+        if result.status == pq.ExecStatus.FATAL_ERROR:
+            return rows[2:], error_from_result(result, encoding="utf-8")
+        rows.append(_rows(transformer, result))
+    return rows[2:], None
+
+
+def _send(
+    connection: Connection, transformer: Any, statements: Sequence[Statement], *, prepare: bool
+) -> list[str | None]:
+    """Returns an item for each expected result: the text of the statement that it says is parsed,
+    or None for the result of a statement.
+    """
+    pgconn = connection.pgconn
+    expected: list[str | None] = []
+    for text, values in statements:
+        query, names, name = _numbered(text)
+        # In text format, which every type has. PostgreSQL derives the types from the statement.
+        formats = [PyFormat.TEXT] * len(names)
+        parameters = transformer.dump_sequence([values[name] for name in names], formats)
+        if not prepare:
+            pgconn.send_query_params(query, parameters)
+        else:
+            if text not in connection.prepared:
+                pgconn.send_prepare(name, query)
+                expected.append(text)
+            pgconn.send_query_prepared(name, parameters)
+        expected.append(None)
+    pgconn.pipeline_sync()
+    return expected
 
 
 @cache
