@@ -175,23 +175,23 @@ class Order(NamedTuple):
     itself must have a value such as 'infinity' in the place of nulls.
     """
 
-    key: Expression
+    key: ColumnElement[Any]
     descending: bool
 
 
 # An order needs an index of (user_id, key, id), which PostgreSQL reads in both directions.
 ORDERS = {
-    "created_at asc": Order(col(Task.created_at), descending=False),
-    "created_at desc": Order(col(Task.created_at), descending=True),
-    "updated_at asc": Order(col(Task.updated_at), descending=False),
-    "updated_at desc": Order(col(Task.updated_at), descending=True),
-    "title asc": Order(col(Task.title_key), descending=False),
-    "title desc": Order(col(Task.title_key), descending=True),
+    "created_at asc": Order(TASKS.c.created_at, descending=False),
+    "created_at desc": Order(TASKS.c.created_at, descending=True),
+    "updated_at asc": Order(TASKS.c.updated_at, descending=False),
+    "updated_at desc": Order(TASKS.c.updated_at, descending=True),
+    "title asc": Order(TASKS.c.title_key, descending=False),
+    "title desc": Order(TASKS.c.title_key, descending=True),
     # Undated tasks come last in both.
-    "due_date asc": Order(col(Task.due_at), descending=False),
-    "due_date desc": Order(col(Task.due_at_desc), descending=True),
-    "priority asc": Order(col(Task.priority), descending=False),
-    "priority desc": Order(col(Task.priority), descending=True),
+    "due_date asc": Order(TASKS.c.due_at, descending=False),
+    "due_date desc": Order(TASKS.c.due_at_desc, descending=True),
+    "priority asc": Order(TASKS.c.priority, descending=False),
+    "priority desc": Order(TASKS.c.priority, descending=True),
 }
 
 

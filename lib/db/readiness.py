@@ -108,7 +108,7 @@ def _statements(user: AuthenticatedUser, *, provision: bool) -> dict[str, Statem
         "its record": (compiled.RECORD, values),
         "creating a task": (create, short),
         "reading a task": (_created(compiled.GET), values),
-        "listing tasks": (compiled.LIST_FIRST_PAGE["title asc"], values),
+        "listing tasks": (compiled.FILTERED_PAGE["title asc"], values),
         "changing a task": (
             _created(compiled.UPDATE),
             long | {"given": list(TaskCreate.model_fields)},

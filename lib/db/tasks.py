@@ -81,15 +81,18 @@ async def list_tasks(
         "after": after and after[0],
         "after_id": after and after[1],
     }
-    if counted := query.count == "true":
+    counted = query.count == "true"
+    filtered = _is_filtered(query) or bool(query.offset)
+    if counted:
         statement = compiled.COUNTED_PAGE[order]
-    elif _is_filtered(query) or query.offset:
+    elif filtered:
         statement = compiled.FILTERED_PAGE[order]
     elif after:
         statement = compiled.LIST_NEXT_PAGE[order]
     else:
         statement = compiled.LIST_FIRST_PAGE[order]
-    [rows] = await run_transaction(user.id, (statement, values))
+    prepare = not (counted or filtered)
+    [rows] = await run_transaction(user.id, (statement, values), prepare=prepare)
     total = rows[0][3] if counted else None
     if counted and rows[0][0] is None:
         rows = []
@@ -99,10 +102,11 @@ async def list_tasks(
 
 
 async def _whole_list(user: AuthenticatedUser, query: TaskQuery) -> TaskPage:
-    statements = compiled.FILTERED_WHOLE if _is_filtered(query) else compiled.LIST_WHOLE
+    filtered = _is_filtered(query)
+    statements = compiled.FILTERED_WHOLE if filtered else compiled.LIST_WHOLE
     values = {"owner": user.id, **_filter(query), "max_bytes": MAX_LIST_BYTES}
     statement = statements[f"{query.sort_key} {query.direction}"]
-    [rows] = await run_transaction(user.id, (statement, values))
+    [rows] = await run_transaction(user.id, (statement, values), prepare=not filtered)
     for documents, total in rows:
         body = f"[{documents}]".encode()
         if _fits(body):

@@ -29,33 +29,36 @@ SINGLE = (int, str, int | None, str | None)
 type Reader = Callable[[Request, Any], dict[str, Any] | None]
 type Finder = Callable[[Request, Any], Any]
 
+
+def _query_finder(field: Any) -> Finder:
+    """Finds the last value of each field of the model, or all values of a list."""
+    fields = {
+        name: each for choice in _choices(field) for name, each in choice.model_fields.items()
+    }
+    lists = {name for name, each in fields.items() if get_origin(each.annotation) is list}
+
+    def find(request: Request, _: Any) -> dict[str, Any]:
+        items = request.query_params.multi_items()
+        query: dict[str, Any] = dict(items)
+        for name in lists & query.keys():
+            query[name] = request.query_params.getlist(name)
+        if len(query) < len(items):
+            for name in query.keys() - fields.keys():  # FastAPI passes them on to the model
+                values = request.query_params.getlist(name)
+                query[name] = values if len(values) > 1 else values[0]
+        return query
+
+    return find
+
+
 # For each kind of parameter: a function that takes a parameter and returns the function that finds
 # its value in a request and the JSON document of its body.
 FINDERS: dict[str, Callable[[Any], Finder]] = {
     "path_params": lambda field: lambda request, _: request.path_params[field.alias],
-    "query_params": lambda field: _query_finder(_annotation(field)),
+    "query_params": _query_finder,
     "header_params": lambda field: lambda request, _: request.headers.get(field.alias, ABSENT),
     "body_params": lambda _: lambda _, document: document,
 }
-
-
-def _query_finder(model: type[BaseModel]) -> Finder:
-    """A field of the model has the last value of its parameter, or all values if it is a list."""
-    lists = {
-        name for name, field in model.model_fields.items() if get_origin(field.annotation) is list
-    }
-    singles = model.model_fields.keys() - lists
-
-    def find(request: Request, _: Any) -> dict[str, Any]:
-        items = request.query_params.multi_items()
-        values: dict[str, Any] = dict(items)
-        repeated = values.keys() - singles if len(values) < len(items) else values.keys() & lists
-        for name in repeated:
-            several = request.query_params.getlist(name)
-            values[name] = several if len(several) > 1 or name in lists else several[0]
-        return values
-
-    return find
 
 
 def parameter_reader(route: APIRoute, scope_keys: Mapping[Any, str]) -> Reader | None:
@@ -170,5 +173,9 @@ def _annotation(field: Any) -> Any:
 
 def _is_model(field: Any) -> bool:
     """Whether the field is a model, with or without None."""
-    choices = set(get_args(_annotation(field)) or [_annotation(field)]) - {type(None)}
+    choices = _choices(field)
     return all(isinstance(choice, type) and issubclass(choice, BaseModel) for choice in choices)
+
+
+def _choices(field: Any) -> set[Any]:
+    return set(get_args(_annotation(field)) or [_annotation(field)]) - {type(None)}

@@ -18,7 +18,14 @@ from tests.contract.responses import (
 )
 from tests.contract.users import User, in_parallel
 
-FULL: dict[str, Any] = {"title": "Buy milk", "description": "Two litres", "completed": True}
+FULL: dict[str, Any] = {
+    "title": "Buy milk",
+    "description": "Two litres",
+    "completed": True,
+    "priority": "high",
+    "due_date": "2026-12-24",
+    "tags": ["home", "errands"],
+}
 
 
 def test_create_is_201_with_the_task_and_its_location(user: User) -> None:
@@ -97,6 +104,9 @@ def test_get_returns_the_task(user: User) -> None:
         {"title": "Buy bread"},
         {"description": "One litre"},
         {"completed": False},
+        {"priority": None},
+        {"due_date": "2026-12-24T18:30:00.000000Z"},
+        {"tags": []},
         {"title": "Buy bread", "description": None},
         {"title": "Buy bread", "description": "A big one", "completed": False},
     ],
@@ -111,6 +121,8 @@ def test_put_changes_the_given_fields_and_keeps_the_others(
     changed = response.json()
     assert_task(changed)
     kept = FIELDS - set(change) - {"updated_at"}
+    if "completed" in change:
+        kept -= {"completed_at"}
     assert {name: changed[name] for name in kept} == {name: task[name] for name in kept}
     assert {name: changed[name] for name in change} == change
     assert parse_timestamp(changed["updated_at"]) > parse_timestamp(task["updated_at"])
@@ -134,7 +146,7 @@ def test_an_empty_put_changes_nothing_not_even_updated_at(user: User) -> None:
 
 def test_put_with_only_unknown_fields_changes_nothing(user: User) -> None:
     task = user.create(**FULL)
-    response = user.put(task, {"priority": "high"})
+    response = user.put(task, {"category": "home"})
     assert response.status_code == 200
     assert response.json() == task
 
@@ -157,11 +169,12 @@ def test_complete_without_a_body_toggles(user: User) -> None:
     assert user.read(task) == responses[-1].json()
 
 
-def test_a_toggle_changes_only_completed_and_updated_at(user: User) -> None:
+def test_a_toggle_changes_only_the_completion_and_updated_at(user: User) -> None:
     task = user.create("Buy milk", description="Two litres")
     toggled = user.complete(task).json()
     assert_task(toggled)
-    assert toggled == {**task, "completed": True, "updated_at": toggled["updated_at"]}
+    at = toggled["updated_at"]
+    assert toggled == {**task, "completed": True, "completed_at": at, "updated_at": at}
     assert parse_timestamp(toggled["updated_at"]) > parse_timestamp(task["updated_at"])
 
 

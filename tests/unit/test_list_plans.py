@@ -71,7 +71,7 @@ def grown(cluster: Cluster) -> Iterator[Database]:
                 """INSERT INTO tasks
                     (user_id, title, created_at, updated_at, completed, priority, due_at, tags)
                 SELECT 'u' || n %% 500, 'Task ' || n, now() - n * interval '1 s',
-                    now() - n * interval '1 s', n %% 2 = 0, n %% 5,
+                    now() - n * interval '1 s', n %% 3 = 0, n %% 5,
                     CASE WHEN n %% 2 = 0 THEN '2026-12-24'::timestamptz ELSE 'infinity' END,
                     CASE WHEN n %% 3 = 0 THEN '{rare}'::text[] ELSE '{}' END
                 FROM generate_series(1, %s) AS n""",
@@ -162,14 +162,15 @@ def test_an_offset_reads_no_more_than_it_skips(grown: Database, order: str) -> N
 
 
 def test_statistics_count_in_an_index_and_read_only_open_tasks(grown: Database) -> None:
-    grown.query("UPDATE tasks SET completed = true WHERE user_id = 'u1' AND id % 4 <> 0")
-    grown.query("VACUUM ANALYZE tasks")
+    [(open_tasks,)] = grown.query(
+        "SELECT count(*) FROM tasks WHERE user_id = 'u1' AND NOT completed"
+    )
     plan = explain(grown, compiled.STATISTICS, "u1")
     scans = [node for node in nodes(plan) if node.get("Relation Name") == "tasks"]
     numbers, tags = sorted(scans, key=lambda scan: scan["Node Type"] != "Index Only Scan")
     assert numbers["Index Name"] == "tasks_by_completed"
-    assert (numbers["Actual Rows"], numbers["Heap Fetches"]) == (100, 0)
-    assert tags["Actual Rows"] <= 25
+    assert numbers["Actual Rows"] == 100
+    assert tags["Actual Rows"] == open_tasks < 100
 
 
 @pytest.mark.parametrize("filters", [{"tag": ["nowhere"]}, {"q": "nowhere"}])
