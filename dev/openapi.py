@@ -3,6 +3,7 @@
 With `--check` it writes nothing, and fails if the document is out of date.
 """
 
+import copy
 import json
 import sys
 import tomllib
@@ -17,18 +18,21 @@ from dev.app import GROUPS
 from lib import errors
 from lib.schemas import Task
 from lib.web.exception_handlers import describe_error
+from lib.web.list_parameters import other_spellings
 from lib.web.routing import AuthenticatedRoute
 
 PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
 DESCRIPTION = """The tasks of a to-do application. Task routes require a Better Auth token:
-`Authorization: Bearer <JWT>`. The `{user_id}` in a path is the subject (`sub`) of the token.
+`Authorization: Bearer <JWT>`. The `{user_id}` in a path is the subject (`sub`) of the token. Every
+task route also has a path without it, for the user of the token.
 
 Errors have the form `{"detail": "<one sentence>"}`. A response with a single task has an `ETag`.
 Send it as `If-Match` to change the task only if nobody else has changed it, or as `If-None-Match`
-to read it only if it has changed. `POST` and `PATCH` accept an `Idempotency-Key`."""
+to read it only if it has changed. `POST`, `PUT` and `PATCH` accept an `Idempotency-Key`."""
 # In the order of the documentation page, which expands only the first.
 TAGS = [
     {"name": "tasks", "description": "The tasks of one user"},
+    {"name": "my tasks", "description": "The same, without the user in the path"},
     {"name": "docs", "description": "This documentation"},
     {"name": "operations", "description": "For operators: health checks and scheduled jobs"},
 ]
@@ -60,6 +64,7 @@ LINKS: dict[tuple[str, str], dict[str, dict[str, str]]] = {
         "delete_task": OF_TASK | IF_MATCH,
     },
     ("update_task", "200"): {"get_task": OF_TASK, "delete_task": OF_TASK | IF_MATCH},
+    ("patch_task", "200"): {"get_task": OF_TASK, "delete_task": OF_TASK | IF_MATCH},
     ("complete_task", "200"): {"get_task": OF_TASK, "complete_task": OF_TASK},
 }
 
@@ -80,6 +85,7 @@ HEADERS = {
     ("get_task", "200"): ETAG,
     ("get_task", "304"): ETAG,
     ("update_task", "200"): ETAG,
+    ("patch_task", "200"): ETAG,
     ("complete_task", "200"): ETAG,
     ("*", "401"): {
         "WWW-Authenticate": '`Bearer`, with `error="invalid_token"` if a token was sent.'
@@ -88,7 +94,27 @@ HEADERS = {
     ("*", "503"): {"Retry-After": "The number of seconds to wait before a retry."},
 }
 OPTIONAL_HEADERS = {"Link", "X-Total-Count"}
+PARAMETER_EXAMPLES: dict[str, Any] = {
+    "status": "pending",
+    "priority": ["high", "urgent"],
+    "tag": ["home"],
+    "due_from": "2026-12-01",
+    "due_to": "2026-12-24",
+    "q": "milk",
+    "sort": "due_date",
+    "order": "asc",
+    "limit": 20,
+    "offset": 40,
+}
 EXAMPLES = {
+    ("count_tasks", "200"): {
+        "total": 12,
+        "pending": 5,
+        "completed": 7,
+        "overdue": 1,
+        "by_priority": {"urgent": 0, "high": 2, "medium": 1, "low": 0, "none": 2},
+        "by_tag": {"home": 3, "errands": 1},
+    },
     ("*", "401"): {"detail": "The token has expired."},
     ("get_smoke", "401"): {"detail": "The cron secret is required."},
     ("*", "403"): {"detail": errors.Forbidden.detail},
@@ -102,6 +128,12 @@ EXAMPLES = {
     ("update_task", "422"): invalid(
         "body", "title", "must have 1 or more characters", "string_too_short"
     ),
+    ("patch_task", "422"): invalid(
+        "body",
+        "due_date",
+        "must exist in the calendar, within the years 1 to 9999 in UTC",
+        "value_error",
+    ),
     ("list_tasks", "422"): invalid("query", "limit", "must be 100 or less", "less_than_equal"),
     ("*", "422"): invalid("path", "task_id", "must be a positive integer", "value_error"),
     ("*", "500"): {"detail": errors.ApiError.detail},
@@ -113,18 +145,13 @@ def document() -> dict[str, Any]:
     """Build the OpenAPI document. Operation ids are function names."""
     routes = []
     for served in [route for group in GROUPS for route in group.router.routes]:
-        if not isinstance(served, APIRoute):
-            continue
-        route = served
         if isinstance(served, AuthenticatedRoute):
-            # The same route with the response models, which it does without while it serves.
-            route = APIRoute(served.path, served.endpoint, **served.options)
-            route.openapi_extra = {
-                "security": [{"bearer": []}],
-                "parameters": [USER_ID],
-            }
-        routes.append(route)
-        route.operation_id = route.name
+            # Each method is an operation.
+            routes += [documented_route(served, method) for method in sorted(served.methods)]
+        elif isinstance(served, APIRoute):
+            served.operation_id = served.name
+            routes.append(served)
+    for route in routes:
         summary, _, route.description = route.description.partition("\n\n")
         route.summary = " ".join(summary.split()).removesuffix(".")
     spec = get_openapi(
@@ -159,7 +186,48 @@ def document() -> dict[str, Any]:
     for methods in spec["paths"].values():
         for operation in methods.values():
             tidy(operation)
+    spec["paths"] |= paths_without_user(spec["paths"])
     return without_titles(spec)
+
+
+def documented_route(served: AuthenticatedRoute, method: str) -> APIRoute:
+    """The same route for one method, with the response models, which it does not use itself."""
+    route = APIRoute(served.path, served.endpoint, **(served.options | {"methods": [method]}))
+    route.path_format = served.path_format
+    also_put = served.methods == {"PUT", "PATCH"} and method == "PATCH"
+    route.operation_id = f"patch_{route.name.partition('_')[2]}" if also_put else route.name
+    route.openapi_extra = {"security": [{"bearer": []}], "parameters": [USER_ID]}
+    return route
+
+
+def paths_without_user(paths: dict[str, Any]) -> dict[str, Any]:
+    """The operations on tasks without the user in the path, which the same routes serve."""
+    added = {}
+    for path, methods in paths.items():
+        if not path.startswith("/api/{user_id}/tasks"):
+            continue
+        added[path.replace("/{user_id}", "")] = shorter = copy.deepcopy(methods)
+        for operation in shorter.values():
+            operation["tags"] = ["my tasks"]
+            operation["operationId"] = without_user(operation["operationId"])
+            operation["parameters"].remove(USER_ID)
+            for response in operation["responses"].values():
+                if "links" in response:
+                    response["links"] = links_without_user(response["links"])
+    return added
+
+
+def without_user(operation_id: str) -> str:
+    return operation_id.replace("_task", "_my_task")
+
+
+def links_without_user(links: dict[str, Any]) -> dict[str, Any]:
+    shorter = {}
+    for name, link in links.items():
+        parameters = {key: value for key, value in link["parameters"].items() if key != "user_id"}
+        operation_id = without_user(link["operationId"])
+        shorter[without_user(name)] = {"operationId": operation_id, "parameters": parameters}
+    return shorter
 
 
 def tidy(operation: dict[str, Any]) -> None:
@@ -177,7 +245,8 @@ def tidy(operation: dict[str, Any]) -> None:
             }
         json_content = response.get("content", {}).get("application/json")
         example = EXAMPLES.get((operation["operationId"], status)) or EXAMPLES.get(("*", status))
-        if json_content and example and "ErrorResponse" in str(json_content["schema"]):
+        documented = ("ErrorResponse", "TaskStatistics")
+        if json_content and example and any(name in str(json_content) for name in documented):
             json_content["example"] = example
         operation["responses"][status] = operation["responses"].pop(status)
 
@@ -196,9 +265,13 @@ def plain_parameter(parameter: dict[str, Any]) -> dict[str, Any]:
     if schema.get("enum") == ["true", "false"]:
         schema = {"type": "boolean", "default": False, "description": schema["description"]}
     description = schema.pop("description", parameter.get("description"))
+    if parameter["in"] == "query" and (spellings := other_spellings(parameter["name"])):
+        description = f"{description} {spellings}" if description else spellings
     # FastAPI writes header names in lower case. Their titles have the usual case.
     name = title if parameter["in"] == "header" else parameter["name"]
     described = {"description": description} if description else {}
+    if parameter["in"] == "query" and name in PARAMETER_EXAMPLES:
+        described["example"] = PARAMETER_EXAMPLES[name]
     return {**parameter, "name": name, **described, "schema": schema}
 
 

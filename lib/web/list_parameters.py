@@ -30,16 +30,20 @@ VALUES: dict[str, dict[str, str]] = {
     },
     "sort": {
         "created_at": "created",
-        "createdat": "created",
+        "createdAt": "created",
         "updated_at": "updated",
-        "updatedat": "updated",
+        "updatedAt": "updated",
         "due": "due_date",
-        "duedate": "due_date",
+        "dueDate": "due_date",
     },
     "order": {},
     "count": {},
 }
 LISTS = ("priority", "tag")
+_LOWER = {
+    name: {other.lower(): value for other, value in values.items()}
+    for name, values in VALUES.items()
+}
 
 type Values = dict[str, str | list[str]]
 
@@ -109,7 +113,7 @@ def read_list_parameters(given: Mapping[str, str | list[str]]) -> Values:
         if name == "sort" and value.startswith("-"):
             values.setdefault("order", "desc")
             value = value[1:]
-        values[name] = VALUES[name].get(value, value)
+        values[name] = _LOWER[name].get(value, value)
     return values
 
 
@@ -138,5 +142,9 @@ def other_spellings(name: str) -> str:
         *(form.example for form in FORMS.values() if form.parameter == name),
     ]
     sentences = [f"Also as {' or '.join(spellings)}."] if spellings else []
-    sentences += [f"{', '.join(others)}: `{value}`." for value, others in values.items()]
+    if name == "sort":
+        sentences.append("A leading `-` means `order=desc`.")
+    for value, others in values.items():
+        verb = "mean" if len(others) > 1 else "means"
+        sentences.append(f"{' and '.join(others)} {verb} `{value}`.")
     return " ".join(sentences)

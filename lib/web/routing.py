@@ -86,16 +86,13 @@ class AuthenticatedRoute(APIRoute):
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        super().__init__(path, endpoint, **options)
-        # For the log and the OpenAPI document. The slash belongs to the optional part.
-        self.path_format = self.path_format.replace("/api{user_id}", "/api/{user_id}")
-
-    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         self.options = options  # dev/openapi.py documents the route with all of them
         # FastAPI would build a Pydantic model for every declared response. The routes return a
         # Response, so only the document needs the models: 38 million instructions of a cold start.
         options = options | {"response_model": None, "responses": None}
         super().__init__(path, endpoint, **options)
+        # For the log and the OpenAPI document: the slash belongs to the optional part.
+        self.path_format = self.path_format.replace("/api{user_id}", "/api/{user_id}")
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()

@@ -80,8 +80,13 @@ WRONG_SHAPES = {
 }
 ALLOWED = {
     "/api/{user}/tasks": {"get", "head", "post"},
-    "/api/{user}/tasks/{task}": {"get", "head", "put", "delete"},
+    "/api/{user}/tasks/stats": {"get", "head"},
+    "/api/{user}/tasks/{task}": {"get", "head", "put", "patch", "delete"},
     "/api/{user}/tasks/{task}/complete": {"patch"},
+    "/api/tasks": {"get", "head", "post"},
+    "/api/tasks/stats": {"get", "head"},
+    "/api/tasks/{task}": {"get", "head", "put", "patch", "delete"},
+    "/api/tasks/{task}/complete": {"patch"},
     "/api/health": {"get", "head"},
     "/api/health/ready": {"get", "head"},
     "/api/openapi.json": {"get", "head"},
@@ -299,7 +304,7 @@ def test_head_is_405_on_a_path_without_get(user: User) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
 def test_a_wrong_method_is_405_with_any_body(user: User, method: str) -> None:
-    url = {"POST": f"{user.url}/1", "PUT": user.url, "PATCH": f"{user.url}/1"}[method]
+    url = {"POST": f"{user.url}/1", "PUT": user.url, "PATCH": user.url}[method]
     for content, headers in ((b"{", JSON), (b"x", {"Content-Type": "text/plain"})):
         assert_error(user.send(method, url, content=content, headers=headers), 405)
 

@@ -14,35 +14,30 @@ from tests.contract.responses import assert_error, next_link, parse_timestamp
 from tests.contract.users import Task, User, in_parallel
 
 UNKNOWN_VALUES = [
-    ("status", "done"),
-    ("status", "PENDING"),
+    ("status", "finished"),
     ("status", "pending "),
-    ("status", ""),
     ("status", "pending,completed"),
     ("status", "\0"),
     ("sort", "due-date"),
     ("sort", "id"),
-    ("sort", "TITLE"),
     ("sort", "title;--"),
-    ("sort", "-created"),
-    ("sort", ""),
+    ("sort", "--created"),
+    ("sort", "-"),
+    ("sort", "+created"),
     ("order", "up"),
-    ("order", "ASC"),
-    ("order", ""),
+    ("order", "-asc"),
     ("limit", "0"),
     ("limit", "-1"),
     ("limit", "101"),
     ("limit", "1.5"),
     ("limit", "1e1"),
     ("limit", "ten"),
-    ("limit", ""),
     ("limit", "null"),
     ("limit", "9" * 30),
     ("limit", "1" * 5000),
     ("limit", "NaN"),
     ("count", "maybe"),
     ("count", "2"),
-    ("count", ""),
 ]
 INVALID_CURSORS = {
     "word": "abc",
@@ -155,7 +150,7 @@ def test_count_accepts_true_and_false(user: User) -> None:
 def test_unknown_parameters_are_ignored(user: User) -> None:
     three_to_filter(user)
     unknown = {
-        "completed": "true",
+        "done": "true",
         "start": "2",
         "Status": "x",
         "user_id": "y",
