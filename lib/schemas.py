@@ -270,7 +270,7 @@ class TaskComplete(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _check_given(cls, value: Any) -> Any:
-        # Such a body means to set the completion: to toggle it instead would be wrong half the time.
+        # Such a body means to set the completion. A toggle would often do the opposite.
         if isinstance(value, dict) and value and "completed" not in value:
             raise InvalidInput(
                 "Completed is required.", location=("body", "completed"), kind="missing"

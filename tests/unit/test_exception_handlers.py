@@ -67,7 +67,7 @@ def test_every_error_that_a_route_can_cause_has_a_message_for_people() -> None:
     assert {field.name for field in fields} >= {"task_id", "query", "new_task", "changes"}
     kinds, errors = set(), set()
     for field in fields:
-        for schema in schemas_in(field._type_adapter.core_schema):  # noqa: SLF001
+        for schema in schemas_in(field._type_adapter.core_schema):
             kinds.add(schema["type"])
             errors |= ERRORS[schema["type"]]
             for (kind, constraint), error in CONSTRAINTS.items():

@@ -14,6 +14,7 @@ from dev.app import GROUPS
 from lib.errors import Forbidden
 from lib.web import routing as route
 from lib.web.app import create_app
+from lib.web.list_parameters import TaskListQuery
 from lib.web.parameters import parameter_reader
 from lib.web.routing import AuthenticatedRoute, CurrentUser
 from tests.conftest import SECRET, bearer
@@ -208,3 +209,37 @@ def test_a_dependency_of_an_including_router_is_called() -> None:
     outer = APIRouter()
     outer.include_router(inner, dependencies=[Depends(refuse)])
     assert send(TestClient(create_app(outer)), "simple/1").status_code == 403
+
+
+LISTS = [
+    "", "tag=a", "tag=a&tag=b", "tag=&tag=b", "tags=a,b", "tags=a&tags=b,c", "search=a&search=b",
+    "priority=low", "priority=LOW&priority=high,none", "priority=", "status=&status=DONE",
+    "status=done&status=", "sort=-title&sort_by=x", "sortBy=-due", "completed=true&completed=false",
+    "limit=5&page=3&page=2", "limit=5&page=2", "skip=3&per_page=2", "limit=5&offset=1&offset=2",
+    "due_from=2026-12-24&due_to=", "q=%00", "limit=0", "limit=x&status=x", "page=2", "completed=x",
+    "offset=1", "unknown=1&unknown=2", "cursor=a&limit=2", "order=DESC&sortOrder=asc", "count=TRUE",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("query", LISTS)
+def test_the_query_of_a_list_is_that_of_fastapi_alone(
+    query: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def listed(
+        request: Request, user: CurrentUser, query: Annotated[TaskListQuery, Query()]
+    ) -> Response:
+        return Response(repr((user.id, query.list_identity(), query)))
+
+    def client() -> TestClient:
+        router = APIRouter(prefix="/api/{user_id}", route_class=AuthenticatedRoute)
+        router.add_api_route("/listed", listed, methods=["GET"])
+        return TestClient(create_app(router))
+
+    ours = client()
+    monkeypatch.setattr(route, "parameter_reader", lambda *_: None)
+    fastapis = client()
+    response, expected = (
+        each.get(f"/api/alice/listed?{query}", headers=ALICE) for each in (ours, fastapis)
+    )
+    assert response.status_code in (200, 422)
+    assert (response.status_code, response.text) == (expected.status_code, expected.text)

@@ -25,6 +25,12 @@ from tests.platforms.aws.stack import read_routes
 @pytest.mark.parametrize(
     ("path", "function"),
     [
+        ("/api/tasks", "tasks"),
+        ("/api/tasks/", "tasks"),
+        ("/api/tasks/1", "tasks"),
+        ("/api/tasks/1/complete", "tasks"),
+        ("/api/tasks/tasks", "tasks"),
+        ("/api/ada/tasks/stats", "tasks"),
         ("/api/ada/tasks", "tasks"),
         ("/api/ada/tasks/", "tasks"),
         ("/api/ada/tasks/1", "tasks"),
