@@ -38,6 +38,8 @@ def run_load(
     while load.requests < connections and seconds < MAX_SECONDS:
         seconds *= 2
         load = _run_wrk(port, events, connections, seconds, cpus)
+    if not load.requests:
+        raise ComparisonError(f"No response within {seconds} seconds.")
     return load
 
 
