@@ -13,7 +13,7 @@ from lib.schemas import ErrorResponse, Health
 from lib.settings import Settings, load_settings
 from lib.web.app import create_app
 
-# Seconds for which this process shares the result of a readiness check, good or bad.
+# The time in seconds for which requests share the result of a readiness check, success or failure.
 RESULT_LIFETIME = 1.0
 
 router = APIRouter(prefix="/api/health", tags=["operations"])
@@ -37,14 +37,15 @@ async def get_readiness() -> Health:
 
     Requests within a second share one check.
     """
-    if not await _share_check():
-        _warn_of_role()
+    row_level_security_applies = await _check_database_once()
+    if not row_level_security_applies:
+        _warn_about_role()
     return Health()
 
 
 @dataclass(slots=True)
-class Check:
-    """A readiness check of these settings, under way until `finished` has a timestamp."""
+class ReadinessCheck:
+    """A readiness check with certain settings. `finished` is None while it is running."""
 
     settings: Settings
     task: asyncio.Task[bool]
@@ -58,39 +59,38 @@ class Check:
         return 0 <= time.time() - self.finished < RESULT_LIFETIME
 
 
-_latest: Check | None = None
+_latest: ReadinessCheck | None = None
 
 
-async def _share_check() -> bool:
-    """Join the check under way, use a recent result, or start a check.
+async def _check_database_once() -> bool:
+    """Return or raise the result of a recent check, of the running one, or of a new one.
 
-    Otherwise anybody could occupy the database with unauthenticated requests. Raises what the check
-    raised.
+    Without sharing, anyone could occupy the database, because these requests need no token.
     """
     global _latest  # noqa: PLW0603 - one per process
     settings = load_settings()
     check = _latest
     if check is None or not check.is_current(settings):
-        check = _latest = Check(settings, asyncio.create_task(_check_database()))
+        check = _latest = ReadinessCheck(settings, asyncio.create_task(_check_database()))
         check.task.add_done_callback(lambda _: _finish(check))
-    # Shielded: a client that disconnects must not cancel the check of others.
+    # A client that disconnects must not cancel a check that other requests share.
     return await asyncio.shield(check.task)
 
 
-def _finish(check: Check) -> None:
-    # The wall clock, because the monotonic clock may stop while a sandbox is frozen.
+def _finish(check: ReadinessCheck) -> None:
+    # Wall-clock time, because the monotonic clock may stop while a sandbox is frozen.
     check.finished = time.time()
 
 
 async def _check_database() -> bool:
-    from lib.db import tasks  # noqa: PLC0415 - liveness must not import it
+    from lib.db import tasks  # noqa: PLC0415 - liveness must not import the database modules
 
     return await tasks.check_ready()
 
 
 @cache
-def _warn_of_role() -> None:
-    log.log_notice("The database role bypasses row-level security. See docs/database.md, Roles.")
+def _warn_about_role() -> None:
+    log.log_warning("The database role bypasses row-level security. See docs/database.md, Roles.")
 
 
 app = create_app(router)

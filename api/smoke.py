@@ -1,4 +1,4 @@
-"""Runs the smoke test on a schedule: of EventBridge by an event, of Vercel by a URL."""
+"""Runs the smoke test for schedulers: EventBridge sends an event, Vercel requests a URL."""
 
 import asyncio
 import hmac
@@ -21,7 +21,7 @@ from lib.smoke.report import SmokeReport
 from lib.smoke.run import run_smoke_test
 from lib.web.app import create_app
 
-# Seconds after the start of a run before this process starts another.
+# The minimum time in seconds between the starts of two runs of this process.
 MIN_INTERVAL = 30
 
 router = APIRouter(prefix="/api/smoke", tags=["operations"])
@@ -42,11 +42,11 @@ _latest: tuple[Future[SmokeReport], float] | None = None
 async def get_smoke(request: Request) -> Response:
     """Run the smoke test.
 
-    A run that started within the last 30 seconds is shared: its report is returned.
+    If a run started within the last 30 seconds, its report is returned.
     """
     _check_secret(request.headers.get("authorization", ""))
     run, started = _share_run()
-    # The run has a thread of its own, so it continues if this client disconnects.
+    # The run continues if this client disconnects, because it has its own thread.
     report = await asyncio.wrap_future(run)
     headers = {}
     if not report.ok:
@@ -57,7 +57,7 @@ async def get_smoke(request: Request) -> Response:
 
 def _log_failure(report: SmokeReport) -> None:
     failed = [asdict(step) for step in report.steps if step.result == "failed"]
-    log.log_notice(
+    log.log_warning(
         "Smoke test failed.", detail=report.detail, run=report.run, url=report.url, steps=failed
     )
 
@@ -65,7 +65,7 @@ def _log_failure(report: SmokeReport) -> None:
 def _check_secret(authorization: str) -> None:
     secret = load_settings().CRON_SECRET
     scheme, _, given = authorization.partition(" ")
-    # As bytes, because compare_digest accepts strings in ASCII only.
+    # Compared as bytes, because compare_digest accepts only ASCII strings.
     equal = hmac.compare_digest(given.encode("latin-1", "replace"), (secret or "").encode())
     if not secret or scheme.lower() != "bearer" or not equal:
         reason = "wrong cron secret" if secret else "CRON_SECRET is not set"
@@ -73,20 +73,20 @@ def _check_secret(authorization: str) -> None:
 
 
 def _share_run() -> tuple[Future[SmokeReport], float]:
-    """The run in progress, a recent one, or a new one, with the timestamp of its start."""
+    """Return the run in progress, a recent one or a new one, and the timestamp of its start."""
     global _latest  # noqa: PLW0603 - one run at a time per process
     with _lock:
-        # The wall clock, because the monotonic clock may stop while a sandbox is frozen.
+        # Wall-clock time, because the monotonic clock may stop while a sandbox is frozen.
         if _latest is None or (_latest[0].done() and time.time() - _latest[1] >= MIN_INTERVAL):
-            # In a thread, because the event loop may have to serve the requests of the test.
+            # In a thread, because the event loop may have to serve the requests of the run.
             run: Future[SmokeReport] = Future()
             run.set_running_or_notify_cancel()
-            threading.Thread(target=_run_into, args=(run,), daemon=True).start()
+            threading.Thread(target=_complete, args=(run,), daemon=True).start()
             _latest = run, time.time()
         return _latest
 
 
-def _run_into(run: Future[SmokeReport]) -> None:
+def _complete(run: Future[SmokeReport]) -> None:
     try:
         run.set_result(run_smoke_test(load_settings()))
     except BaseException as error:
@@ -95,7 +95,10 @@ def _run_into(run: Future[SmokeReport]) -> None:
 
 
 def run_on_schedule() -> dict[str, Any]:
-    """Run the smoke test and write its metrics. A failed test raises no exception."""
+    """Run the smoke test, write its metrics, and return its report.
+
+    Never raises: Lambda would retry, and the alarm also reacts to missing metrics.
+    """
     try:
         report = run_smoke_test(load_settings())
         tried = {s.name: s.milliseconds for s in report.steps if s.result != "not tried"}
@@ -103,7 +106,7 @@ def run_on_schedule() -> dict[str, Any]:
             {
                 "SmokeSuccess": ("Count", [float(report.ok)]),
                 "SmokeMilliseconds": ("Milliseconds", [report.milliseconds]),
-                # One metric for all steps, because each metric costs money. The line has the names.
+                # All steps share one metric, because each metric costs money. `steps` names them.
                 "SmokeStepMilliseconds": ("Milliseconds", list(tried.values())),
             },
             run=report.run,
@@ -113,7 +116,7 @@ def run_on_schedule() -> dict[str, Any]:
         if not report.ok:
             _log_failure(report)
         return jsonable_encoder(report)
-    except Exception as error:  # noqa: BLE001 - missing metrics raise the alarm; an exception retries
+    except Exception as error:  # noqa: BLE001 - see the docstring
         log.log_failure("The smoke test could not run.", error)
         return {"ok": False, "detail": "The smoke test could not run. See the log."}
 

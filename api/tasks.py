@@ -34,7 +34,7 @@ router = APIRouter(
     tags=["tasks"],
     route_class=AuthenticatedRoute,
     responses=AUTH_RESPONSES,
-    strict_content_type=False,
+    strict_content_type=False,  # a body without a Content-Type is JSON
 )
 
 # The routes declare `response_model` for the OpenAPI document, and return a Response: PostgreSQL

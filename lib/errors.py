@@ -1,4 +1,4 @@
-"""Every failure that a client may see, with its status and its message."""
+"""The errors that clients see: one class for each, with its status and its message."""
 
 
 class ApiError(Exception):
@@ -38,29 +38,29 @@ class Unauthenticated(ApiError):
 
 
 class Forbidden(ApiError):
-    """The path names another user than the token."""
+    """The path names a user other than the user of the token."""
 
-    # Without the word "token": some frontends sign people out when a 403 contains it.
+    # The message must not contain "token": some frontends sign people out when a 403 does.
     status = 403
-    detail = "You can only access your own tasks."
+    detail = "You can only access your own data."
 
 
 class UserNotProvisioned(ApiError):
-    """The user has no row in `users`, and must not be given one."""
+    """The user has no row in `users`, and this API may not add one."""
 
     status = 403
     detail = "This user has no account. Sign up first."
 
 
 class NotFound(ApiError):
-    """Nothing is served at this path."""
+    """No route has this path."""
 
     status = 404
     detail = "Not found."
 
 
 class TaskNotFound(ApiError):
-    """The task does not exist or belongs to another user: the response must not say which."""
+    """The task does not exist or belongs to another user. The response must not reveal which."""
 
     status = 404
     detail = "Task not found."
@@ -74,17 +74,21 @@ class TaskChanged(ApiError):
 
 
 class BodyTooLarge(ApiError):
+    """The request body exceeds `MAX_BODY_BYTES` (lib/web/routing.py)."""
+
     status = 413
     detail = "The request body must not exceed 64 KiB."
 
 
 class UnsupportedMediaType(ApiError):
+    """The request body is compressed, or declared as something other than JSON."""
+
     status = 415
     detail = "The request body must be JSON (Content-Type: application/json)."
 
 
 class InvalidInput(ApiError):
-    """A value that passes the schema but is invalid in its context.
+    """A value that matches the schema but is invalid in its context.
 
     `location` is the path to the value as in FastAPI's errors, such as `("query", "cursor")`.
     """
@@ -97,7 +101,7 @@ class InvalidInput(ApiError):
 
 
 class TooManyRequests(ApiError):
-    """The user has more requests under way in this process than their share."""
+    """The user has too many requests in progress in this process."""
 
     status = 429
     detail = "Too many requests at once. Try again."
@@ -123,7 +127,7 @@ class DatabaseUnavailable(Unavailable):
 
     def __init__(self, *, outcome_unknown: bool) -> None:
         super().__init__(
-            "The database did not respond in time. The change may or may not have been applied. "
+            "The database did not confirm the change, which may or may not have been applied. "
             "Read before you retry."
             if outcome_unknown
             else "The database is unavailable. Nothing was changed. Try again."
@@ -131,14 +135,14 @@ class DatabaseUnavailable(Unavailable):
 
 
 class DatabaseNotPrepared(Unavailable):
-    """The schema or the privileges are not those that this version needs."""
+    """The database lacks a table, column or privilege that this version needs."""
 
     def __init__(self) -> None:
         super().__init__("The database is not prepared. Run the migrations.")
 
 
 class KeysUnavailable(Unavailable):
-    """No key is available to verify the token: the token may be valid."""
+    """No key is available to verify the token, so the token may be valid."""
 
     def __init__(self) -> None:
         super().__init__("The keys to verify tokens are unavailable. Try again.", retry_after=5)

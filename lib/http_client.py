@@ -1,8 +1,8 @@
-"""An HTTP client whose requests are bounded in time and in size.
+"""A synchronous HTTP client that limits the time and the size of each request.
 
-Every request runs in a daemon thread while the caller waits at most `timeout` seconds: socket
-timeouts cover neither a slow name server nor a server that sends one byte a second. The calls
-themselves are synchronous, and a `Connection` serves one request at a time.
+Every request runs in a daemon thread, and the caller waits for it at most `timeout` seconds. Socket
+timeouts would not be enough: they cover neither a slow name server nor a server that sends one byte
+a second. A `Connection` handles one request at a time.
 """
 
 import http.client
@@ -27,7 +27,7 @@ DEFAULT_HEADERS = {"Accept": "application/json", "User-Agent": "serverless-task-
 class TransportError(Exception):
     """No complete response arrived.
 
-    The text is the reason, without a full stop. It quotes nothing that the server sent.
+    The message is a clause without a full stop. It quotes nothing that the server sent.
     """
 
 
@@ -103,7 +103,8 @@ class Connection:
         connection.timeout = timeout
         target = urlsplit(self._base_url).path.rstrip("/") + path
         results: SimpleQueue[Response | Exception] = SimpleQueue()
-        # http.client forgets the socket of a connection that the server is going to close.
+        # http.client drops its reference to the socket when the server announces that it will close
+        # the connection.
         sockets: list[socket.socket] = []
         abandoned = Event()
 
@@ -114,7 +115,7 @@ class Connection:
                 if connection.sock is not None:
                     sockets.append(connection.sock)
                 if abandoned.is_set():
-                    # Sent now, the request would take effect after its caller has given up.
+                    # The caller has given up: the request must not take effect now.
                     connection.close()
                     return
                 connection.request(method, target, body, DEFAULT_HEADERS | dict(headers or {}))
@@ -126,7 +127,7 @@ class Connection:
         def abandon() -> None:
             abandoned.set()
             for opened in sockets:
-                # Wakes a thread that is still reading; closing alone would not.
+                # Unlike close, shutdown wakes a thread that is still reading.
                 with suppress(OSError):
                     opened.shutdown(socket.SHUT_RDWR)
             self.close()
@@ -165,7 +166,7 @@ def _new_connection(url: str, ca_bundle: str | None) -> http.client.HTTPConnecti
         raise TransportError("the URL is invalid") from error
     except OSError as error:
         raise TransportError("the bundle of certificate authorities cannot be read") from error
-    connection.auto_open = 0  # or an abandoned request could connect again and be sent
+    connection.auto_open = 0  # otherwise an abandoned request could connect again and be sent
     return connection
 
 

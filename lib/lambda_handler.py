@@ -64,12 +64,12 @@ def create_lambda_handler(app: FastAPI) -> LambdaHandler:
     adapter = Mangum(app, lifespan="off", custom_handlers=[CachedHttpGateway])
 
     def prepare() -> None:
-        # Here, because Lambda runs the init phase at full CPU speed.
+        # During the init phase, which Lambda runs at full CPU speed.
         app.middleware_stack = app.build_middleware_stack()
 
     def restore() -> None:
-        # Lambda repeats a restore that fails. Elsewhere the application responds with 500 while
-        # its settings are invalid.
+        # Raises SettingsError, because Lambda repeats a restore that fails. Without a snapshot the
+        # application starts, and responds with 500 while its settings are invalid.
         require(load_settings(), *app.state.needs)
         prepare()
 
@@ -89,7 +89,7 @@ def create_lambda_handler(app: FastAPI) -> LambdaHandler:
 
     def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         if not isinstance(event, dict) or "http" not in (event.get("requestContext") or {}):
-            log.log_notice("Event ignored.", reason="not an HTTP request")
+            log.log_warning("Event ignored.", reason="not an HTTP request")
             return {
                 "handled": False,
                 "reason": "The event is not an HTTP API request (payload format 2.0).",
@@ -121,7 +121,7 @@ def _with_encoded_path(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def _register_snapshot_hooks(before: Callable[[], None], after: Callable[[], None]) -> None:
-    """Keep secrets and connections out of a SnapStart snapshot; renew them after a restore."""
+    """Keep secrets and connections out of a SnapStart snapshot, and load them after a restore."""
     # Part of the Lambda runtime, not installed anywhere else.
     from snapshot_restore_py import (  # noqa: PLC0415  # ty: ignore[import-not-found]
         register_after_restore,

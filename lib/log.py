@@ -1,4 +1,4 @@
-"""Writes structured logs and metrics, one JSON object per line, through Powertools."""
+"""Writes logs and metrics as JSON, one object per line, in the format of Powertools."""
 
 import json
 import logging
@@ -15,14 +15,14 @@ from aws_lambda_powertools.metrics import EphemeralMetrics
 
 from lib.settings import SettingsError, load_settings, runs_on_lambda, trace_id
 
-# The names of asyncio tasks add nothing to a line that has a request id.
+# Lines are matched by request id, so `logging` need not look up the current asyncio task.
 logging.logAsyncioTasks = False  # ty: ignore[missing-attribute]
 
 SERVICE = "task-api"
 
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 _logger: Logger | None = None
-# json.dumps would create an encoder per line. Every stream accepts its ASCII output.
+# json.dumps would create an encoder for each line. The output is ASCII, which any stream encodes.
 _to_json = json.JSONEncoder(separators=(",", ":"), default=str).encode
 
 
@@ -38,12 +38,12 @@ class CurrentStdout(logging.StreamHandler[TextIO]):
 
 
 def _get_logger() -> Logger:
-    global _logger  # noqa: PLW0603 - created at the first line, when the settings are readable
+    global _logger  # noqa: PLW0603 - created with the first line: imports read no settings
     if _logger is None:
         try:
             level = load_settings().LOG_LEVEL
         except SettingsError:
-            level = "INFO"  # the line may be about the invalid settings
+            level = "INFO"  # so that the invalid settings can be logged
         _logger = Logger(
             service=SERVICE,
             level=level,
@@ -56,16 +56,16 @@ def _get_logger() -> Logger:
 
 
 def begin_request(request_id: str) -> None:
-    """Add a request id to every line of this request. Concurrent requests keep their own."""
-    # Powertools' own context keys cost as much as writing the line.
+    """Set the request id for every later line of this request, and of no concurrent one."""
+    # Not with Powertools' context keys: setting them takes as long as writing a line.
     _request_id.set(request_id)
 
 
 def log_request(**fields: Any) -> None:
-    """Write the line of a completed request, in the format of Powertools.
+    """Log a completed request.
 
-    It does not pass through Powertools and `logging`, which would take 135,000 more instructions, a
-    tenth of a warm request. Handlers added to `logging` therefore receive the other lines only.
+    The line has the format of Powertools but is written directly. That saves 135,000 instructions,
+    a tenth of a warm request (bench/NOTES.md). Handlers of `logging` do not receive this line.
     """
     if _get_logger().log_level > logging.INFO:
         return
@@ -79,23 +79,23 @@ def log_request(**fields: Any) -> None:
         "xray_trace_id": trace_id(),
     }
     present = {name: value for name, value in line.items() if value is not None}
-    # As in `logging`, a line that cannot be written does not fail the request.
+    # Like `logging`, ignore an error of the stream: it must not fail the request.
     with suppress(Exception):
         stream = sys.stdout or sys.stderr
         stream.write(f"{_to_json(present)}\n")
         stream.flush()
 
 
-def log_notice(message: str, **fields: Any) -> None:
-    """Log a warning that an operator should look at."""
+def log_warning(message: str, **fields: Any) -> None:
+    """Log a condition that an operator should look at."""
     _get_logger().warning(message, request_id=_request_id.get(), **fields)
 
 
 def log_failure(message: str, error: BaseException) -> None:
-    """Log an unexpected error: the class and stack frames of it and of its causes.
+    """Log an unexpected error: its class and stack frames, and those of its causes.
 
-    The messages of errors are left out, because they may quote SQL parameters, titles or connection
-    strings. In local use a full traceback is printed to standard error as well.
+    Error messages are omitted, because they may quote SQL parameters, titles or connection strings.
+    In local use the full traceback is also printed to standard error.
     """
     causes, current = [], error
     while current is not None and len(causes) < 5:
@@ -124,8 +124,8 @@ def _is_local() -> bool:
 def emit_metrics(metrics: Mapping[str, tuple[str, list[float]]], **properties: Any) -> None:
     """Write CloudWatch metrics as one log line in the embedded metric format, on Lambda only.
 
-    `metrics` maps each name to its unit and values. `properties` are added to the line for log
-    queries.
+    `metrics` maps each name to its unit and values. `properties` are added to the line, for queries
+    in the log.
     """
     if not runs_on_lambda():
         return

@@ -14,13 +14,14 @@ from lib.errors import ApiError, TaskNotFound
 BIGINT_MAX = 2**63 - 1
 
 
-# What String.prototype.trim of JavaScript removes, so that a frontend can predict the result.
+# The characters that JavaScript's String.prototype.trim removes, so that a frontend can predict
+# the result.
 _TRIMMED = (
     "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000\ufeff"
 )
-# Nothing of these is seen: white space, the code points that Unicode calls default-ignorable, and
-# the blank pattern of Braille.
+# Characters that show nothing: white space, the code points with the Unicode property
+# Default_Ignorable_Code_Point, and the blank pattern of Braille.
 _INVISIBLE = re.compile(
     r"[\s\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
     r"\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8"
@@ -29,7 +30,7 @@ _INVISIBLE = re.compile(
 
 
 def _check_storable(value: object) -> object:
-    # PostgreSQL stores every character except NUL, and a lone surrogate has no encoding.
+    # PostgreSQL cannot store NUL, and UTF-8 cannot encode half of a surrogate pair.
     if isinstance(value, str):
         if "\0" in value:
             raise ValueError("must not contain the NUL character")
@@ -39,7 +40,7 @@ def _check_storable(value: object) -> object:
 
 
 def _trim(value: object) -> object:
-    """The text without the white space around it; empty if nothing of it can be seen."""
+    """Remove white space at both ends. A text of invisible characters alone becomes empty."""
     if not isinstance(_check_storable(value), str):
         return value
     text = str(value).strip(_TRIMMED)
@@ -47,7 +48,7 @@ def _trim(value: object) -> object:
 
 
 def parse_id(not_found: type[ApiError], value: object) -> object:
-    """The id in a path. Raises `not_found` for a number that is too large for any row."""
+    """Read the id in a path. Raises `not_found` for a number beyond bigint, which no row has."""
     if (
         not isinstance(value, str)
         or not value.isascii()
@@ -67,7 +68,8 @@ def _parse_limit(value: object) -> object:
     return value
 
 
-# What is refused, as far as a regular expression of JSON Schema can say it.
+# The patterns of the OpenAPI document: the part of the rules above that a regular expression can
+# express.
 NO_NUL: dict[str, Any] = {"pattern": r"^[^\u0000]*$"}
 NO_NUL_NOR_BLANK: dict[str, Any] = {
     "pattern": (
@@ -116,12 +118,15 @@ class TaskCreate(BaseModel):
 
 
 def _absent() -> Any:
-    """The value of an absent field that must not be null: a factory keeps it out of schemas."""
+    """Return the value of a field that is absent but must not be null.
+
+    It is a factory, because a plain default of None would appear in the OpenAPI document.
+    """
     return None
 
 
 class TaskUpdate(BaseModel):
-    """Changes to a task: absent fields stay as they are."""
+    """Changes to a task. Absent fields stay as they are."""
 
     title: Title = Field(default_factory=_absent)
     description: Description | None = Field(default_factory=_absent)
@@ -129,7 +134,7 @@ class TaskUpdate(BaseModel):
 
 
 class TaskComplete(BaseModel):
-    """The completion to set; without a body the completion is toggled."""
+    """Whether the task is completed. Without a body, the request toggles it."""
 
     completed: StrictBool = Field(default_factory=_absent)
 
@@ -180,7 +185,7 @@ class TaskQuery(BaseModel):
     cursor: str | None = Field(
         default=None,
         max_length=2048,
-        description="Where the page starts, taken from the `next` link.",
+        description="The start of the page, from the `next` link.",
     )
     count: Literal["true", "false"] = Field(
         default="false", description="Whether a page carries X-Total-Count."
@@ -195,16 +200,16 @@ class TaskQuery(BaseModel):
         return self.order or ("asc" if self.sort_key == "title" else "desc")
 
     def list_identity(self) -> dict[str, Any]:
-        """What makes two queries the same list, however they are spelled.
+        """The filters and the order. They are equal for two queries of the same list.
 
-        Everything but the page: a new filter becomes part of it by itself.
+        Filters are included by default, so a new filter needs no change here.
         """
         filters = self.model_dump(exclude={"sort", "order", "limit", "cursor", "count"})
         return filters | {"sort": self.sort_key, "order": self.direction}
 
 
 class FieldError(BaseModel):
-    """One thing wrong with the input; the input itself is never repeated."""
+    """One error in the input. It never repeats the input itself."""
 
     loc: list[str | int]
     msg: str
@@ -224,14 +229,14 @@ class ValidationErrorResponse(ErrorResponse):
 
 
 class Health(BaseModel):
-    """Whether the service works."""
+    """The state of the service."""
 
     status: Literal["ok"] = "ok"
 
 
 @dataclass(frozen=True, slots=True)
 class AuthenticatedUser:
-    """The user of a request, as the token describes them. `email` is None if it has none."""
+    """The user of a request, from the claims of the token."""
 
     id: str
     name: str
@@ -241,8 +246,10 @@ class AuthenticatedUser:
 
 @dataclass(frozen=True, slots=True)
 class Precondition:
-    """The state that a task must have for a change: one of `etags`, or with `must_match` false
-    none of them. `etags` of None means any state.
+    """The condition for a change.
+
+    The ETag of the task must be in `etags`, or must not be if `must_match` is false. With
+    `etags=None` there is no condition.
     """
 
     etags: list[str] | None

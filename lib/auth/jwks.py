@@ -135,7 +135,7 @@ class KeySet:
         try:
             self._keys, self._fetched_at = self._fetch(), self._attempted_at
         except Exception as error:  # noqa: BLE001 - any failure: the known keys stay in use
-            log.log_notice(
+            log.log_warning(
                 "The key set could not be refreshed. Known keys stay in use.",
                 error=type(error).__name__,
                 why=str(error) if isinstance(error, UnusableKeySet | TransportError) else None,

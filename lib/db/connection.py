@@ -93,7 +93,10 @@ async def connect(parameters: Mapping[str, Any], deadline: float) -> Connection:
 
 
 async def _log_in(pgconn: pq.abc.PGconn, deadline: float, reached_by: float) -> str | None:
-    """Complete the login. Returns the reason if that fails."""
+    """Complete the login. Returns None on success, otherwise the reason of the failure.
+
+    The TCP connection must be open by `reached_by`, the login complete by `deadline`.
+    """
     # libpq's manual: behave as if the first step had returned PGRES_POLLING_WRITING.
     step = pq.PollingStatus.WRITING
     while pgconn.status != pq.ConnStatus.BAD and step != pq.PollingStatus.FAILED:

@@ -1,7 +1,7 @@
 """The tables, as SQLModel classes.
 
-Migrations and the statements in queries.py are written against them. No function imports this
-module while it runs.
+Migrations and queries.py use them. Deployed functions do not import this module: they run the SQL
+in compiled.py.
 """
 
 from datetime import datetime
@@ -86,7 +86,7 @@ class Task(schemas.Task, SQLModel, table=True):
 
 
 class IdempotencyKey(SQLModel, table=True):
-    """An idempotency key with its request and the response, so that a repeat gets the same one."""
+    """A used idempotency key: a digest of its request, and the response for repeated requests."""
 
     __tablename__ = "idempotency_keys"
     __table_args__ = (Index("idempotency_keys_by_age", "user_id", "created_at"),)

@@ -1,4 +1,4 @@
-"""Statements as one transaction, in one round trip."""
+"""Sends the statements of a transaction in one round trip."""
 
 import re
 import select

@@ -1,7 +1,7 @@
 """The pool of connections of this process: bounded, fair to users, and without a timer.
 
-Threads and timers stand still while a function is frozen. So whether a connection is too old, or
-was closed by the server, is seen when it is acquired, without a round trip.
+Threads and timers stand still while a function is frozen. So the pool checks whether a connection
+is too old or was closed by the server when it is acquired, without a round trip.
 """
 
 import asyncio
@@ -15,11 +15,12 @@ from lib.db import pipeline
 from lib.db.connection import Connection, NotConnected, connect
 from lib.db.url import connection_parameters, is_neon
 from lib.errors import TooManyRequests
-from lib.log import log_notice
+from lib.log import log_warning
 from lib.settings import Settings, require
 
-# Seconds for everything a request does here: with a connection at hand, and with one that must be
-# opened, since a suspended Neon database needs a few to wake. Both are below every platform's own.
+# The time budget of a request in seconds: it covers waiting for a connection, all statements and
+# their retries. COLD_BUDGET applies where a connection has to be opened, because a suspended Neon
+# database takes a few seconds to start. Both are shorter than the time limit of every platform.
 BUDGET = 4.0
 COLD_BUDGET = 8.0
 # Neon's pooler and most firewalls drop a client that was silent for five minutes.
@@ -175,7 +176,7 @@ def get_pool(settings: Settings) -> Pool:
         parameters = connection_parameters(*target)
         host = str(parameters.get("host", ""))
         if not settings.is_local and is_neon(host) and "-pooler." not in host:
-            log_notice("DATABASE_URL names Neon's direct endpoint. Use the host with -pooler.")
+            log_warning("DATABASE_URL names Neon's direct endpoint. Use the host with -pooler.")
         close_pools()
         _pools.clear()
         size = POOL_SIZE[settings.platform]

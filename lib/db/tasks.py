@@ -1,4 +1,4 @@
-"""The operations on tasks: each is one transaction of one user, in one round trip."""
+"""The operations on tasks. Each is one transaction of one user, in one round trip."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Statements as one transaction of one user: within a time budget, retried where that is safe."""
+"""Runs statements as one transaction of one user, within a time budget and with safe retries."""
 
 import random
 import time
@@ -12,12 +12,14 @@ from lib.db import pipeline, pool, waiting
 from lib.db.connection import Connection, NotConnected
 from lib.db.pipeline import Rows, Statement
 from lib.errors import DatabaseNotPrepared, DatabaseUnavailable, UserNotProvisioned
-from lib.log import log_notice
+from lib.log import log_warning
 from lib.settings import load_settings
 
-# PostgreSQL cancels a statement this many seconds before our deadline, so that it can tell us that
-# nothing was changed.
+# PostgreSQL cancels a statement this many seconds before our deadline, so that its response, which
+# says that nothing was changed, arrives in time.
 RESPONSE_RESERVE = 0.25
+# A retry needs at least this many seconds: a pause, a round trip and RESPONSE_RESERVE.
+MIN_RETRY_TIME = 0.3
 LOCK_TIMEOUT = 1.5
 
 # Rolled back by PostgreSQL, and likely to succeed the next time: serialization failure, deadlock,
@@ -38,13 +40,16 @@ async def run_transaction(
 ) -> list[Rows]:
     """Run statements as one transaction of a user, in one round trip. Returns the rows of each.
 
-    `writes` says that after a lost response the outcome is unknown. `repeatable` says that running
-    the statements twice has the effect of running them once, and cannot undo a change that somebody
-    else made in between.
+    writes: The statements change rows. If their response is lost, they are retried only if they
+        are also `repeatable`.
+    repeatable: Running the statements twice has the same effect as running them once, even if
+        another client changes the rows in between.
 
-    Raises DatabaseUnavailable within the time budget, TooManyRequests, UserNotProvisioned where
-    the user has no row in `users`, or DatabaseNotPrepared where the statements do not fit the
-    schema or the privileges.
+    Raises:
+        DatabaseUnavailable: no result within the time budget.
+        TooManyRequests: the user has too many requests under way.
+        UserNotProvisioned: the user has no row in `users`.
+        DatabaseNotPrepared: a table, a column or a privilege is missing.
     """
     started, user, safe = time.monotonic(), user_id or "", repeatable or not writes
     connections = pool.get_pool(load_settings())
@@ -64,7 +69,7 @@ async def run_transaction(
             # Of any attempt, not of the last one: an earlier one may have been applied.
             outcome_unknown |= writes and not (not_sent or rolled_back)
             retry = not_sent or (error.sqlstate in RETRYABLE_SQLSTATES if rolled_back else safe)
-            out_of_time = time.monotonic() - started + 0.3 >= pool.BUDGET
+            out_of_time = time.monotonic() - started + MIN_RETRY_TIME >= pool.BUDGET
             if pause is None or out_of_time or not retry:
                 unavailable = DatabaseUnavailable(outcome_unknown=outcome_unknown)
                 unavailable.reason = f"no connection: {error}" if not_sent else None
@@ -112,7 +117,7 @@ def _is_missing_user(error: psycopg.Error) -> bool:
 
 @cache
 def _warn_that_users_are_shared() -> None:
-    log_notice(
+    log_warning(
         "No row was added to the table users, because Better Auth keeps its users there. "
         "A user without a row has been deleted."
     )

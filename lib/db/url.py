@@ -9,8 +9,8 @@ from psycopg import pq
 from lib.settings import SettingsError
 from lib.settings.database_url import parse_database_url
 
-# After this time without an acknowledgement the kernel ends a connection. It leaves a second
-# attempt half of the time budget: see lib/db/pool.py.
+# The kernel ends a connection whose packets are not acknowledged within this time. It is half of
+# BUDGET in lib/db/pool.py, so that there is time for a second attempt.
 TCP_USER_TIMEOUT_MS = 2000
 
 

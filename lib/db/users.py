@@ -1,4 +1,4 @@
-"""The row of a user in `users`, which everything that they own refers to."""
+"""The values of a user's row in the table `users`."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
 """Waiting for sockets and threads: by the event loop on servers, blocking on Lambda.
 
-A Lambda sandbox serves one request at a time. There the wait blocks, which saves the turns of the
-event loop: 156 k of 1,450 k instructions of a warm list.
+A Lambda sandbox serves one request at a time. There a wait blocks, because running the event loop
+would cost a tenth of a warm request (measured in bench/NOTES.md).
 """
 
 import asyncio

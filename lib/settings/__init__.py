@@ -1,4 +1,4 @@
-"""The settings of the application, read from the environment and checked."""
+"""The settings of the application, read from the environment and validated."""
 
 from lib.settings.environment import (
     SECRET_LIFETIME,

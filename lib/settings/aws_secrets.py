@@ -10,19 +10,19 @@ from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterEr
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-# By default botocore waits for a minute, up to four times: longer than any request may take.
+# By default botocore makes several attempts of a minute each, longer than any request may take.
 _TIMEOUTS = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 2})
 
-# At DEBUG, to which a platform may set every logger, botocore logs responses with their secrets.
+# A platform may set every logger to DEBUG, at which botocore logs responses with their secrets.
 logging.getLogger("botocore").setLevel(logging.INFO)
 
 
 class SecretUnavailable(Exception):
-    """AWS did not return a secret. The text names it and never contains its value."""
+    """AWS did not return a secret. The message names the secret and never contains its value."""
 
 
 def read_parameter(name: str) -> str:
-    """The current, decrypted value of an SSM parameter. Raises SecretUnavailable."""
+    """Return the current, decrypted value of an SSM parameter. Raises SecretUnavailable."""
     try:
         provider = SSMProvider(boto_config=_TIMEOUTS)
         return str(provider.get(name, decrypt=True, force_fetch=True))
@@ -31,7 +31,7 @@ def read_parameter(name: str) -> str:
 
 
 def read_secret(arn: str) -> str:
-    """The current text of a Secrets Manager secret. Raises SecretUnavailable."""
+    """Return the current text of a Secrets Manager secret. Raises SecretUnavailable."""
     try:
         return str(SecretsProvider(boto_config=_TIMEOUTS).get(arn, force_fetch=True))
     except (GetParameterError, BotoCoreError, ClientError) as error:
@@ -39,5 +39,5 @@ def read_secret(arn: str) -> str:
 
 
 def forget() -> None:
-    """Drop the values that Powertools caches: a snapshot must not contain them."""
+    """Clear the cache of Powertools: a snapshot must not contain secrets."""
     clear_caches()

@@ -1,4 +1,4 @@
-"""Parses database URLs: the one parser for the settings, the connection pool and the migrations."""
+"""Parses database URLs, for the settings, the connection pool and the migrations."""
 
 import ipaddress
 import re
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-# Two readers of one malformed URL may disagree about where its password ends, and one of them then
-# logs a part of it as a host or a port. So the characters that separate the parts of a URL must be
-# percent-encoded everywhere else, and errors never quote the URL.
+# Two parsers may disagree about where the password of a malformed URL ends. One of them could then
+# log a part of the password as a host or a port. Therefore the characters that separate the parts
+# of a URL must be percent-encoded elsewhere, and errors never quote the URL.
 _CHARACTER = r"(?:[^/?#@\[\]%\s\x00-\x1f\x7f]|%[0-9A-Fa-f]{2})"
 _VALUE = r"(?:[^?#@\[\]%&=\s\x00-\x1f\x7f]|%[0-9A-Fa-f]{2})"
 _OPTION = rf"[A-Za-z_][A-Za-z0-9_.-]*={_VALUE}*"
@@ -31,9 +31,9 @@ CHANNEL_BINDINGS = ("disable", "prefer", "require")
 
 @dataclass(frozen=True, slots=True)
 class DatabaseUrl:
-    """The parts of a database URL, percent-decoded. An empty `host` is a local Unix socket.
+    """The parts of a database URL, percent-decoded. An empty `host` means the default of libpq.
 
-    `options` are the parameters of the query string other than those that name a part.
+    `options` are the parameters of the query string, except those that replace a part of the URL.
     """
 
     host: str
@@ -47,15 +47,15 @@ class DatabaseUrl:
     def is_local(self) -> bool:
         """Whether the database runs on this machine."""
         if "service" in self.options:
-            return False  # a file outside of the URL says where
+            return False  # the host is in a file of libpq
         return all(map(is_this_machine, (self.host, self.options.get("hostaddr", ""))))
 
 
 def parse_database_url(url: str) -> DatabaseUrl:
-    """The parts of a `postgres://`, `postgresql://` or `postgresql+psycopg://` URL.
+    """Parse a `postgres://`, `postgresql://` or `postgresql+psycopg://` URL.
 
-    Raises ValueError with a clause that follows the name of the variable and quotes nothing of the
-    URL.
+    Raises ValueError. The message continues a sentence that begins with the name of the variable,
+    and quotes nothing of the URL.
     """
     if not _SCHEME.match(url):
         raise ValueError("must be a postgresql:// URL")
@@ -79,7 +79,7 @@ def parse_database_url(url: str) -> DatabaseUrl:
         }
     except UnicodeDecodeError:
         raise ValueError("must be percent-encoded UTF-8") from None
-    # libpq lets these parameters replace the parts before them.
+    # These parameters replace the parts of the URL, as in libpq.
     for name, part in (
         ("host", "host"), ("port", "port"), ("user", "user"), ("password", "password"),
         ("dbname", "database"),

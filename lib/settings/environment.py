@@ -1,4 +1,4 @@
-"""Loads the settings of this process, and reads secrets that AWS keeps again when they are old."""
+"""Loads the settings of this process. Secrets that AWS stores are read again every few minutes."""
 
 import logging
 import os
@@ -19,12 +19,13 @@ SECRETS = (
     "SMOKE_TOKEN",
     "SMOKE_OTHER_TOKEN",
 )
-SECRET_LIFETIME = 300.0  # seconds; after this long every process uses a rotated secret
-# Seconds after a failed read. Not shorter: a request waits for the attempt, up to 6 s a secret.
+SECRET_LIFETIME = 300.0  # seconds until every process uses a rotated secret
+# Seconds until the next attempt after a failed one. A request waits for each attempt, up to 6 s for
+# each secret.
 RETRY_INTERVAL = 30.0
 
-# lib.log needs the settings for its own level, and this module may not import it. On AWS, the only
-# place where secrets are read again, the runtime writes these records as JSON too.
+# This module cannot use lib.log, which imports it. Secrets are read again only on AWS, where the
+# runtime writes records of `logging` as JSON too.
 _logger = logging.getLogger(__name__)
 
 
@@ -36,8 +37,9 @@ def _uses_aws(environment: Mapping[str, str]) -> bool:
     )
 
 
-def _with_secrets_of_aws(environment: Mapping[str, str]) -> dict[str, str]:
-    # boto3 takes half of a cold start: only deployments that name such a secret import it.
+def _with_aws_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    # Importing boto3 takes as long as half of a cold start, so only deployments that name such a
+    # secret import it.
     from lib.settings.aws_secrets import (  # noqa: PLC0415
         SecretUnavailable,
         read_parameter,
@@ -58,7 +60,7 @@ def _with_secrets_of_aws(environment: Mapping[str, str]) -> dict[str, str]:
     return resolved
 
 
-_loaded: tuple[Settings, float] | None = None  # with the time at which to read them again
+_loaded: tuple[Settings, float] | None = None  # and the time of the next read
 
 
 def runs_on_lambda() -> bool:
@@ -67,7 +69,7 @@ def runs_on_lambda() -> bool:
 
 
 def initializes_for_snapshot() -> bool:
-    """Whether Lambda takes a snapshot of this process after its start, to restore it many times."""
+    """Whether Lambda takes a SnapStart snapshot of this process after its start."""
     return os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
 
 
@@ -78,10 +80,10 @@ def trace_id() -> str | None:
 
 
 def load_settings() -> Settings:
-    """The settings of this process. Secrets that AWS keeps are read again after their lifetime.
+    """Return the settings of this process. Secrets from AWS are read again after `SECRET_LIFETIME`.
 
-    If that fails, the last values stay in use, a warning is logged and the next attempt follows
-    after `RETRY_INTERVAL`. Raises SettingsError where there are no last values.
+    If that fails, the process logs a warning, keeps the values that it has and tries again after
+    `RETRY_INTERVAL`. Raises SettingsError if it has no values yet.
     """
     global _loaded  # noqa: PLW0603 - one cached value, replaced as a whole
     now = time.time()
@@ -90,13 +92,13 @@ def load_settings() -> Settings:
     from_aws = _uses_aws(os.environ)
     lifetime = SECRET_LIFETIME if from_aws else float("inf")
     try:
-        settings = read_settings(_with_secrets_of_aws(os.environ) if from_aws else os.environ)
+        settings = read_settings(_with_aws_secrets(os.environ) if from_aws else os.environ)
     except SettingsError as error:
         if _loaded is None:
             raise
         settings, lifetime = _loaded[0], RETRY_INTERVAL
         _logger.warning(
-            "Secrets could not be read again. The last values stay in use. %s",
+            "Secrets could not be read again. The previous values stay in use. %s",
             " ".join(str(error).splitlines()),
         )
     _loaded = settings, now + lifetime
@@ -104,7 +106,10 @@ def load_settings() -> Settings:
 
 
 def forget_settings() -> None:
-    """Read the environment again at the next use: after a restore from a snapshot, and in tests."""
+    """Make the next call of `load_settings` read the environment again.
+
+    For the restore of a snapshot, and for tests.
+    """
     global _loaded  # noqa: PLW0603
     _loaded = None
     if "lib.settings.aws_secrets" in sys.modules:
@@ -112,7 +117,7 @@ def forget_settings() -> None:
 
 
 def load_cors_settings() -> Settings:
-    """Read the CORS settings alone, for responses while other settings are invalid.
+    """Read only the CORS settings, for responses while other settings are invalid.
 
     Raises SettingsError.
     """

@@ -1,4 +1,4 @@
-"""JSON Web Key Sets (RFC 7517): the keys of a set that can verify one algorithm."""
+"""Reads JSON Web Key Sets (RFC 7517)."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -14,23 +14,23 @@ KEY_TYPES = {
 
 
 class UnusableKeySet(Exception):
-    """The set has no key that could verify a token.
+    """The set has no key that can verify a token.
 
-    The text is the reason with its cure, without a full stop; it quotes nothing of the set.
+    The message is a clause with the reason and the remedy, without a full stop. It quotes nothing
+    of the set.
     """
 
 
-# By key id. The id None stands alone: it is the only key of a set that names none.
+# The keys by their id (`kid`). A key without an id has the id None and is the only key.
 type Keys = dict[str | None, "jwt.PyJWK"]
 
 
 def read_keys(document: bytes | str, algorithm: str) -> Keys:
-    """The keys of a set that can verify `algorithm`, by their id.
+    """Read the keys of a set that can verify `algorithm`. Raises UnusableKeySet.
 
-    Other keys are ignored, so that one malformed key does not make the set unusable. Raises
-    UnusableKeySet.
+    Other keys are ignored, so that one malformed key does not make the set unusable.
     """
-    # Imported here: functions that verify no token read settings too.
+    # Imported here, because functions that do not verify tokens import this package too.
     from jwt import PyJWK  # noqa: PLC0415
 
     keys: Keys = {}
@@ -45,12 +45,12 @@ def read_keys(document: bytes | str, algorithm: str) -> Keys:
 
 
 def candidate_keys(document: bytes | str, algorithm: str) -> list[dict[str, Any]]:
-    """The entries whose members allow them to verify `algorithm`, without any cryptography.
+    """Return the entries that are for `algorithm`, without loading the keys. Raises UnusableKeySet.
 
-    A token chooses its key by `kid`, so entries without one are ignored. `kid` is optional though
-    (RFC 7517, section 4.5), and where a set has a single candidate there is nothing to choose: that
-    key is used for every token. Its algorithm is fixed and the signature decides (RFC 8725,
-    section 3.1), so nothing is gained by refusing it. Raises UnusableKeySet.
+    A token names its key by `kid`, so entries without a `kid` are ignored. But `kid` is optional
+    (RFC 7517, section 4.5): if the set has only one entry for the algorithm, that key verifies
+    every token. This is safe, because the algorithm is fixed (RFC 8725, section 3.1) and the
+    signature must be valid.
     """
     try:
         entries = list(json.loads(document)["keys"])
@@ -64,8 +64,8 @@ def candidate_keys(document: bytes | str, algorithm: str) -> list[dict[str, Any]
         raise UnusableKeySet(f"its keys for {algorithm} have no kid: give each key a kid")
     if not candidates:
         others = [other for other in KEY_TYPES if any(_is_for(other, entry) for entry in entries)]
-        cure = f"set JWT_ALGORITHM={others[0]}" if others else f"have the issuer sign {algorithm}"
-        raise UnusableKeySet(f"it has no public signing key for {algorithm}: {cure}")
+        remedy = f"set JWT_ALGORITHM={others[0]}" if others else f"have the issuer sign {algorithm}"
+        raise UnusableKeySet(f"it has no public signing key for {algorithm}: {remedy}")
     return candidates
 
 

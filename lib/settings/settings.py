@@ -1,4 +1,4 @@
-"""The settings: every environment variable that the application reads, with its type and rules."""
+"""Every environment variable that the application reads, with its type and its rules."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -29,16 +29,16 @@ PLATFORM_VARIABLES = (
     "VERCEL", "AWS_LAMBDA_RUNTIME_API", "ECS_CONTAINER_METADATA_URI_V4", "K_SERVICE",
     "WEBSITE_SITE_NAME", "FLY_APP_NAME", "DYNO", "RAILWAY_ENVIRONMENT_NAME", "RENDER",
 )  # fmt: skip
-# Better Auth uses these texts too, exactly as they are: white space at an end is part of them.
+# Better Auth uses these secrets too, without trimming them.
 SHARED_SECRETS = ("BETTER_AUTH_SECRET", "BETTER_AUTH_SECRET_PREVIOUS")
 
 
 class SettingsError(Exception):
-    """The environment is unusable: one sentence per fault, each naming its variable."""
+    """The environment is invalid. The message has one line per fault, which names the variable."""
 
 
 class Settings(BaseModel):
-    """The checked environment. Lengths are in bytes, durations in seconds."""
+    """The validated environment. Durations are in seconds."""
 
     model_config = ConfigDict(
         frozen=True, hide_input_in_errors=True, ignored_types=(cached_property,)
@@ -90,16 +90,18 @@ class Settings(BaseModel):
 
     @property
     def platform(self) -> Literal["vercel", "lambda", "local"]:
-        """Where the process runs, for decisions about performance; see `is_local` for safety."""
-        # Vercel sets names of AWS too, so it comes first. No emulator sets the runtime API.
+        """The platform, for decisions about performance. For security, see `is_local`."""
+        # Vercel comes first because it runs functions on AWS. Emulators of Lambda do not set
+        # AWS_LAMBDA_RUNTIME_API.
         if self.VERCEL:
             return "vercel"
         return "lambda" if self.AWS_LAMBDA_RUNTIME_API else "local"
 
     @cached_property
     def is_local(self) -> bool:
-        """Whether this is local use: the database, if any, is on this machine and no platform
-        runs the process. Everything else is a deployment.
+        """Whether the database, if any, is on this machine and no variable of a platform is set.
+
+        Everything else is a deployment.
         """
         if self._on_platform or self.VERCEL or self.AWS_LAMBDA_RUNTIME_API:
             return False
@@ -112,9 +114,9 @@ class Settings(BaseModel):
 
     @cached_property
     def cursor_keys(self) -> list[bytes]:
-        """The keys of paging cursors, derived from secrets that all instances share.
+        """The keys for cursors of lists, derived from a secret that all instances share.
 
-        The first signs; all verify.
+        The first key signs new cursors, and every key verifies.
         """
         secrets = self.shared_secrets or [self.DATABASE_URL]
         return [sha256(f"cursor:{secret}".encode()).digest() for secret in secrets]
@@ -165,7 +167,7 @@ class Settings(BaseModel):
                 "deploy it too (the extra named asymmetric)"
             )
         if self.JWKS:
-            # Imported here and in `require`: only a static key set needs it.
+            # Imported here and in `require`, because only a static key set needs it.
             from lib.settings.key_set import UnusableKeySet, candidate_keys  # noqa: PLC0415
 
             try:
@@ -176,9 +178,9 @@ class Settings(BaseModel):
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
-    """Check an environment.
+    """Read and validate the settings of an environment. Empty values count as unset.
 
-    Empty values count as unset. Raises SettingsError with one sentence per fault.
+    Raises SettingsError.
     """
     known = {}
     faults = []
@@ -189,12 +191,12 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         known[name] = value
         if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
             faults.append(
-                f"{name} is in quotes, which are part of its value here: set it without them."
+                f"{name} is in quotes, which would be part of the value: set it without them."
             )
         elif name in SHARED_SECRETS and text != value:
             faults.append(
-                f"{name} begins or ends with white space, which Better Auth would use as a part of"
-                " the secret: set it without."
+                f"{name} begins or ends with white space, which Better Auth would use as part of"
+                " the secret: set it without the white space."
             )
     if faults:
         raise SettingsError("\n".join(faults))
@@ -217,10 +219,10 @@ def _sentence(fault: Mapping) -> str:
 
 
 def require(settings: Settings, *names: str) -> None:
-    """Check what one function needs besides valid settings.
+    """Check that the settings `names`, which one function needs, are set. Raises SettingsError.
 
-    `BETTER_AUTH_SECRET` stands for the keys that verify tokens: where those are public keys, a set
-    in JWKS must have a usable one. Raises SettingsError with one sentence per missing variable.
+    `BETTER_AUTH_SECRET` stands for any key that verifies tokens. Where tokens are verified with
+    public keys, it may be unset, and a key set in `JWKS` must contain a usable key.
     """
     faults = [
         f"{name} is not set."

@@ -1,4 +1,4 @@
-"""Types of the settings: each checks and normalises the text of one kind of variable."""
+"""The types of settings. Each validates and normalises the text of a variable."""
 
 import ipaddress
 import json
@@ -12,12 +12,12 @@ from pydantic import BeforeValidator
 from lib.settings.database_url import parse_database_url
 
 _HOST_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
-# Browsers leave these out when they write an origin.
+# Browsers omit these ports in the Origin header.
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443, "ftp": 21}
 
 
 def one_of(*values: str) -> Any:
-    """A validator that accepts these values in upper and lower case."""
+    """Create a validator that accepts these values in upper and lower case."""
     by_lower_case = {value.lower(): value for value in values}
 
     def validate(value: str) -> str:
@@ -41,15 +41,15 @@ def _origins(value: str) -> list[str]:
 
 
 def _origin(entry: str, number: int) -> str:
-    """An origin as browsers write it: in lower case and without a default port."""
-    # The entry is not quoted: it may be another setting, pasted into the wrong variable.
+    """Normalise an origin to the form that browsers send: lower case, without a default port."""
+    # The message does not quote the entry, which may be a secret in the wrong variable.
     fault = ValueError(f"entry {number} is not an exact origin like https://app.example.com")
     match = re.fullmatch(
         r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[^\[\]/?#@:\s]+)(?::([0-9]{1,5}))?/?",
         entry.lower(),
         re.ASCII,
     )
-    if not match or match[1] == "file":  # the origin of files is the text "null"
+    if not match or match[1] == "file":  # browsers send the origin "null" for files
         raise fault
     scheme, host, port = match[1], match[2], match[3]
     try:
@@ -66,7 +66,7 @@ def _origin(entry: str, number: int) -> str:
 def _canonical_host(host: str) -> str:
     if host.startswith("["):
         return f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
-    if not _HOST_NAME.fullmatch(host):  # browsers write other alphabets in Punycode
+    if not _HOST_NAME.fullmatch(host):  # browsers send other alphabets in Punycode
         raise ValueError
     if re.search(r"(^|\.)(\d+|0x[0-9a-f]*)\.?$", host):
         return str(ipaddress.IPv4Address(host))
@@ -74,9 +74,9 @@ def _canonical_host(host: str) -> str:
 
 
 def _preview_origin(value: str) -> str:
-    # Vercel names previews project-hash-team.vercel.app. Only the hash is free and it has no
-    # hyphen, so no preview of another project or team matches. Anybody can still choose a project
-    # name whose own address matches: so the settings allow the pattern in previews only.
+    # Vercel names previews project-hash-team.vercel.app. The star stands for the hash only, which
+    # has no hyphen, so no preview of another project or team matches. But anybody can choose a
+    # project name whose production address matches, so only previews may use the pattern.
     if not re.fullmatch(r"https://[a-z0-9][a-z0-9-]*-\*-[a-z0-9][a-z0-9-]*\.vercel\.app", value):
         raise ValueError("must look like https://project-*-team.vercel.app, with one star")
     return re.escape(value).replace(r"\*", "[a-z0-9]+")

@@ -1,4 +1,4 @@
-"""Runs timed steps over HTTP, within a time limit, and reports their results."""
+"""Runs the steps of a smoke test, measures their time, and reports their results."""
 
 import json
 import secrets
@@ -17,16 +17,17 @@ class Limits:
     """The time limits of a run, in seconds."""
 
     step: float = 9.0  # longer than the API's own limit, so that its 503 arrives
-    slow: float = 5.0  # a correct response that takes longer is a failure
-    run: float = 25.0  # shorter than the 30 s of API Gateway
-    cleanup: float = 6.0  # the part of `run` that is reserved for the last step
+    slow: float = 5.0  # a correct response that takes longer fails its step
+    run: float = 25.0  # shorter than API Gateway's limit of 30 s
+    cleanup: float = 6.0  # the part of `run` that is reserved for the cleanup
 
 
 @dataclass(frozen=True, slots=True)
 class SmokeStep:
     """The result of one step.
 
-    `expected` and `actual` are HTTP statuses, or words in steps without a single request.
+    `expected` and `actual` are HTTP statuses. In steps that do not consist of one request, they are
+    short texts, such as "0 left".
     """
 
     name: str
@@ -41,8 +42,8 @@ class SmokeStep:
 class SmokeReport:
     """The result of a run.
 
-    `detail` is one sentence, `failed` lists the failed steps in order. Each request of the run had
-    the `X-Request-ID` `smoke-<run>-<step>`.
+    `detail` summarizes it in one sentence, and `failed` names the failed steps in order. Each
+    request of the run had the `X-Request-ID` `smoke-<run>-<step>`.
     """
 
     ok: bool
@@ -56,16 +57,19 @@ class SmokeReport:
 
 
 class CheckFailed(Exception):
-    """A step failed. The text is the reason, without a full stop."""
+    """A step failed. The message is the reason, without a full stop.
+
+    `actual` is what the step got, as in `SmokeStep`.
+    """
 
     def __init__(self, reason: str, actual: str = "-") -> None:
         super().__init__(reason)
         self.actual = actual
 
 
-# Called when a step starts, with None, and when it ends, with its result.
+# Called with None when a step starts, and with its result when it ends.
 type Progress = Callable[[str, SmokeStep | None], None]
-# Raises CheckFailed. LookupError, TypeError and ValueError mean a body of an unexpected form.
+# Raises CheckFailed, or LookupError, TypeError or ValueError if the body has an unexpected form.
 type Check = Callable[[Response], None]
 
 
@@ -101,13 +105,13 @@ class SmokeRun:
         body: Mapping[str, Any] | None = None,
         check: Check = lambda _: None,
     ) -> Response | None:
-        """Run a step of one request. `expected` is a status, or "2xx".
+        """Run a step that consists of one request. `expected` is a status, or "2xx".
 
-        Returns the response if it is correct, even if it was slow.
+        Returns the response if it is correct, even if it was slow. Otherwise returns None.
         """
         failed = any(step.result == "failed" for step in self._steps.values())
         if failed and time.monotonic() >= self._deadline:
-            return None  # the failed step has used up the time of this one
+            return None  # the report already has the step that used up the time
         correct: list[Response] = []
 
         def try_request() -> tuple[str, str]:
@@ -133,9 +137,9 @@ class SmokeRun:
         return correct[0] if correct else None
 
     def step(self, name: str, expected: str, action: Callable[[], tuple[str, str]]) -> None:
-        """Run and time a step.
+        """Run a step, measure its time and store its result.
 
-        The action returns the actual result and a note, or raises CheckFailed or TransportError.
+        `action` returns the actual result and a note, or raises CheckFailed or TransportError.
         """
         self._progress(name, None)
         self._current, started = name, time.monotonic()
@@ -147,7 +151,7 @@ class SmokeRun:
             actual, note = failure.actual, str(failure)
         except TransportError as error:
             note = str(error)
-        except Exception as error:  # noqa: BLE001 - whatever the server sent, the step failed
+        except Exception as error:  # noqa: BLE001 - no response may end the run
             note = f"the response cannot be read: {type(error).__name__}"
         milliseconds = round(1000 * (time.monotonic() - started), 1)
         self._steps[name] = SmokeStep(name, result, expected, actual, milliseconds, note)
@@ -162,7 +166,7 @@ class SmokeRun:
         token: str | None,
         body: Mapping[str, Any] | None = None,
     ) -> Response:
-        """Send a request of the current step. Raises TransportError."""
+        """Send a request as part of the current step. Raises TransportError."""
         step = self._current.replace(" ", "-").replace("'", "")
         sent = {**self._headers, "X-Request-ID": f"smoke-{self.id}-{step}"}
         sent |= {name: value for name, value in (headers or {}).items() if value}
@@ -181,13 +185,13 @@ class SmokeRun:
         return response
 
     def release_reserve(self) -> None:
-        """Allow the following requests to use the time that was reserved for the cleanup."""
+        """Let the following requests use the time that is reserved for the cleanup."""
         self._deadline = self._started + self._limits.run
 
     def report(self, url: str, plan: Mapping[str, str]) -> SmokeReport:
-        """The report, with the steps of the plan in its order.
+        """Return the report, with all steps of `plan` in this order.
 
-        The plan maps each name to the reason for not trying the step, if there is one.
+        `plan` maps the name of each step to the note for the case that it was not tried.
         """
         steps = [
             self._steps.get(name) or SmokeStep(name, "not tried", note=reason)
@@ -214,4 +218,4 @@ def _sentence(step: SmokeStep) -> str:
 def _detail(response: Response) -> str:
     with suppress(LookupError, TypeError, ValueError):
         return str(response.json()["detail"])[:200].removesuffix(".")
-    return "this is not a response of the API: is another service in front of it?"
+    return "the response is not from the API: is another service in front of it?"

@@ -1,4 +1,4 @@
-"""The smoke test: requests to a deployment, and the responses that the HTTP contract requires."""
+"""The smoke test: the requests that it sends to a deployment, and the responses that it expects."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -12,11 +12,11 @@ from lib.settings import Settings
 from lib.smoke.report import CheckFailed, Limits, Progress, SmokeReport, SmokeRun
 from lib.smoke.users import Users, find_users
 
-# All titles start with it, so that later runs can find the tasks that remained.
+# All titles start with this text, so that later runs can find tasks that were not deleted.
 TITLE = "smoke test "
 LEFTOVER_AGE = timedelta(minutes=2)  # longer than any run takes
 CORS_STEPS = ("preflight", "cross-origin")
-# In the order of a run and its report.
+# In the order in which they run and are reported.
 STEPS = (
     "setup", "liveness", "readiness", "create", "create again", "read", "read unchanged", "list",
     "edit", "stale edit", "toggle", "read toggled", "toggle back", "other's list", "other's read",
@@ -29,7 +29,7 @@ def run_smoke_test(
 ) -> SmokeReport:
     """Test the deployment at SMOKE_BASE_URL, within `limits.run` seconds.
 
-    Raises nothing: failures are in the report.
+    Failures do not raise exceptions: they are in the report.
     """
     limits = limits or Limits()
     url = settings.SMOKE_BASE_URL or (
@@ -66,13 +66,13 @@ def run_smoke_test(
 def _run_steps(run: SmokeRun, users: Users, origin: str | None) -> None:
     run.request("liveness", 200, "GET", "/api/health", token=None, check=_is_object)
     if not run.reached:
-        return  # the other steps cannot reach the server either
+        return  # the server is unreachable for the other steps too
     run.request("readiness", 200, "GET", "/api/health/ready", token=None, check=_is_object)
     _test_task_operations(run, users)
     request = partial(run.request, check=_has_detail)
     request("no token", 401, "GET", users.tasks, token=None, check=_has_challenge)
     request("foreign path", 403, "GET", users.others_tasks, token=users.token)
-    # The title has the usual prefix: if validation is broken, the cleanup must find the task.
+    # The title starts with the usual text so that, if validation is broken, the cleanup finds it.
     too_long = {"title": _title(run) + "x" * 200}
     request("bad body", 422, "POST", users.tasks, token=users.token, body=too_long)
     if origin:
@@ -81,7 +81,7 @@ def _run_steps(run: SmokeRun, users: Users, origin: str | None) -> None:
             "Access-Control-Request-Method": "PATCH",
             "Access-Control-Request-Headers": "authorization,content-type",
         }
-        # Gateways that respond to preflights themselves use 200 or 204. Browsers accept both.
+        # A gateway that responds to preflights itself may use 200 or 204. Browsers accept both.
         check = partial(_allows_request, origin)
         request("preflight", "2xx", "OPTIONS", users.tasks, headers, token=None, check=check)
         headers, check = {"Origin": origin}, partial(_allows, origin)
@@ -93,30 +93,31 @@ def _test_task_operations(run: SmokeRun, users: Users) -> None:
     key = {"Idempotency-Key": f"smoke-{run.id}"}
     title = _title(run)
     new, edited = {"title": title}, {"title": f"{title}, edited"}
-    as_new = partial(_is, new | {"user_id": users.id, "completed": False})
-    created = request("create", 201, "POST", users.tasks, key, body=new, check=as_new)
+    is_new = partial(_has_fields, new | {"user_id": users.id, "completed": False})
+    created = request("create", 201, "POST", users.tasks, key, body=new, check=is_new)
     if not created:
         return
     task_id, etag = created.json()["id"], created.headers.get("etag")
     path = f"{users.tasks}/{task_id}"
-    same = partial(_is, new | {"id": task_id, "completed": False})
-    request("create again", 201, "POST", users.tasks, key, body=new, check=same)
-    request("read", 200, "GET", path, check=same)
+    is_same = partial(_has_fields, new | {"id": task_id, "completed": False})
+    request("create again", 201, "POST", users.tasks, key, body=new, check=is_same)
+    request("read", 200, "GET", path, check=is_same)
     request("read unchanged", 304, "GET", path, {"If-None-Match": etag})
-    request("list", 200, "GET", users.tasks, check=partial(_lists, title, 1))
+    request("list", 200, "GET", users.tasks, check=partial(_contains, title, 1))
     current = {"If-Match": etag}
-    changed = partial(_is, edited | {"id": task_id, "completed": False})
+    is_edited = partial(_has_fields, edited | {"id": task_id, "completed": False})
     state = {"id": task_id}
-    if request("edit", 200, "PUT", path, current, body=edited, check=changed):
+    if request("edit", 200, "PUT", path, current, body=edited, check=is_edited):
         state |= edited
         request("stale edit", 412, "PUT", path, current, body=edited, check=_has_detail)
-    toggled, toggled_back = (partial(_is, state | {"completed": done}) for done in (True, False))
-    if request("toggle", 200, "PATCH", f"{path}/complete", check=toggled):
-        request("read toggled", 200, "GET", path, check=toggled)
-        request("toggle back", 200, "PATCH", f"{path}/complete", check=toggled_back)
+    is_completed = partial(_has_fields, state | {"completed": True})
+    is_open = partial(_has_fields, state | {"completed": False})
+    if request("toggle", 200, "PATCH", f"{path}/complete", check=is_completed):
+        request("read toggled", 200, "GET", path, check=is_completed)
+        request("toggle back", 200, "PATCH", f"{path}/complete", check=is_open)
     as_other = partial(run.request, token=users.others_token)
-    nothing = partial(_lists, title, 0)
-    as_other("other's list", 200, "GET", users.others_tasks, check=nothing)
+    is_absent = partial(_contains, title, 0)
+    as_other("other's list", 200, "GET", users.others_tasks, check=is_absent)
     as_other("other's read", 404, "GET", f"{users.others_tasks}/{task_id}", check=_has_detail)
     request("delete", 204, "DELETE", path)
     request("read deleted", 404, "GET", path, check=_has_detail)
@@ -129,7 +130,7 @@ def _clean_up(run: SmokeRun, users: Users) -> tuple[str, str]:
         paths = [f"{users.tasks}/{task_id}" for task_id in task_ids]
         return sum(run.send("DELETE", path, token=users.token).status == 204 for path in paths)
 
-    # Tasks with known ids first: they can be deleted even if lists are broken.
+    # First the tasks whose ids are known: they can be deleted even if the list is broken.
     removed = delete(_ids(run.created))
     for may_delete in (True, False):
         response = run.send("GET", users.tasks, token=users.token)
@@ -142,7 +143,7 @@ def _clean_up(run: SmokeRun, users: Users) -> tuple[str, str]:
             removed += delete(left)
     if left:
         raise CheckFailed("tasks of the smoke test cannot be deleted", f"{len(left)} left")
-    return "0 left", f"deleted {removed} here" if removed else ""
+    return "0 left", f"deleted {removed}" if removed else ""
 
 
 def _ids(created: list[Response]) -> set[int]:
@@ -156,7 +157,7 @@ def _ids(created: list[Response]) -> set[int]:
 def _is_leftover(task: dict[str, Any], user: str, title_of_run: str) -> bool:
     if task["user_id"] != user or not task["title"].startswith(TITLE):
         return False
-    # Younger tasks may belong to a concurrent run.
+    # A newer task may belong to a concurrent run.
     age = datetime.now(UTC) - datetime.fromisoformat(task["created_at"])
     return age > LEFTOVER_AGE or task["title"].startswith(title_of_run)
 
@@ -165,14 +166,14 @@ def _title(run: SmokeRun) -> str:
     return TITLE + run.id
 
 
-def _is(wanted: Mapping[str, Any], response: Response) -> None:
+def _has_fields(wanted: Mapping[str, Any], response: Response) -> None:
     task = response.json()
     for name, value in wanted.items():
         if task[name] != value:
             raise CheckFailed(f"{name} is {json.dumps(task[name])}, not {json.dumps(value)}")
 
 
-def _lists(title: str, times: int, response: Response) -> None:
+def _contains(title: str, times: int, response: Response) -> None:
     found = sum(task["title"].startswith(title) for task in response.json())
     if found != times:
         raise CheckFailed(f"the list contains the task {found} times, not {times}")

@@ -1,4 +1,4 @@
-"""The two users of the smoke test and their tokens, which are provided, fetched or minted."""
+"""The two users of the smoke test, and where their tokens come from."""
 
 import base64
 import json
@@ -18,7 +18,10 @@ TOKEN_LIFETIME = 300  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Users:
-    """The user who owns the tasks of a run, and another user who must not see them."""
+    """The user who owns the tasks of a run, and another user, who must not see them.
+
+    `tasks` and `others_tasks` are the paths of their lists.
+    """
 
     id: str
     token: str = field(repr=False)
@@ -28,15 +31,16 @@ class Users:
 
 
 def find_users(settings: Settings, seconds: float) -> tuple[Users, str]:
-    """Two users with tokens, and the source of the tokens.
+    """Return the two users with their tokens, and the source of the tokens.
 
-    Raises CheckFailed or TransportError.
+    The tokens come from the settings, from Better Auth, or are signed here. Raises CheckFailed or
+    TransportError.
     """
     token, others = settings.SMOKE_TOKEN, settings.SMOKE_OTHER_TOKEN
     source = "tokens provided by SMOKE_TOKEN and SMOKE_OTHER_TOKEN"
     if not token and not others:
-        token, others = _mint(settings, USER), _mint(settings, OTHER_USER)
-        source = "tokens minted with BETTER_AUTH_SECRET"
+        token, others = _sign(settings, USER), _sign(settings, OTHER_USER)
+        source = "tokens signed with BETTER_AUTH_SECRET"
     elif not token or not others:
         raise CheckFailed("set both SMOKE_TOKEN and SMOKE_OTHER_TOKEN, or neither")
     elif settings.SMOKE_TOKEN_URL:
@@ -51,16 +55,14 @@ def find_users(settings: Settings, seconds: float) -> tuple[Users, str]:
     return Users(user, token, tasks, others, others_tasks), source
 
 
-def _mint(settings: Settings, user: str) -> str:
+def _sign(settings: Settings, user: str) -> str:
     if settings.JWT_ALGORITHM != "HS256":
         raise CheckFailed(
-            f"{settings.JWT_ALGORITHM} tokens cannot be minted here: set SMOKE_TOKEN and"
+            f"{settings.JWT_ALGORITHM} tokens cannot be signed here: set SMOKE_TOKEN and"
             " SMOKE_OTHER_TOKEN (docs/smoke.md)"
         )
     if not settings.BETTER_AUTH_SECRET:
-        raise CheckFailed(
-            "neither BETTER_AUTH_SECRET nor SMOKE_TOKEN and SMOKE_OTHER_TOKEN are set"
-        )
+        raise CheckFailed("no tokens: set BETTER_AUTH_SECRET, or SMOKE_TOKEN and SMOKE_OTHER_TOKEN")
     now = int(time.time())
     lifetime = min(TOKEN_LIFETIME, settings.JWT_MAX_LIFETIME or TOKEN_LIFETIME)
     claims = {
@@ -76,7 +78,7 @@ def _mint(settings: Settings, user: str) -> str:
 
 
 def _fetch(settings: Settings, session: str, seconds: float) -> str:
-    """Exchange a Better Auth session for a JWT. Raises CheckFailed or TransportError."""
+    """Get a JWT for a Better Auth session. Raises CheckFailed or TransportError."""
     response = request(
         "GET",
         settings.SMOKE_TOKEN_URL or "",

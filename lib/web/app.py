@@ -78,7 +78,7 @@ def create_app(
 
 
 class Application(FastAPI):
-    """FastAPI, without the query string in traces, because it contains search texts."""
+    """FastAPI, without the query string in traces: it may contain search texts."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope.get("query_string"):
@@ -106,7 +106,7 @@ def _add_cors(app: ASGIApp) -> ASGIApp:
         try:
             settings = load_cors_settings()
         except SettingsError:
-            return app  # no origin is known
+            return app  # the origins cannot be read either
     return JsonCorsMiddleware(
         app,
         allow_origins=settings.CORS_ORIGINS,
@@ -122,7 +122,7 @@ def _add_cors(app: ASGIApp) -> ASGIApp:
 class InvalidSettings:
     """Replaces the application while the settings are invalid: every response is a 500.
 
-    Each request reads the settings again, since AWS may be able to return a secret by then.
+    Each request reads the settings again, because AWS may return a secret that it did not before.
     """
 
     def __init__(self, error: SettingsError) -> None:
@@ -133,6 +133,6 @@ class InvalidSettings:
         if scope["type"] != "http":
             raise self.error  # a server that runs lifespan events does not start
         scope["app"].middleware_stack = None  # built again by the next request
-        log.log_notice("The settings are invalid.", faults=self.faults)
+        log.log_warning("The settings are invalid.", faults=self.faults)
         scope["reason"] = " ".join(self.faults)
         await error_response(500, ApiError.detail)(scope, receive, send)

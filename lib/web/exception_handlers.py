@@ -11,7 +11,7 @@ from starlette.routing import Match
 
 from lib.errors import ApiError, NotFound
 
-# Pydantic writes its messages for developers; these are for the users of a client.
+# Pydantic's own messages are written for developers. These are for the users of a frontend.
 MESSAGES = {
     "missing": "is missing",
     "string_type": "must be a string",
@@ -62,7 +62,7 @@ async def handle_validation_error(request: Request, error: RequestValidationErro
 
 
 def describe_error(error: Mapping[str, Any]) -> str:
-    """An item of `errors` as one sentence, such as "Title must have 1 or more characters."."""
+    """Describe an item of `errors` in one sentence: "Title must have 1 or more characters."."""
     source, *path = error["loc"]
     names = [name for name in path if isinstance(name, str)]
     if not names:

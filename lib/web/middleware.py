@@ -1,4 +1,4 @@
-"""The middleware around every function: request context, CORS, unexpected errors."""
+"""The middleware of every application: request context, CORS, unexpected errors."""
 
 import re
 import time
@@ -29,7 +29,7 @@ _cold_start = True
 
 
 class RequestContextMiddleware:
-    """The outermost layer of every function.
+    """The outermost middleware.
 
     It reads or creates the request id, normalizes what differs between platforms (repeated headers,
     trailing slashes, HEAD), adds headers to the response, and writes the log line of the request.
@@ -50,7 +50,7 @@ class RequestContextMiddleware:
         scope["query_string"] = scope.get("untraced_query", b"")
         scope["headers"] = list(joined.items())
         if len(path) > 1 and path.endswith("/"):
-            # Routed without the slash. After a redirect, clients would drop Authorization.
+            # Serve the path without the slash. Clients may not send Authorization after a redirect.
             scope["path"] = path[:-1]
             scope["raw_path"] = (scope.get("raw_path") or b"").removesuffix(b"/") or None
         status = 499  # the client disconnected, unless a response starts
@@ -128,7 +128,7 @@ class JsonCorsMiddleware(CORSMiddleware):
                 scope["reason"] = self.refusal(headers)
             return await response(scope, receive, send)
         if not self.is_allowed_origin(origin):
-            headers = Headers()  # or Starlette would allow credentials to any origin
+            headers = Headers()  # otherwise Starlette would allow credentials for any origin
         return await self.simple_response(scope, receive, send, request_headers=headers)
 
     def preflight_response(self, request_headers: Headers) -> Response:
@@ -159,7 +159,7 @@ class JsonCorsMiddleware(CORSMiddleware):
 
 
 class UnexpectedErrorMiddleware:
-    """Responds with a 500 that reveals nothing to an exception that has no handler."""
+    """Logs an exception that has no handler, and responds with a 500 that does not reveal it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

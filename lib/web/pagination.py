@@ -17,7 +17,7 @@ from lib.schemas import AuthenticatedUser, TaskQuery
 from lib.settings import load_settings
 
 SIGNATURE_BYTES = 16
-# Proxies have room for a few kilobytes of headers.
+# Proxies limit response headers to a few kilobytes.
 MAX_LINK_BYTES = 4096
 # Characters of a query that need no encoding (RFC 3986, section 3.4).
 _SAFE = "!$'()*,:;@/?"
@@ -43,7 +43,7 @@ def read_cursor(user: AuthenticatedUser, query: TaskQuery) -> Position | None:
     signature, payload = raw[:SIGNATURE_BYTES], raw[SIGNATURE_BYTES:]
     signatures = (_sign(payload, user, query, key) for key in load_settings().cursor_keys)
     valid = any(hmac.compare_digest(signature, each) for each in signatures)
-    # The decoder skips characters that are not of its alphabet.
+    # The decoder ignores characters outside of its alphabet.
     if not valid or _encode(raw) != query.cursor:
         raise InvalidInput(
             "The cursor is not valid for this list. Start again without it.",
@@ -85,5 +85,5 @@ def _encode(raw: bytes) -> str:
 
 
 def _sign(payload: bytes, user: AuthenticatedUser, query: TaskQuery, key: bytes) -> bytes:
-    of_list = json.dumps([user.id, query.list_identity()], sort_keys=True)
-    return hmac.digest(key, of_list.encode() + b"\0" + payload, sha256)[:SIGNATURE_BYTES]
+    list_key = json.dumps([user.id, query.list_identity()], sort_keys=True)
+    return hmac.digest(key, list_key.encode() + b"\0" + payload, sha256)[:SIGNATURE_BYTES]

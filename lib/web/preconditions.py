@@ -1,6 +1,6 @@
-"""Headers that make a request conditional or repeatable: ETag, If-Match, Idempotency-Key.
+"""Reads the headers If-Match, If-None-Match and Idempotency-Key.
 
-ETags and their conditions follow RFC 9110, sections 8.8.3 and 13.1.
+Conditions and ETags follow RFC 9110, sections 13.1 and 8.8.3.
 """
 
 import re
@@ -19,7 +19,7 @@ IfNoneMatch = Annotated[
     str | None,
     Header(description="The `ETag` of the task as you read it: 304 while it is the same."),
 ]
-IfNoneMatchOfWrite = Annotated[
+WriteIfNoneMatch = Annotated[
     str | None,
     Header(
         alias="If-None-Match",
@@ -44,12 +44,15 @@ IdempotencyKey = Annotated[
     ),
 ]
 
-# An entity tag: its weakness, and the characters between its quotes.
+# An entity tag: an optional `W/`, which marks it as weak, and the characters between its quotes.
 _TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 
 
 def _tags(header: str) -> list[tuple[bool, str]]:
-    """The entity tags of a header, each with whether it is weak. A malformed list has none."""
+    """Read the entity tags of a header as pairs of "is weak" and text.
+
+    A malformed list has no entity tags.
+    """
     tags, position = [], 0
     header = header.strip(" \t")
     while found := _TAG.match(header, position):
@@ -64,9 +67,9 @@ def _tags(header: str) -> list[tuple[bool, str]]:
 
 
 def read_precondition(
-    if_match: IfMatch = None, if_none_match: IfNoneMatchOfWrite = None
+    if_match: IfMatch = None, if_none_match: WriteIfNoneMatch = None
 ) -> Precondition:
-    """The condition under which a change may be made."""
+    """Combine If-Match and If-None-Match into the condition for a change."""
     if if_match is None and if_none_match is None:
         return ALWAYS
     # A weak tag never matches here (RFC 9110, section 13.1.1).
@@ -78,19 +81,19 @@ def read_precondition(
     if if_none_match is None:
         return ALWAYS if wanted is None else Precondition(wanted)
     if if_none_match.strip() == "*":
-        return Precondition([])  # it fails for every task that exists
+        return Precondition([])  # no task that exists meets it
     unwanted = [tag for _, tag in _tags(if_none_match)]
     if wanted is None:
         return Precondition(unwanted, must_match=False)
     return Precondition([tag for tag in wanted if tag not in unwanted])
 
 
-# FastAPI itself would run this function in a thread; lib/web/parameters.py calls it in place.
+# FastAPI would run this function in a thread. lib/web/parameters.py calls it directly.
 WritePrecondition = Annotated[Precondition, Depends(read_precondition)]
 
 
 def is_unchanged(if_none_match: str | None, etag: str) -> bool:
-    """Whether If-None-Match names this ETag, also as a weak one."""
+    """Whether If-None-Match contains this ETag, as a strong or a weak one."""
     if if_none_match is None:
         return False
     return if_none_match.strip() == "*" or etag in [tag for _, tag in _tags(if_none_match)]

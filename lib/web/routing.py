@@ -1,8 +1,8 @@
-"""The route class of everything that belongs to a user.
+"""The route class for everything that belongs to a user.
 
-FastAPI reads and parses the body before it calls any dependency. Here the order is: who makes the
-request, whose path it is, how large the body is, whether it is JSON. Then FastAPI's validation
-follows.
+FastAPI parses the body before it calls any dependency. This class checks a request in another
+order: the token (401), the user in the path (403), the size of the body (413), its type (415), its
+JSON (422). FastAPI's validation follows.
 """
 
 import asyncio
@@ -21,14 +21,14 @@ from lib.settings import load_settings
 from lib.web.parameters import ABSENT, parameter_reader
 
 MAX_BODY_BYTES = 64 * 1024
-# A larger body is read and dropped up to these limits: a client that still sends when the
-# connection is closed may never see the response.
+# A body that is too large is read and discarded up to these limits: a client that is still sending
+# when the connection is closed may never see the response.
 MAX_DISCARDED_BYTES = 1024 * 1024
 MAX_DISCARD_SECONDS = 1.0
 
-# What the OpenAPI document says of these routes, and of those with a body.
+# The error responses of these routes in the OpenAPI document, and those of routes with a body.
 AUTH_RESPONSES: dict[int | str, dict[str, Any]] = {
-    401: {"model": ErrorResponse, "description": "No token, or one that is expired or invalid"},
+    401: {"model": ErrorResponse, "description": "The token is missing, expired or invalid"},
     403: {
         "model": ErrorResponse,
         "description": "The path names another user, or the user has no account",
@@ -36,9 +36,9 @@ AUTH_RESPONSES: dict[int | str, dict[str, Any]] = {
     422: {"model": ValidationErrorResponse, "description": "The input is invalid"},
     429: {
         "model": ErrorResponse,
-        "description": "Too many requests of this user at once: try again after `Retry-After`",
+        "description": "Too many concurrent requests: try again after `Retry-After` seconds",
     },
-    500: {"model": ErrorResponse, "description": "An error of this API"},
+    500: {"model": ErrorResponse, "description": "Internal error"},
     503: {"model": ErrorResponse, "description": "Try again after `Retry-After` seconds"},
 }
 BODY_RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -48,12 +48,14 @@ BODY_RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 class AuthenticatedRoute(APIRoute):
-    """A route under `/api/{user_id}` that only this user may use."""
+    """A route under `/api/{user_id}` for the user with this id only."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         takes_body = self.body_field is not None
-        # FastAPI calls this again when it includes the route in a router with dependencies.
+        # FastAPI calls this method when it creates the route, before it sets `self.app`, and again
+        # for each router that includes the route. Such a router may add dependencies, which
+        # `self.dependant` does not contain, so FastAPI reads the parameters of an included route.
         included = "app" in vars(self)
         read_parameters = None if included else parameter_reader(self, {get_current_user: "user"})
 
@@ -83,7 +85,7 @@ class JsonRequest(Request):
 
 
 async def read_body(request: Request) -> bytes:
-    """The body of a request. Raises BodyTooLarge, or UnsupportedMediaType."""
+    """Read the body of a request. Raises BodyTooLarge or UnsupportedMediaType."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > MAX_BODY_BYTES:
         await _discard_body(request, int(declared[:20]))
@@ -119,7 +121,7 @@ async def _discard_body(request: Request, length: int) -> None:
 
 
 def parse_json(body: bytes) -> Any:
-    """Strict JSON (RFC 8259): UTF-8 without a byte order mark, no NaN, no name twice in an object.
+    """Parse strict JSON (RFC 8259): UTF-8 without a byte order mark, no NaN, no duplicate names.
 
     Raises InvalidInput.
     """
@@ -136,7 +138,7 @@ def parse_json(body: bytes) -> Any:
 def _object_of_distinct_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise ValueError("an object has two members of one name")
+        raise ValueError("an object has a duplicate name")
     return members
 
 
@@ -148,5 +150,5 @@ async def get_current_user(request: Request) -> AuthenticatedUser:
     return request.scope["user"]
 
 
-# Async although it waits for nothing: FastAPI would run a plain function in a thread.
+# `get_current_user` is async because FastAPI would run a plain function in a thread.
 CurrentUser = Annotated[AuthenticatedUser, Depends(get_current_user)]

@@ -152,7 +152,7 @@ def test_a_failed_read_is_a_warning_and_is_repeated_soon(
             for _ in range(3):
                 assert load_settings().BETTER_AUTH_SECRET == FIRST
             assert warnings_of(caplog) == attempt * [
-                "Secrets could not be read again. The last values stay in use."
+                "Secrets could not be read again. The previous values stay in use."
                 " BETTER_AUTH_SECRET: the SSM parameter /tasks/secret cannot be read."
             ]
             clock.shift(RETRY_INTERVAL + 1)

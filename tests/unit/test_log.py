@@ -21,11 +21,11 @@ def test_request_line_has_the_format_of_powertools(
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
     log.begin_request("of-this-test")
-    log.log_notice("creates the logger")
+    log.log_warning("creates the logger")
     capsys.readouterr()
 
     async def write() -> None:  # in a task, whose name must not be logged
-        log.log_notice("request", status=200)
+        log.log_warning("request", status=200)
         log.log_request(status=200, user_id=None)
 
     asyncio.run(write())
@@ -73,7 +73,7 @@ def test_lines_are_flushed_to_the_current_standard_output(
     start_api()
     for _ in range(2):
         monkeypatch.setattr(sys, "stdout", stream := CountingStream())
-        log.log_notice("first")
+        log.log_warning("first")
         log.log_request(status=200)
         notice, request = map(json.loads, stream.getvalue().splitlines())
         assert (notice["message"], request["message"]) == ("first", "request")
@@ -85,11 +85,11 @@ def test_lines_go_to_standard_error_without_standard_output(
 ) -> None:
     start_api()
     monkeypatch.setattr(sys, "stdout", None)
-    log.log_notice("first")
+    log.log_warning("first")
     log.log_request(status=200)
     assert len(capsys.readouterr().err.splitlines()) == 2
     monkeypatch.setattr(sys, "stderr", None)
-    log.log_notice("first")
+    log.log_warning("first")
     log.log_request(status=200)
 
 

@@ -209,7 +209,7 @@ def test_a_value_in_quotes_stops_the_start(name: str, value: str, quote: str) ->
     with pytest.raises(SettingsError) as refused:
         read_settings({name: f"{quote}{value}{quote}"})
     assert str(refused.value) == (
-        f"{name} is in quotes, which are part of its value here: set it without them."
+        f"{name} is in quotes, which would be part of the value: set it without them."
     )
 
 

@@ -188,7 +188,7 @@ def test_a_list_that_is_too_large_for_one_response_is_refused_on_every_platform(
 def test_a_role_that_bypasses_row_level_security_is_logged_once(
     url: str, database: Database, start_api: StartApi, caplog: pytest.LogCaptureFixture
 ) -> None:
-    health._warn_of_role.cache_clear()
+    health._warn_about_role.cache_clear()
     api = start_api(DATABASE_URL=getattr(database, url))
     for _ in range(2):
         assert api.get("/api/health/ready").status_code == 200

@@ -136,7 +136,7 @@ def test_an_interrupted_run_cleans_up(
 @pytest.mark.parametrize(
     ("variables", "arguments", "sentence"),
     [
-        ({"BETTER_AUTH_SECRET": ""}, ["https://api.invalid"], "neither BETTER_AUTH_SECRET nor"),
+        ({"BETTER_AUTH_SECRET": ""}, ["https://api.invalid"], "set BETTER_AUTH_SECRET, or"),
         ({"LOG_LEVEL": "LOUD"}, ["https://api.invalid"], "LOG_LEVEL: "),
         ({}, ["not-a-url"], "SMOKE_BASE_URL: "),
         ({}, ["http://127.0.0.1:1", "--origin", "*"], "CORS_ORIGINS: "),

@@ -399,7 +399,7 @@ def test_a_step_that_hangs_is_named_and_its_task_is_deleted(base_url: str, rows:
     with breaking(base_url, store_and_hang) as proxy:
         report, _ = timed_run(proxy.url, Limits(step=2.5, run=25))
     assert_failure(report, "create")
-    assert report.steps[-1].note == "deleted 1 here"
+    assert report.steps[-1].note == "deleted 1"
     assert rows.count() == 0
 
 

@@ -29,7 +29,7 @@ from tests.support.tcp_proxy import Proxy
 BACKENDS = 5
 PASSWORD = "faulty-0123456789"
 UNKNOWN = (
-    "The database did not respond in time. The change may or may not have been applied. "
+    "The database did not confirm the change, which may or may not have been applied. "
     "Read before you retry."
 )
 UNCHANGED = "The database is unavailable. Nothing was changed. Try again."

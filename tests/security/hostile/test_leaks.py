@@ -48,14 +48,14 @@ def log_the_headers(patch: pytest.MonkeyPatch) -> None:
     usual = middleware._log_request
 
     def with_headers(scope: Any, *rest: Any) -> None:
-        log.log_notice("request", headers=[str(header) for header in scope["headers"]])
+        log.log_warning("request", headers=[str(header) for header in scope["headers"]])
         usual(scope, *rest)
 
     patch.setattr(middleware, "_log_request", with_headers)
 
 
 def log_the_text_of_errors(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(log, "log_failure", lambda message, error: log.log_notice(f"{message}: {error}"))
+    patch.setattr(log, "log_failure", lambda message, error: log.log_warning(f"{message}: {error}"))
 
 
 def log_with_a_traceback(patch: pytest.MonkeyPatch) -> None:
