@@ -76,31 +76,27 @@ def _measure_kinds(bench: Bench, running: dict[Server, tuple[int, int]]) -> None
     cpu: dict[tuple[str, Server], list[float]] = defaultdict(list)
     postgres: dict[tuple[str, Server], list[float]] = defaultdict(list)
     expected: dict[str, Any] = {}
-    with ExitStack() as stack:
-        clients = {}
-        for chosen, (port, _) in running.items():
-            client = clients[chosen] = Client(port)
-            stack.callback(client.close)
-            equivalence.check(
-                chosen.title, lambda name, send=client.send: send(events[name]), expected
-            )
-        for number in range(bench.effort.kind_rounds):
-            bench.progress(f"kinds of request, {number + 1} of {bench.effort.kind_rounds}")
-            for kind, name in KINDS.items():
-                for chosen, client in clients.items():
-                    _, pid = running[chosen]
-                    before = cpu_seconds(pid), postgres_cpu_seconds(bench.urls.pid)
-                    for _ in range(bench.effort.kind_requests):
-                        response = client.send(events[name])
-                        if response["statusCode"] not in (200, 201):
-                            raise ComparisonError(f"{chosen.title} does not {kind}: {response}")
-                    after = cpu_seconds(pid), postgres_cpu_seconds(bench.urls.pid)
-                    used = [
-                        (b - a) / bench.effort.kind_requests
-                        for a, b in zip(before, after, strict=True)
-                    ]
-                    cpu[kind, chosen].append(used[0])
-                    postgres[kind, chosen].append(used[1])
+    clients = {chosen: Client(port) for chosen, (port, _) in running.items()}
+    for chosen, client in clients.items():
+        equivalence.check(chosen.title, lambda name, send=client.send: send(events[name]), expected)
+        client.close()
+    for number in range(bench.effort.kind_rounds):
+        bench.progress(f"kinds of request, {number + 1} of {bench.effort.kind_rounds}")
+        for kind, name in KINDS.items():
+            for chosen, client in clients.items():
+                _, pid = running[chosen]
+                before = cpu_seconds(pid), postgres_cpu_seconds(bench.urls.pid)
+                for _ in range(bench.effort.kind_requests):
+                    response = client.send(events[name])
+                    if response["statusCode"] not in (200, 201):
+                        raise ComparisonError(f"{chosen.title} does not {kind}: {response}")
+                after = cpu_seconds(pid), postgres_cpu_seconds(bench.urls.pid)
+                client.close()  # servers close a connection that is idle
+                used = [
+                    (b - a) / bench.effort.kind_requests for a, b in zip(before, after, strict=True)
+                ]
+                cpu[kind, chosen].append(used[0])
+                postgres[kind, chosen].append(used[1])
     for (kind, chosen), values in cpu.items():
         bench.figures[f"kind {kind} cpu", chosen.name] = statistics.median(values)
         bench.figures[f"kind {kind} postgres", chosen.name] = statistics.median(
