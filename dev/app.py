@@ -1,6 +1,6 @@
 """The whole API as one ASGI application, for the local server and the tests.
 
-A deployment runs each endpoint group as a function of its own; `app` routes between the groups as
+A deployment runs each endpoint group as a separate function. `app` routes requests to the groups as
 the platforms do.
 """
 

@@ -1,7 +1,8 @@
-"""`make audit`: runs pip-audit on every package that may be deployed, and fails unless the
-vulnerability service responds for each of them.
+"""`make audit`: runs pip-audit on every package that may be deployed.
 
-Options of pip-audit may follow, for example `--vulnerability-service osv`.
+Fails if a package has a known vulnerability, or if the vulnerability service does not respond for
+every package. `python -m dev.audit` accepts pip-audit's options, such as
+`--vulnerability-service osv`.
 """
 
 import subprocess
@@ -14,7 +15,7 @@ from dev.lock import ASYMMETRIC
 def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
         command = [sys.executable, "-m", "pip_audit", "--strict", "--requirement", str(ASYMMETRIC)]
-        # Exactly the pinned versions, and no response from an earlier run.
+        # Only the pinned versions, and without cached responses of an earlier run.
         command += ["--require-hashes", "--disable-pip", "--cache-dir", cache]
         command += ["--desc", "off", "--progress-spinner", "off", *sys.argv[1:]]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -24,10 +25,10 @@ def main() -> None:
         print(result)
     elif done.stdout.strip():
         sys.exit(
-            f"{done.stdout}{result}: raise these versions in pyproject.toml, then run make lock."
+            f"{done.stdout}{result}: update these packages in pyproject.toml and run make lock."
         )
     else:
-        sys.exit(f"The audit is incomplete, run it where pypi.org can be reached: {result}")
+        sys.exit(f"The audit is incomplete. Run it where pypi.org is reachable: {result}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`make check`: runs every check that needs no test; failures name the file and the line."""
+"""`make check`: runs every check that is not a test, and prints where each problem is."""
 
 import re
 import subprocess
@@ -24,7 +24,7 @@ CHECKS: dict[str, list[str]] = {
 FIXES = {
     "format": "To fix it: .venv/bin/ruff format\n",
     "lint": "To fix what can be fixed automatically: .venv/bin/ruff check --fix\n",
-    "spelling": "A word that is right goes to ignore-words-list in pyproject.toml.\n",
+    "spelling": "If a word is correct, add it to ignore-words-list in pyproject.toml.\n",
     "words": "The list of words and their replacements is in dev/vocabulary.py.\n",
 }
 FORBIDDEN_IMPORT = re.compile(r"([\w.]+) -> ([\w.]+) \(l\.(\d+)\)")

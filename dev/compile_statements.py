@@ -1,6 +1,6 @@
-"""Compile lib/db/queries.py to lib/db/compiled.py (`make sql`).
+"""`make sql`: compiles lib/db/queries.py to lib/db/compiled.py.
 
-`--check` only reports whether the file is up to date.
+With `--check` it writes nothing, and fails if the file is out of date.
 """
 
 import sys
@@ -20,14 +20,14 @@ from typing import LiteralString
 
 
 def compile_statement(statement: ClauseElement) -> str:
-    """The text of a statement, with psycopg's named parameters.
+    """Return the SQL of a statement, with psycopg's named parameters.
 
-    Raises ValueError for a constant that would need a parameter of its own.
+    Raises ValueError if SQLAlchemy would pass a constant as a parameter.
     """
     compiled = statement.compile(dialect=registry.load("postgresql.psycopg")())
     if invented := [name for name, value in compiled.params.items() if value is not None]:
         raise ValueError(f"write these constants with literal_column: {invented}")
-    # Trailing blanks are SQLAlchemy's way of joining clauses.
+    # SQLAlchemy leaves trailing spaces where it joins clauses.
     return "\n".join(line.strip() for line in str(compiled).splitlines())
 
 

@@ -1,4 +1,4 @@
-"""Runs the developer's database: embedded PostgreSQL, migrated, with a role as in production."""
+"""Runs the local database: embedded PostgreSQL, migrated, with the API's role as in production."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -21,8 +21,8 @@ PASSWORD = "local"  # noqa: S105 - reachable from this machine only
 class Urls:
     """libpq URLs of one database.
 
-    `app` is of the role that serves requests; `admin` owns the tables and bypasses row-level
-    security.
+    `app` has the role that serves requests. `admin` has the superuser, which owns the tables and
+    bypasses row-level security.
     """
 
     app: str
@@ -31,7 +31,7 @@ class Urls:
 
 @contextmanager
 def local_database(folder: Path) -> Generator[Urls]:
-    """Run the developer's database for the length of the `with`; its data stays in `folder`.
+    """Run the local database until the end of the `with` block. Its data stays in `folder`.
 
     Raises postgres.PostgresError.
     """

@@ -1,4 +1,7 @@
-"""`make lock`: pins every package with hashes, for pip, uv and Vercel; `--check` only compares."""
+"""`make lock`: pins every package with its hashes, for pip, uv and Vercel.
+
+With `--check` it writes nothing, and fails if a file is out of date.
+"""
 
 import re
 import subprocess
@@ -9,22 +12,24 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PROJECT = ROOT / "pyproject.toml"
 RUNTIME, DEVELOPMENT = ROOT / "requirements.txt", ROOT / "requirements-dev.txt"
-# What functions need whose tokens are signed with EdDSA, ES256 or RS256: all that HS256 needs, too.
+# For functions that verify EdDSA, ES256 or RS256 tokens: all runtime packages and `cryptography`.
 ASYMMETRIC = ROOT / "requirements-asymmetric.txt"
 # pip checks the hashes of uv, and uv checks those of everything else.
 INSTALLER = ROOT / "requirements-uv.txt"
+# uv with pip's settings.
+UV = ("sh", str(ROOT / "dev" / "uv.sh"))
 CONSTRAINTS = re.compile(
     r"(?s)(# Written by make lock.*?\nconstraint-dependencies = \[\n).*?(\]\n)"
 )
 
 
 def compile_requirements(output: Path, pins: Path, *options: str) -> None:
-    """Resolve pyproject.toml to `output`; versions already pinned in `pins` are kept."""
+    """Resolve pyproject.toml and write `output`. Versions that `pins` already has are kept."""
     output.write_text(pins.read_text() if pins.exists() else "")
-    command = ["uv", "pip", "compile", "-q", "pyproject.toml", "--universal"]
+    command = [*UV, "pip", "compile", "-q", "pyproject.toml", "--universal"]
     command += ["--python-version", "3.13", "--generate-hashes", "--no-config"]
     command += ["--custom-compile-command", "make lock", *options, "-o", str(output)]
-    if subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=False).returncode:
+    if subprocess.run(command, cwd=ROOT, check=False).returncode:
         sys.exit("The requirements of pyproject.toml could not be resolved: see the error above.")
 
 
@@ -69,7 +74,7 @@ def main() -> None:
     locked[INSTALLER] = header + pin_with_hashes("uv", locked[DEVELOPMENT])
     locked[PROJECT] = project
     for file, text in locked.items():
-        # A file that is up to date keeps its date: make would install every package again.
+        # Do not touch a file that is up to date: make would install every package again.
         if file.exists() and file.read_text() == text:
             continue
         if check:

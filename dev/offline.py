@@ -1,9 +1,9 @@
 """`make offline`: serves the functions of serverless.yml under the serverless-offline emulator.
 
-`npx serverless offline` alone has no database and no token, runs no function if the path of this
-folder contains a space, and leaves Python processes behind when it is killed.
+`npx serverless offline` alone provides no database and no token, cannot run functions if the path
+of this folder contains a space, and leaves Python processes behind when it is killed.
 
-Reads PORT (8000 unless set), and the settings of the API, all from the environment or .env.
+Reads PORT (default 8000) and the settings of the API from the environment or .env.
 """
 
 import http.client
@@ -47,12 +47,12 @@ def emulator(
     output: IO[bytes],
     parameters: Sequence[str] = (),
 ) -> Generator[str]:
-    """Run serverless-offline until the end of the `with`; gives the base URL once it serves.
+    """Run serverless-offline until the end of the `with` block. Yields its base URL when it serves.
 
     environment: all variables of the functions, except PATH, HOME and VIRTUAL_ENV.
-    parameters: of serverless.yml, each as `key=value`.
+    parameters: parameters of serverless.yml, each as `key=value`.
 
-    Raises CannotEmulate. Call it in a thread that lives as long as the emulator should.
+    Raises CannotEmulate. The emulator ends with the thread that enters the block.
     """
     node = shutil.which("node")
     if node is None or not COMMAND.exists():
@@ -88,7 +88,7 @@ def emulator(
 
 
 def _wait_until_serving(process: subprocess.Popen[bytes], port: int) -> None:
-    """Return when a function responds: the emulator also listens when it cannot run any."""
+    """Wait until a function responds. The emulator also listens if it cannot run functions."""
     deadline = time.monotonic() + START_TIMEOUT
     while (seconds := deadline - time.monotonic()) > 0:
         if process.poll() is not None:
@@ -114,7 +114,7 @@ def serve(port: int) -> None:
     """Serve until a signal arrives. Raises CannotEmulate, PostgresError or SettingsError."""
     _check_free(port)
     url = f"http://127.0.0.1:{port}"
-    # The emulator also runs the schedules of serverless.yml: the smoke test then tests itself.
+    # The emulator also runs the schedule of the smoke test, which then tests the emulator.
     environment = {"BETTER_AUTH_SECRET": EXAMPLE_SECRET, "SMOKE_BASE_URL": url, **os.environ}
     with ExitStack() as stack:
         try:

@@ -1,6 +1,6 @@
-"""Writes the OpenAPI document of the whole API (`make openapi`).
+"""`make openapi`: writes the OpenAPI document of the whole API.
 
-With `--check` it fails if the committed document is out of date.
+With `--check` it writes nothing, and fails if the document is out of date.
 """
 
 import json
@@ -26,14 +26,14 @@ DESCRIPTION = """The tasks of a to-do application. Task routes require a Better 
 Errors have the form `{"detail": "<one sentence>"}`. A response with a single task has an `ETag`.
 Send it as `If-Match` to change the task only if nobody else has changed it, or as `If-None-Match`
 to read it only if it has changed. `POST` and `PATCH` accept an `Idempotency-Key`."""
-# In the order of the page, which opens the first one only.
+# In the order of the documentation page, which expands only the first.
 TAGS = [
     {"name": "tasks", "description": "The tasks of one user"},
     {"name": "docs", "description": "This documentation"},
     {"name": "operations", "description": "For operators: health checks and scheduled jobs"},
 ]
 
-# AuthenticatedRoute compares it with the token before FastAPI reads parameters.
+# FastAPI does not know this parameter, because AuthenticatedRoute reads it.
 USER_ID = {
     "name": "user_id",
     "in": "path",
@@ -111,18 +111,22 @@ EXAMPLES = {
 
 def document() -> dict[str, Any]:
     """Build the OpenAPI document. Operation ids are function names."""
-    routes = [
-        route for group in GROUPS for route in group.router.routes if isinstance(route, APIRoute)
-    ]
-    for route in routes:
-        route.operation_id = route.name
-        summary, _, route.description = route.description.partition("\n\n")
-        route.summary = " ".join(summary.split()).removesuffix(".")
-        if isinstance(route, AuthenticatedRoute):
+    routes = []
+    for served in [route for group in GROUPS for route in group.router.routes]:
+        if not isinstance(served, APIRoute):
+            continue
+        route = served
+        if isinstance(served, AuthenticatedRoute):
+            # The same route with the response models, which it does without while it serves.
+            route = APIRoute(served.path, served.endpoint, **served.options)
             route.openapi_extra = {
                 "security": [{"bearer": []}],
                 "parameters": [USER_ID],
             }
+        routes.append(route)
+        route.operation_id = route.name
+        summary, _, route.description = route.description.partition("\n\n")
+        route.summary = " ".join(summary.split()).removesuffix(".")
     spec = get_openapi(
         title="Task API",
         version=tomllib.loads(PYPROJECT.read_text())["project"]["version"],
@@ -159,7 +163,7 @@ def document() -> dict[str, Any]:
 
 
 def tidy(operation: dict[str, Any]) -> None:
-    """Add headers, links and examples to an operation, and put its parts in reading order."""
+    """Add headers, links and examples to an operation, and sort its parameters and responses."""
     if "parameters" in operation:
         parameters = [plain_parameter(parameter) for parameter in operation["parameters"]]
         operation["parameters"] = sorted(parameters, key=parameter_order)
@@ -183,7 +187,7 @@ def parameter_order(parameter: dict[str, Any]) -> tuple[int, bool]:
 
 
 def plain_parameter(parameter: dict[str, Any]) -> dict[str, Any]:
-    """A parameter as clients send it: it may be absent, but is never null."""
+    """Return a parameter as clients send it: they may omit it, but cannot send null."""
     schema = dict(parameter["schema"])
     title, choices = schema.pop("title", ""), schema.pop("anyOf", None)
     if choices:
@@ -192,7 +196,7 @@ def plain_parameter(parameter: dict[str, Any]) -> dict[str, Any]:
     if schema.get("enum") == ["true", "false"]:
         schema = {"type": "boolean", "default": False, "description": schema["description"]}
     description = schema.pop("description", parameter.get("description"))
-    # Header names in their usual case, which FastAPI lowers.
+    # FastAPI writes header names in lower case. Their titles have the usual case.
     name = title if parameter["in"] == "header" else parameter["name"]
     described = {"description": description} if description else {}
     return {**parameter, "name": name, **described, "schema": schema}
@@ -205,7 +209,7 @@ def header(name: str, description: str) -> dict[str, Any]:
 
 
 def without_titles(part: Any) -> Any:
-    """The document without the titles that Pydantic derives from names."""
+    """Return the document without the titles that Pydantic derives from names."""
     if isinstance(part, dict):
         return {
             name: value if name in ("example", "examples") else without_titles(value)

@@ -1,4 +1,4 @@
-"""Records the server that runs from this folder, so that `make smoke` and `make token` find it.
+"""Records the server that runs in this folder, so that `make smoke` and `make token` find it.
 
 Only the standard library is imported: dev/smoke.py also runs where nothing else is installed.
 """
@@ -25,10 +25,9 @@ class RunningServer:
 
 
 class AlreadyRunning(Exception):
-    """The same command runs already; `server` is None while that one still starts."""
+    """The same command is already running. `server` is None while it is still starting."""
 
     def __init__(self, server: RunningServer | None) -> None:
-        """Keep what the file says about the other server."""
         super().__init__(server)
         self.server = server
 
@@ -47,7 +46,7 @@ def recorded(command: str, url: str, folder: Path = LOCAL) -> Generator[None]:
 
 
 def find_server(folder: Path = LOCAL) -> RunningServer | None:
-    """The server that runs now, or None. The record of a process that has ended is ignored."""
+    """Return the running server, or None. Records of processes that have ended are ignored."""
     for command in COMMANDS:
         try:
             with _file(folder, command).open() as file:

@@ -1,11 +1,11 @@
-"""`make dev`: serves the API on this machine with a database of its own, reloads it on changes.
+"""`make dev`: serves the API on this machine with a local database, and reloads it on changes.
 
-uvicorn's --reload and `fastapi dev` also reload. This command adds what they lack: it starts
-PostgreSQL and stops it however the command itself ends, and while the code has an error it
-responds with the file and the line, where they leave requests waiting for a correction.
+Unlike uvicorn's --reload and `fastapi dev`, this command starts PostgreSQL, and stops it however
+the command ends. While the code has an error, it responds with the file and line of the error
+instead of leaving requests waiting.
 
-Reads HOST (an IP address; 127.0.0.1 unless set), PORT (8000 unless set), and the settings of the
-API, all from the environment or .env.
+Reads HOST (an IP address, default 127.0.0.1), PORT (default 8000) and the settings of the API from
+the environment or .env.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ from dev.running_server import LOCAL, AlreadyRunning, recorded
 from dev.token import make_token
 from dev.worker import WATCHED
 from lib.db.pool import close_pools
-from lib.db.tasks import check_ready
+from lib.db.readiness import check_ready
 from lib.errors import DatabaseUnavailable, Unavailable
 from lib.settings import EXAMPLE_SECRET, SettingsError, read_settings
 

@@ -15,7 +15,7 @@ LIFETIME = 24 * 3600  # seconds
 
 
 def make_token(user: str, secret: str, settings: Settings) -> str:
-    """A token for the user with this id, which an API with these settings accepts.
+    """Return a token for the user with this id that an API with these settings accepts.
 
     It is valid for 24 hours, or for JWT_MAX_LIFETIME if that is shorter.
     """
@@ -47,10 +47,10 @@ def main() -> None:
         sys.exit(f"Only your Better Auth server can issue {settings.JWT_ALGORITHM} tokens.")
     token = make_token(user, settings.shared_secrets[0], settings)
     print(token)
-    # For a person only: a script reads the token alone, as in AUTH="Bearer $(make -s token ...)".
+    # Only in a terminal: scripts need the token alone, as in AUTH="Bearer $(make -s token ...)".
     if sys.stdout.isatty() and (server := find_server()):
         print(
-            f"\nTry it on the server that runs:\n"
+            f"\nTry it on the running server:\n"
             f"curl {server.url}/api/{user}/tasks -H 'Authorization: Bearer {token}'"
         )
 

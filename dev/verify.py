@@ -1,4 +1,4 @@
-"""Runs what `make verify` adds to `make test`: real components, the contract on each platform."""
+"""Runs the tests that `make verify` adds: the contract on each platform, and real components."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ PYTEST = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal"
 # Modules of tests/support/targets. Tests marked raw write to the socket, and would test the
 # emulated gateway.
 TARGETS = ("offline", "lambda_runtime", "vercel_runtime")
-# What serverless-offline is known to do differently is listed in the plugin, and must fail.
+# The plugin lists the tests that serverless-offline is known to fail, and expects them to fail.
 DEVIATING = {"offline": ["-p", "tests.support.targets.deviations", "-rfE"]}
 STAGES = {
     f"contract on {name}": [
@@ -17,8 +17,8 @@ STAGES = {
     ]
     for name in TARGETS
 }
-# Three workers on two processors, since these tests mostly wait. The last stage, so that pytest's
-# closing line ends the output.
+# Three workers for two processors, because these tests mostly wait. This stage is the last one, so
+# that the output ends with pytest's summary.
 STAGES |= {"real components": ["-m", "verify", "-n", "3"]}
 
 

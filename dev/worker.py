@@ -1,7 +1,7 @@
 """The server process of `make dev`: serves the API on the socket that dev/serve.py opened.
 
-uvicorn's own --reload leaves every request waiting while the code cannot be imported. This process
-responds to each with the file and the line of the error.
+uvicorn's --reload leaves requests waiting while the code cannot be imported. This process responds
+to them with the file and line of the error.
 """
 
 import json
@@ -26,8 +26,8 @@ def main(descriptor: int, failure: str = "") -> None:
     """
     app = _failing(failure) if failure else _load()
     config = uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=2)
-    # Not uvicorn's --fd, which takes every socket for a Unix one: asyncio then leaves TCP_NODELAY
-    # unset, and responses on kept-alive connections take 40 ms longer.
+    # Not uvicorn's --fd, which treats every socket as a Unix socket: asyncio then does not set
+    # TCP_NODELAY, and responses on kept-alive connections take 40 ms longer.
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=descriptor)])
 
 
@@ -44,7 +44,7 @@ def _load() -> ASGIApp:
 
 
 def describe(error: BaseException) -> str:
-    """An error as `file:line: Type: message`, with the deepest line that belongs to the project."""
+    """Return an error as `file:line: Type: message`, with the deepest line in the project."""
     file, line = None, None
     if isinstance(error, SyntaxError) and error.filename:
         file, line, message = error.filename, error.lineno, error.msg

@@ -1,4 +1,4 @@
-"""`make migrate`: brings the database of DATABASE_URL_UNPOOLED to the newest revision."""
+"""`make migrate`: migrates the database at DATABASE_URL_UNPOOLED to the newest revision."""
 
 import os
 import sys
@@ -38,10 +38,10 @@ def main() -> None:
 
 
 def _load_env_file() -> None:
-    """Take the variables of .env that the environment does not set.
+    """Set the variables of .env that the environment does not set.
 
-    None of them where the environment names a database: a deployment must neither migrate another
-    database nor depend on local settings.
+    If the environment names a database, .env is ignored: a deployment must not migrate another
+    database or depend on local settings.
     """
     if any(value for name, value in os.environ.items() if name.startswith("DATABASE_URL")):
         return

@@ -8,7 +8,7 @@ from alembic import op
 
 @contextmanager
 def all_rows(*tables: str) -> Generator[None]:
-    """Give the owner's statements access to every row of `tables` for the length of the `with`.
+    """Give the owner's statements access to every row of `tables` in the `with` block.
 
     FORCE ROW LEVEL SECURITY applies to the owner too. The runner sets `row_security = off`, so
     outside this block a statement on such a table raises InsufficientPrivilege instead of changing

@@ -1,4 +1,4 @@
-"""The error that a migration ends with."""
+"""The error that a failed migration raises."""
 
 
 class MigrationError(Exception):

@@ -1,4 +1,4 @@
-"""Checks, before a revision runs, that the database can take it."""
+"""Checks before the first revision runs that the database meets its requirements."""
 
 from sqlalchemy import Connection, text
 

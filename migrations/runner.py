@@ -19,8 +19,8 @@ from migrations.errors import MigrationError
 from migrations.requirements import find_missing
 
 SCRIPTS = str(Path(__file__).parent)
-LOCK_TIMEOUT = 60.0  # seconds during which a locked table is tried again
-RETRY_INTERVAL = 1.0  # seconds in which requests that queued behind the migration proceed
+LOCK_TIMEOUT = 60.0  # seconds during which the migration retries if a table is locked
+RETRY_INTERVAL = 1.0  # seconds between attempts, in which waiting requests can proceed
 
 
 def migrate(
@@ -60,7 +60,7 @@ def migrate(
             config.attributes["connection"] = connection
             _upgrade(connection, config, revision)
             if revision == "head":
-                _check(connection)
+                _check(connection, is_newer=config.attributes["is_newer"])
     except DBAPIError as error:
         raise MigrationError(_explain(error, is_connected=is_connected)) from error
     except UnicodeError as error:
@@ -96,9 +96,15 @@ def _upgrade(connection: Connection, config: Config, revision: str) -> None:
             return
 
 
-def _check(connection: Connection) -> None:
-    """The version table is only a record: look at what it stands for. Raises MigrationError."""
-    if missing := find_missing(connection):
+def _check(connection: Connection, *, is_newer: bool) -> None:
+    """Check the database itself, not only the version table. Raises MigrationError."""
+    missing = find_missing(connection)
+    if missing and is_newer:
+        raise MigrationError(
+            "The database is newer than this code and lacks what this code needs"
+            f" ({', '.join(missing)}): deploy code that is not older than the database."
+        )
+    if missing:
         raise MigrationError(
             "The revisions are recorded as applied, but the database lacks what requests need"
             f" ({', '.join(missing)}): restore it from a backup, or grant or create it by hand."
@@ -132,7 +138,7 @@ def _explain(error: DBAPIError, *, is_connected: bool) -> str:
 
 
 def _first_line(cause: BaseException | None) -> str:
-    # psycopg lists several addresses one by one, below a first line that names no reason.
+    # If psycopg tried several addresses, the first line names no reason: take the last one.
     lines = [line for line in str(cause).splitlines() if line.strip()] or [type(cause).__name__]
     line = lines[-1] if lines[0].startswith("Multiple connection attempts failed") else lines[0]
     return line.removeprefix("- ").strip().rstrip(".")

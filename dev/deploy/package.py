@@ -1,8 +1,8 @@
 """`make package`: builds the zip that every Lambda function runs from; needs no AWS account.
 
 The same sources, pins and tools give the same bytes: entries are sorted, dates and modes are fixed,
-and bytecode carries no timestamp. Only files that git tracks and packages whose hashes
-`make lock` has written get in. serverless-python-requirements, the usual plugin, needs Docker to
+and bytecode contains no timestamp. The zip contains only files that git tracks, and packages whose
+hashes `make lock` has pinned. serverless-python-requirements, the usual plugin, needs Docker to
 build for arm64 and leaves the compilation to each cold start.
 """
 
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from dev.deploy.sources import deployable_files
+from dev.lock import UV
 
 type Architecture = Literal["arm64", "x86_64"]
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture.__value__)
@@ -49,7 +50,7 @@ class PackageError(RuntimeError):
 
 @dataclass(frozen=True)
 class Artifact:
-    """A zip for Lambda, sizes in bytes; `stripped` if it holds no debugging symbols."""
+    """A zip for Lambda. Sizes are in bytes; `stripped` means that debugging symbols are removed."""
 
     path: Path
     architecture: Architecture
@@ -95,7 +96,7 @@ def build(architecture: Architecture, output: Path, *, extra: Extra | None = Non
     if artifact.zipped > MAX_ZIPPED_BYTES or artifact.unzipped > MAX_UNZIPPED_BYTES:
         raise PackageError(
             f"The zip is too large ({describe(artifact)}): "
-            "find what grew with `unzip -lv`, or raise the limit in dev/deploy/package.py."
+            "find what grew with `unzip -lv`, or increase the limit in dev/deploy/package.py."
         )
     return artifact
 
@@ -106,9 +107,15 @@ def requirements_file(extra: Extra | None) -> Path:
 
 
 def install(architecture: Architecture, folder: Path, requirements: Path) -> None:
-    """Install the wheels of one architecture. Raises PackageError, also where a hash differs."""
-    uv = Path(sys.executable).with_name("uv")
-    command = [uv, "--quiet", "pip", "install", "--require-hashes", "--no-compile-bytecode"]
+    """Install the wheels of one architecture. Raises PackageError, also if a hash differs."""
+    command: list[str | Path] = [
+        *UV,
+        "--quiet",
+        "pip",
+        "install",
+        "--require-hashes",
+        "--no-compile-bytecode",
+    ]
     command += ["--no-config", "--only-binary", ":all:", "--python-version", "3.13"]
     command += ["--python-platform", PLATFORMS[architecture], "--link-mode", "copy"]
     command += ["--target", folder, "--requirements", requirements]
@@ -198,8 +205,8 @@ def main() -> int:
     print(f"{artifact.path}: {describe(artifact)}, sha256 {artifact.sha256}")
     if not artifact.stripped:
         print(
-            "The zip still holds debugging symbols (about 3 MB): "
-            "install binutils-aarch64-linux-gnu or LLVM to have them removed."
+            "The zip contains debugging symbols (about 3 MB): "
+            "install binutils-aarch64-linux-gnu or LLVM to remove them."
         )
     return 0
 

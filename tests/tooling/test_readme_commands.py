@@ -50,3 +50,7 @@ def test_every_relative_link_leads_somewhere() -> None:
             linked = document.parent / page if page else document
             assert linked.exists(), f"{document}: {page}"
             assert not anchor or anchor in anchors(linked), f"{document}: {page}#{anchor}"
+
+
+def test_readme_has_at_most_600_words() -> None:
+    assert len((ROOT / "README.md").read_text().split()) <= 600

@@ -286,7 +286,7 @@ def test_an_audit_names_each_vulnerability() -> None:
     assert done.returncode == 1
     version = vercel_build.pinned_packages(VARIANTS[None])["starlette"]
     assert re.search(rf"^starlette +{re.escape(version)} +PYSEC-2026-1 +1000\.0", done.stderr, re.M)
-    assert done.stderr.endswith(": raise these versions in pyproject.toml, then run make lock.\n")
+    assert done.stderr.endswith(": update these packages in pyproject.toml and run make lock.\n")
 
 
 def test_an_audit_without_a_response_for_one_package_fails() -> None:
@@ -296,7 +296,7 @@ def test_an_audit_without_a_response_for_one_package_fails() -> None:
     with vulnerability_service(respond) as url:
         done = audit("--vulnerability-service", "osv", "--osv-url", url)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("The audit is incomplete, ")
+    assert done.stderr.startswith("The audit is incomplete. ")
 
 
 def test_an_audit_without_a_connection_fails_with_one_sentence() -> None:
@@ -304,7 +304,7 @@ def test_an_audit_without_a_connection_fails_with_one_sentence() -> None:
     done = audit(HTTPS_PROXY="http://127.0.0.1:9")
     assert (done.returncode, done.stdout) == (1, "")
     [sentence] = done.stderr.splitlines()
-    assert sentence.startswith("The audit is incomplete, run it where pypi.org can be reached: ")
+    assert sentence.startswith("The audit is incomplete. Run it where pypi.org is reachable: ")
 
 
 # make sbom
