@@ -71,7 +71,7 @@ QUICK = Effort(
     cold_starts=3, lifetimes=1, ages=AGES[:1], warm_up=60, rounds=5, requests=20,
     server_connections=CONNECTIONS[::2], server_rounds=1, server_seconds=1,
     kind_rounds=2, kind_requests=40,
-    growth_connections=GROWTH[::2], pool_sizes=(),
+    growth_connections=GROWTH[::2], pool_sizes=POOL_SIZES[1::2],
     counted=(FLOOR, OURS), counted_warm=("list",), counted_cold=("unauthorized",),
     counted_requests=20,
 )  # fmt: skip

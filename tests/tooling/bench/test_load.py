@@ -8,7 +8,7 @@ from threading import Thread
 
 import pytest
 
-from bench import equivalence, load, processes, workload
+from bench import equivalence, load, prepare, processes, workload
 
 LIST = workload.event("GET", "/api/a/tasks", "a", query="limit=50")
 TOGGLE = workload.event("PATCH", "/api/a/tasks/1/complete", "a")
@@ -58,7 +58,13 @@ def test_a_client_sends_events_over_one_connection(port: int) -> None:
     assert Application.paths == ["/api/a/tasks?limit=50", "/api/a/tasks/1/complete"]
 
 
+@pytest.fixture
+def wrk() -> None:
+    assert prepare.install_with_apt("wrk"), "wrk not found"
+
+
 @pytest.mark.verify
+@pytest.mark.usefixtures("wrk")
 def test_wrk_sends_the_requests_in_turn_and_counts_them(port: int) -> None:
     result = load.run_load(port, [LIST, TOGGLE], 1, 1, {0})
     assert set(Application.paths) == {"/api/a/tasks?limit=50", "/api/a/tasks/1/complete"}
@@ -71,6 +77,7 @@ def test_wrk_sends_the_requests_in_turn_and_counts_them(port: int) -> None:
 
 
 @pytest.mark.verify
+@pytest.mark.usefixtures("wrk")
 def test_a_response_with_an_error_ends_the_benchmark(port: int) -> None:
     with pytest.raises(processes.ComparisonError, match="failed under load"):
         load.run_load(port, [workload.event("GET", "/fails", "a")], 1, 1, {0})
