@@ -1,5 +1,8 @@
 """Makes a cold start cheap: every function imports this package first.
 
+Each module does so by `import api`, because Vercel's runtime executes the file of a function
+without importing its package.
+
 With these four measures, a cold start takes 1.6 billion instructions until its first response:
 
 - The garbage collector is off during imports. Imports create many objects and free few, so
