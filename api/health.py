@@ -86,9 +86,9 @@ def _finish(check: ReadinessCheck) -> None:
 
 
 async def _check_database() -> bool:
-    from lib.db import tasks  # noqa: PLC0415 - liveness must not import the database modules
+    from lib.db import readiness  # noqa: PLC0415 - liveness must not import the database modules
 
-    return await tasks.check_ready()
+    return await readiness.check_ready()
 
 
 @cache

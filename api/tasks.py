@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
+from lib.auth.signatures import forget_signatures
 from lib.db import tasks
 from lib.db.pool import close_pools
 from lib.db.tasks import StoredTask
@@ -158,5 +159,11 @@ def _task_response(task: StoredTask, status: int = 200, **headers: str) -> Respo
     )
 
 
-app = create_app(router, needs=("DATABASE_URL", "BETTER_AUTH_SECRET"), at_exit=close_pools)
+def release() -> None:
+    """Close all connections and drop all secrets: at exit, and before a snapshot."""
+    close_pools()
+    forget_signatures()
+
+
+app = create_app(router, needs=("DATABASE_URL", "BETTER_AUTH_SECRET"), at_exit=release)
 lambda_handler = create_lambda_handler(app)

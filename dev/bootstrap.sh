@@ -73,34 +73,6 @@ if ! .venv/bin/uv --version 2>/dev/null | grep -qF "uv $uv "; then
     step "Installing uv $uv ..." .venv/bin/python -m pip install --disable-pip-version-check --require-hashes -r "$packages"
 fi
 
-# uv does not read pip's settings, where companies configure their mirror and certificates.
-# pip_setting NAME VARIABLE: the variable's value, else the one of pip's configuration files.
-pip_setting() {
-    eval "value=\${$2:-}"
-    [ -n "$value" ] || value=$(.venv/bin/python -m pip config list 2>/dev/null | sed -n "s/^\(global\|install\)[.]$1='\(.*\)'\$/\2/p" | sed -n '$p')
-    echo "$value"
-}
-mirror=$(pip_setting index-url PIP_INDEX_URL)
-[ -z "$mirror" ] || export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$mirror}"
-certificates=$(pip_setting cert PIP_CERT)
-: "${certificates:=${REQUESTS_CA_BUNDLE:-${CURL_CA_BUNDLE:-}}}"
-# Over an SSL_CERT_FILE that is set: conda sets it to its own certificates.
-[ -z "$certificates" ] || export SSL_CERT_FILE="$certificates"
-client_certificate=$(pip_setting client-cert PIP_CLIENT_CERT)
-[ -z "$client_certificate" ] || export SSL_CLIENT_CERT="${SSL_CLIENT_CERT:-$client_certificate}"
-proxy=$(pip_setting proxy PIP_PROXY)
-[ -z "$proxy" ] || export HTTPS_PROXY="${HTTPS_PROXY:-$proxy}" HTTP_PROXY="${HTTP_PROXY:-$proxy}"
-trusted_hosts=$(pip_setting trusted-host PIP_TRUSTED_HOST)
-[ -z "$trusted_hosts" ] || export UV_INSECURE_HOST="${UV_INSECURE_HOST:-$trusted_hosts}"
-
 awk -v left_out="$left_out" '/^[^ #]/ {split($1, name, "=="); skip = name[1] == left_out} !skip' requirements-dev.txt >"$packages"
-sync() {
-    .venv/bin/uv pip sync --python .venv/bin/python --require-hashes "$packages"
-}
-sync_with_certificates() {
-    sync && return
-    # pip also trusts the system's certificates.
-    grep -q 'peer certificate' "$log" && UV_SYSTEM_CERTS=1 sync
-}
-step "Installing the development packages (half a minute the first time) ..." sync_with_certificates
+step "Installing the development packages (half a minute the first time) ..." sh dev/uv.sh pip sync --python .venv/bin/python --require-hashes "$packages"
 touch .venv/ready

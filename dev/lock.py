@@ -18,6 +18,8 @@ ASYMMETRIC = ROOT / "requirements-asymmetric.txt"
 VERCEL = ROOT / "requirements-vercel.txt"
 # pip checks the hashes of uv, and uv checks those of everything else.
 INSTALLER = ROOT / "requirements-uv.txt"
+# uv with pip's settings.
+UV = ("sh", str(ROOT / "dev" / "uv.sh"))
 CONSTRAINTS = re.compile(
     r"(?s)(# Written by make lock.*?\nconstraint-dependencies = \[\n).*?(\]\n)"
 )
@@ -26,10 +28,10 @@ CONSTRAINTS = re.compile(
 def compile_requirements(output: Path, pins: Path, *options: str) -> None:
     """Resolve pyproject.toml and write `output`. Versions that `pins` already has are kept."""
     output.write_text(pins.read_text() if pins.exists() else "")
-    command = ["uv", "pip", "compile", "-q", "pyproject.toml", "--universal"]
+    command = [*UV, "pip", "compile", "-q", "pyproject.toml", "--universal"]
     command += ["--python-version", "3.13", "--generate-hashes", "--no-config"]
     command += ["--custom-compile-command", "make lock", *options, "-o", str(output)]
-    if subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=False).returncode:
+    if subprocess.run(command, cwd=ROOT, check=False).returncode:
         sys.exit("The requirements of pyproject.toml could not be resolved: see the error above.")
 
 

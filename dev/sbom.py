@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from dev.lock import ASYMMETRIC, PROJECT, ROOT
+from dev.lock import ASYMMETRIC, PROJECT, ROOT, UV
 
 OUTPUT = ROOT / "build" / "sbom.json"
 
@@ -17,10 +17,9 @@ OUTPUT = ROOT / "build" / "sbom.json"
 def write_bill_of_materials(output: Path) -> None:
     """Write the document. Raises CalledProcessError; the tools print the reason."""
     output.parent.mkdir(exist_ok=True)
-    uv = Path(sys.executable).with_name("uv")
     with tempfile.TemporaryDirectory() as environment:
-        _run(uv, "venv", "--quiet", "--clear", "--python", sys.executable, environment)
-        install = (uv, "pip", "install", "--quiet", "--no-config", "--require-hashes")
+        _run(*UV, "venv", "--quiet", "--clear", "--python", sys.executable, environment)
+        install = (*UV, "pip", "install", "--quiet", "--no-config", "--require-hashes")
         _run(*install, "--python", environment, "--requirement", ASYMMETRIC)
         command = (sys.executable, "-m", "cyclonedx_py", "environment", "--spec-version", "1.6")
         options = ("--output-reproducible", "--pyproject", PROJECT, "--output-file", output)

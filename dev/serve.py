@@ -37,7 +37,7 @@ from dev.running_server import LOCAL, AlreadyRunning, recorded
 from dev.token import make_token
 from dev.worker import WATCHED
 from lib.db.pool import close_pools
-from lib.db.tasks import check_ready
+from lib.db.readiness import check_ready
 from lib.errors import DatabaseUnavailable, Unavailable
 from lib.settings import EXAMPLE_SECRET, SettingsError, read_settings
 

@@ -6,7 +6,7 @@ from sqlalchemy import text
 from lib.db.models import SQLModel
 from migrations.ownership import include_object
 from migrations.preflight import check_names, check_role, check_version
-from migrations.version_table import VERSION_TABLE, adopt_default_table
+from migrations.version_table import VERSION_TABLE, adopt_default_table, check_version_table
 
 LOCK = 5_237_001  # an arbitrary number, the same for every runner
 
@@ -27,6 +27,7 @@ with context.begin_transaction():
     # Requests queue behind a statement that waits for a table lock, so it must not wait long.
     connection.execute(text("SELECT set_config('lock_timeout', '2s', true)"))
 
+    check_version_table(connection)
     adopt_default_table(context.get_context(), scripts)
     current = context.get_context().get_current_heads()
     known = {script.revision for script in scripts.walk_revisions()}

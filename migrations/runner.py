@@ -60,7 +60,7 @@ def migrate(
             config.attributes["connection"] = connection
             _upgrade(connection, config, revision)
             if revision == "head":
-                _check(connection)
+                _check(connection, is_newer=config.attributes["is_newer"])
     except DBAPIError as error:
         raise MigrationError(_explain(error, is_connected=is_connected)) from error
     except UnicodeError as error:
@@ -96,9 +96,15 @@ def _upgrade(connection: Connection, config: Config, revision: str) -> None:
             return
 
 
-def _check(connection: Connection) -> None:
+def _check(connection: Connection, *, is_newer: bool) -> None:
     """Check the database itself, not only the version table. Raises MigrationError."""
-    if missing := find_missing(connection):
+    missing = find_missing(connection)
+    if missing and is_newer:
+        raise MigrationError(
+            "The database is newer than this code and lacks what this code needs"
+            f" ({', '.join(missing)}): deploy code that is not older than the database."
+        )
+    if missing:
         raise MigrationError(
             "The revisions are recorded as applied, but the database lacks what requests need"
             f" ({', '.join(missing)}): restore it from a backup, or grant or create it by hand."

@@ -2,7 +2,9 @@
 
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import Connection, text
+
+from migrations.errors import MigrationError
 
 # Other applications in the same database may use Alembic's default, `alembic_version`.
 VERSION_TABLE = "task_api_alembic_version"
@@ -16,6 +18,37 @@ _POLICIES = text(
     WHERE polname = 'own_rows'
         AND polrelid IN (to_regclass('tasks'), to_regclass('idempotency_keys'))"""
 )
+_COLUMN_TYPE = text(
+    """SELECT format_type(atttypid, NULL) FROM pg_attribute
+    WHERE attrelid = to_regclass(:table) AND attname = 'version_num' AND NOT attisdropped"""
+)
+
+
+def check_version_table(connection: Connection) -> None:
+    """Raise MigrationError if the version table exists and does not hold one revision.
+
+    An empty one is as good as none where our tables are missing too.
+    """
+    if not connection.scalar(text(f"SELECT to_regclass('{VERSION_TABLE}')")):
+        return
+    type_ = connection.scalar(_COLUMN_TYPE, {"table": VERSION_TABLE})
+    if type_ not in ("character varying", "text"):
+        raise MigrationError(
+            f"The table {VERSION_TABLE} must have a column version_num of type varchar, and has"
+            f" {f'one of type {type_}' if type_ else 'none'}: restore the table from a backup."
+        )
+    recorded = connection.scalars(text(f"SELECT version_num FROM {VERSION_TABLE}")).all()
+    if len(recorded) > 1 or None in recorded:
+        rows = ", ".join(sorted(str(revision) for revision in recorded))
+        raise MigrationError(
+            f"The table {VERSION_TABLE} must have one row, the revision of the database, and has"
+            f" {len(recorded)} ({rows}): delete those that were not recorded by make migrate."
+        )
+    if not recorded and connection.scalar(text("SELECT to_regclass('tasks')")):
+        raise MigrationError(
+            f"The table {VERSION_TABLE} is empty, although the table tasks exists: insert the"
+            " revision of the database, or restore the table from a backup."
+        )
 
 
 def adopt_default_table(context: MigrationContext, scripts: ScriptDirectory) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from dev.deploy.sources import deployable_files
+from dev.lock import UV
 
 type Architecture = Literal["arm64", "x86_64"]
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture.__value__)
@@ -107,8 +108,14 @@ def requirements_file(extra: Extra | None) -> Path:
 
 def install(architecture: Architecture, folder: Path, requirements: Path) -> None:
     """Install the wheels of one architecture. Raises PackageError, also if a hash differs."""
-    uv = Path(sys.executable).with_name("uv")
-    command = [uv, "--quiet", "pip", "install", "--require-hashes", "--no-compile-bytecode"]
+    command: list[str | Path] = [
+        *UV,
+        "--quiet",
+        "pip",
+        "install",
+        "--require-hashes",
+        "--no-compile-bytecode",
+    ]
     command += ["--no-config", "--only-binary", ":all:", "--python-version", "3.13"]
     command += ["--python-platform", PLATFORMS[architecture], "--link-mode", "copy"]
     command += ["--target", folder, "--requirements", requirements]

@@ -1,7 +1,7 @@
-"""Verifies tokens with the issuer's public keys, which are fetched, cached and rotated.
+"""Verifies tokens with the public keys of the issuer, which are fetched and cached.
 
-The cache withstands floods of tokens with invented key ids (one fetch per cooldown), and a source
-that is slow, unreachable or malformed (known keys stay in use).
+Tokens with unknown key ids cause at most one fetch per cooldown, however many arrive. If the key
+server is slow, unreachable or sends something invalid, the known keys stay in use.
 """
 
 import asyncio
@@ -15,20 +15,21 @@ from typing import Any
 import jwt
 
 from lib import log
+from lib.auth.signatures import verifier_for
 from lib.errors import KeysUnavailable
 from lib.http_client import TransportError, request
 from lib.settings import Settings
 from lib.settings.key_set import Keys, UnusableKeySet, read_keys
 
 # All durations are in seconds.
-REFRESH_AFTER = 600.0  # then keys are fetched again in the background; no request waits
-DISCARD_AFTER = 24 * 3600.0  # keys of a source that has failed for this long
-COOLDOWN = 10.0  # from the start of one fetch to the next
-COOLDOWN_AFTER_FAILURE = 5.0  # the Retry-After of KeysUnavailable
-MAX_WAIT = 1.5  # of one request; the fetch continues after it
+REFRESH_AFTER = 600.0  # the age at which keys are fetched again, while requests use them
+DISCARD_AFTER = 24 * 3600.0  # the age at which keys are no longer used
+COOLDOWN = 10.0  # the minimum time between the starts of two fetches
+COOLDOWN_AFTER_FAILURE = 5.0  # the same after a failed fetch; also the Retry-After of the 503
+MAX_WAIT = 1.5  # how long a request waits for a fetch, which continues after that
 FETCH_TIMEOUT = 10.0
-# A Lambda sandbox is frozen between requests: the first one must wait for the whole fetch. Together
-# with the time budget of the database this stays below the timeout of the function.
+# Replaces MAX_WAIT and FETCH_TIMEOUT on Lambda, where a sandbox is frozen between requests and no
+# fetch can continue. With the time budget of the database this is below the function's timeout.
 LAMBDA_TIMEOUT = 5.0
 MAX_BYTES = 150_000
 
@@ -36,16 +37,16 @@ type Decode = Callable[[str, jwt.PyJWK, Settings], dict[str, Any]]
 
 
 class UnknownKey(jwt.InvalidTokenError):
-    """The token names a key that the set does not have, or names none where it must."""
+    """The key set has no key with the key id of the token."""
 
 
 async def verified_by_key_set(token: str, settings: Settings, decode: Decode) -> dict[str, Any]:
-    """What `decode` returns for the key that the token names.
+    """Call `decode` with the key that the token names, and return its result.
 
-    Raises jwt.PyJWTError, or KeysUnavailable where no key set is available.
+    Raises jwt.PyJWTError, or KeysUnavailable if there is no key set.
     """
-    header = jwt.get_unverified_header(token)
-    # Before the keys are looked up: a token of another algorithm must not cause a fetch.
+    header = verifier_for(settings).get_unverified_header(token)
+    # Checked before the key is looked up: a token of another algorithm must not cause a fetch.
     if header.get("alg") != settings.JWT_ALGORITHM:
         raise jwt.InvalidAlgorithmError
     key_set = _key_set(
@@ -59,7 +60,7 @@ async def verified_by_key_set(token: str, settings: Settings, decode: Decode) ->
     try:
         return decode(token, key, settings)
     except jwt.InvalidSignatureError:
-        # The issuer may have published a new key under the same id.
+        # The issuer may have published a new key with the same id.
         return decode(token, await key_set.find(header.get("kid"), instead_of=key), settings)
 
 
@@ -85,23 +86,23 @@ class KeySet:
     """Keys by their id, fetched when they are needed.
 
     `fetch` returns all keys or raises; it runs in a thread, one call at a time. A request waits at
-    most `max_wait` seconds for it, and later requests use what it brings.
+    most `max_wait` seconds for it; later requests use its result.
     """
 
     def __init__(self, fetch: Callable[[], Keys], max_wait: float = MAX_WAIT) -> None:
         self._fetch = fetch
         self._max_wait = max_wait
         self._keys: Keys = {}
-        # The start of the last fetch, and of the last one that succeeded. By the wall clock, which
-        # continues while the platform freezes the process.
+        # When the last fetch started, and the last successful one. Wall-clock time, because the
+        # monotonic clock may stop while the platform freezes the process.
         self._attempted_at = self._fetched_at = float("-inf")
         self._refresh: Future[None] = Future()
         self._refresh.set_result(None)
 
     async def find(self, kid: Any, instead_of: jwt.PyJWK | None = None) -> jwt.PyJWK:
-        """The key with this id, after a refresh if it is unknown or is `instead_of`.
+        """Return the key with this id. If it is unknown or is `instead_of`, refresh the set first.
 
-        Raises UnknownKey, or KeysUnavailable where the last fetch failed or is still running.
+        Raises UnknownKey, or KeysUnavailable if the last fetch failed or is still running.
         """
         key = self._known(kid)
         if key is not None and key is not instead_of:
@@ -120,13 +121,13 @@ class KeySet:
         return self._keys.get(kid) or self._keys.get(None)
 
     def _start_refresh(self) -> Future[None]:
-        """Start a fetch unless one is running or the cooldown is not over; return the last one."""
+        """Start a fetch, unless one is running or the cooldown lasts. Return the last fetch."""
         succeeded = self._fetched_at == self._attempted_at
         cooldown = COOLDOWN if succeeded else COOLDOWN_AFTER_FAILURE
         if self._refresh.done() and time.time() - self._attempted_at >= cooldown:
             self._attempted_at = time.time()
             refresh: Future[None] = Future()
-            # A daemon: the process must be able to end while a fetch is running.
+            # A daemon thread, so that the process can end while a fetch is running.
             Thread(target=self._run_refresh, args=[refresh], daemon=True).start()
             self._refresh = refresh
         return self._refresh
@@ -134,7 +135,7 @@ class KeySet:
     def _run_refresh(self, refresh: Future[None]) -> None:
         try:
             self._keys, self._fetched_at = self._fetch(), self._attempted_at
-        except Exception as error:  # noqa: BLE001 - any failure: the known keys stay in use
+        except Exception as error:  # noqa: BLE001 - the known keys stay in use after any failure
             log.log_warning(
                 "The key set could not be refreshed. Known keys stay in use.",
                 error=type(error).__name__,

@@ -4,26 +4,37 @@ PyJWT does the cryptography and most checks; the rest follows RFC 8725, the best
 for JSON Web Tokens.
 """
 
-import base64
 import re
 import time
-from functools import cache
 from typing import Any
 
 import jwt
 
+from lib.auth.signatures import verifier_for
 from lib.errors import Unauthenticated
 from lib.schemas import AuthenticatedUser
 from lib.settings import Settings
 
-MAX_TOKEN_LENGTH = 8192  # characters; PyJWT decodes a token before it verifies it
-LEEWAY = 30  # seconds that the clocks of the issuer and of this machine may differ
-MAX_EXPIRY = 253402300799  # the end of the year 9999; rejects milliseconds too
+MAX_TOKEN_LENGTH = 8192  # in characters, because PyJWT decodes a token before it verifies it
+LEEWAY = 30  # seconds by which the clocks of the issuer and of this machine may differ
+MAX_EXPIRY = 253402300799  # the end of the year 9999; an expiry in milliseconds exceeds it
 
-# What these mark is signed with the key of session tokens where Better Auth is an OAuth provider,
-# and was given to a third party: access tokens (RFC 9068) and OpenID Connect ID tokens.
-OAUTH_CLAIMS = ("azp", "client_id", "scope", "acr", "at_hash", "auth_time", "nonce")
-# The variable that holds the keys of an algorithm, for the log.
+# Claims that mark a token as issued to an OAuth client, which may belong to a third party. The same
+# key can sign such tokens, and where no audience is configured nothing else tells them apart:
+# - access tokens: of Better Auth (azp, scope), RFC 9068 (client_id, scope), Okta (scp), Microsoft
+#   Entra (scp, appid), Auth0 (azp, gty), RFC 9396 (authorization_details)
+# - ID tokens of OpenID Connect: acr, auth_time, nonce and the hashes (at_hash, c_hash, s_hash)
+# - tokens for delegation (RFC 8693: act, may_act)
+# - tokens that are only valid with a proof of possession (RFC 7800: cnf), which is not checked here
+# Better Auth puts all fields of a user into a session token, and the names of custom fields are
+# free. So only registered claims and unmistakable names are listed: cid, sid, scopes, roles, ver
+# and others may be fields of a user. The providers that issue them also issue a listed claim.
+OAUTH_CLAIMS = (
+    "azp", "client_id", "scope", "scp", "appid", "gty", "authorization_details",
+    "acr", "auth_time", "nonce", "at_hash", "c_hash", "s_hash",
+    "act", "may_act", "cnf",
+)  # fmt: skip
+# The setting that each algorithm needs, for the log.
 KEY_SETTINGS = {
     "HS256": "BETTER_AUTH_SECRET",
     **dict.fromkeys(("EdDSA", "ES256", "RS256"), "JWKS_URL=<frontend>/api/auth/jwks"),
@@ -35,19 +46,22 @@ _USER_ID = re.compile(r"(?!\s)[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,255}(?<!\s)")
 
 
 class UntrustedToken(jwt.InvalidTokenError):
-    """A check of this module failed. The text says which and quotes no claim; it may be logged."""
+    """A check of this module failed.
+
+    The text names the check and contains no value of a claim, so it can be logged.
+    """
 
 
 async def authenticate(authorization: str | None, settings: Settings) -> AuthenticatedUser:
-    """The user of the session token in an Authorization header.
+    """Return the user of the session token in an Authorization header.
 
-    Repeated headers must arrive joined by commas. Raises Unauthenticated, or KeysUnavailable where
-    no key is available to verify the token.
+    The values of repeated headers must be joined by commas. Raises Unauthenticated, or
+    KeysUnavailable if there are no keys to verify the token with.
     """
     token = _bearer_token(authorization)
     try:
         verified = await _verified(token, settings)
-        # Only here: a route for OAuth clients would check the scope instead.
+        # A separate step: a route for OAuth clients would check the scope instead.
         _require_session_token(verified["header"], verified["payload"])
         return _user_of(verified["payload"], settings)
     except jwt.ExpiredSignatureError as error:
@@ -62,8 +76,8 @@ async def authenticate(authorization: str | None, settings: Settings) -> Authent
         ArithmeticError,
         RecursionError,
     ) as error:
-        # Malformed tokens make PyJWT raise more than its own errors: UnicodeEncodeError, for one,
-        # is a ValueError, and OverflowError an ArithmeticError.
+        # For some malformed tokens PyJWT raises built-in exceptions, such as UnicodeEncodeError (a
+        # ValueError) and OverflowError (an ArithmeticError).
         raise _invalid_token(_reason(error, token, settings)) from error
 
 
@@ -90,30 +104,24 @@ def _bearer_token(authorization: str | None) -> str:
 
 
 async def _verified(token: str, settings: Settings) -> dict[str, Any]:
-    """The header and the payload of a token with a valid signature and registered claims."""
+    """Verify the signature and the registered claims; return the header and the payload."""
     if settings.JWT_ALGORITHM != "HS256":
-        # Only deployments with public keys import the modules that fetch and use them.
+        # Deployments with a shared secret do not need this module.
         from lib.auth.jwks import verified_by_key_set  # noqa: PLC0415
 
         return await verified_by_key_set(token, settings, _decode)
-    *others, last = settings.shared_secrets
-    for secret in others:
+    *others, last = verifier_for(settings).shared_keys
+    for key in others:
         try:
-            return _decode(token, _shared_key(secret), settings)
+            return _decode(token, key, settings)
         except jwt.InvalidSignatureError:
-            continue  # it may be signed with the secret before the rotation
-    return _decode(token, _shared_key(last), settings)
-
-
-@cache
-def _shared_key(secret: str) -> jwt.PyJWK:
-    """A secret as a key object. From a string, PyJWT would build one for every token."""
-    encoded = base64.urlsafe_b64encode(secret.encode()).decode()
-    return jwt.PyJWK({"kty": "oct", "k": encoded, "alg": "HS256"})
+            continue  # it may be signed with the previous secret
+    return _decode(token, last, settings)
 
 
 def _decode(token: str, key: Any, settings: Settings) -> dict[str, Any]:
-    return jwt.decode_complete(
+    # With `jwt.decode_complete(` instead, every request verifies the signature.
+    return verifier_for(settings).decode_complete(
         token,
         key,
         algorithms=[settings.JWT_ALGORITHM],
@@ -122,17 +130,18 @@ def _decode(token: str, key: Any, settings: Settings) -> dict[str, Any]:
         leeway=LEEWAY,
         options={
             "require": ["exp", "sub"],
-            # Better Auth always sets an audience: compare it only where one is configured.
+            # PyJWT refuses a token with an audience if none is configured, and all tokens of Better
+            # Auth have one.
             "verify_aud": settings.JWT_AUDIENCE is not None,
-            # For RSA keys. The settings refuse short secrets in deployments.
+            # Refuses short RSA keys. Short secrets are refused by the settings, in deployments.
             "enforce_minimum_key_length": settings.JWT_ALGORITHM != "HS256",
         },
     )
 
 
 def _require_session_token(header: dict[str, Any], claims: dict[str, Any]) -> None:
-    """Refuse tokens of another purpose that the same key signs. Raises UntrustedToken."""
-    # Better Auth's session cache, OAuth access tokens (at+jwt) and others say so in `typ`.
+    """Refuse tokens for other purposes that are signed with the same key. Raises UntrustedToken."""
+    # Better Auth's session cache, OAuth access tokens (at+jwt) and others have their own `typ`.
     if str(header.get("typ", "JWT")).lower() != "jwt":
         raise UntrustedToken("typ marks a token of another purpose")
     for name in OAUTH_CLAIMS:
@@ -142,7 +151,7 @@ def _require_session_token(header: dict[str, Any], claims: dict[str, Any]) -> No
 
 def _user_of(claims: dict[str, Any], settings: Settings) -> AuthenticatedUser:
     expiry, subject = claims["exp"], claims["sub"]
-    # PyJWT would convert texts and booleans to numbers.
+    # PyJWT accepts strings and booleans here and converts them to numbers.
     if type(expiry) not in (int, float) or expiry > MAX_EXPIRY:
         raise UntrustedToken("exp is not a timestamp in seconds")
     if settings.JWT_MAX_LIFETIME is not None:
@@ -160,12 +169,14 @@ def _user_of(claims: dict[str, Any], settings: Settings) -> AuthenticatedUser:
 
 
 def _text[T: (str, None)](claim: object, default: T) -> str | T:
-    usable = isinstance(claim, str) and claim and not re.search(r"[\x00\ud800-\udfff]", claim)
-    return str(claim) if usable else default
+    """A claim that PostgreSQL can store: it stores no NUL and no surrogates."""
+    if isinstance(claim, str) and claim and "\0" not in claim:
+        return claim if claim.encode(errors="ignore").decode() == claim else default
+    return default
 
 
 def _reason(error: Exception, token: str, settings: Settings) -> str:
-    """The reason for the log. It quotes nothing of the token, and names a setting to correct."""
+    """Return the reason for the log: no part of the token, and a setting to correct if any."""
     name = type(error).__name__
     if isinstance(error, UntrustedToken):
         return f"{name}: {error}"

@@ -168,7 +168,7 @@ WITH profile AS
 FROM unnest(ARRAY[%(user_email)s::VARCHAR, CAST(gen_random_uuid() AS TEXT) || '@users.invalid']) WITH ORDINALITY AS anon_1(email, position)
 WHERE anon_1.email IS NOT NULL AND NOT (EXISTS (SELECT *
 FROM pg_constraint
-WHERE pg_constraint.contype = 'f' AND pg_constraint.confrelid = 'users'::regclass AND pg_constraint.conrelid IN (to_regclass('session'), to_regclass('sessions'), to_regclass('account'), to_regclass('accounts')) AND (EXISTS (SELECT *
+WHERE pg_constraint.contype = 'f' AND pg_constraint.confrelid = to_regclass('users') AND pg_constraint.conrelid IN (to_regclass('session'), to_regclass('sessions'), to_regclass('account'), to_regclass('accounts')) AND (EXISTS (SELECT *
 FROM pg_attribute
 WHERE pg_attribute.attrelid = pg_constraint.conrelid AND pg_attribute.attname IN ('token', 'providerId', 'provider_id'))))) ORDER BY anon_1.position ON CONFLICT DO NOTHING),
 task AS
@@ -229,7 +229,7 @@ profile AS
 FROM unnest(ARRAY[%(user_email)s::VARCHAR, CAST(gen_random_uuid() AS TEXT) || '@users.invalid']) WITH ORDINALITY AS anon_4(email, position)
 WHERE anon_4.email IS NOT NULL AND NOT (EXISTS (SELECT *
 FROM pg_constraint
-WHERE pg_constraint.contype = 'f' AND pg_constraint.confrelid = 'users'::regclass AND pg_constraint.conrelid IN (to_regclass('session'), to_regclass('sessions'), to_regclass('account'), to_regclass('accounts')) AND (EXISTS (SELECT *
+WHERE pg_constraint.contype = 'f' AND pg_constraint.confrelid = to_regclass('users') AND pg_constraint.conrelid IN (to_regclass('session'), to_regclass('sessions'), to_regclass('account'), to_regclass('accounts')) AND (EXISTS (SELECT *
 FROM pg_attribute
 WHERE pg_attribute.attrelid = pg_constraint.conrelid AND pg_attribute.attname IN ('token', 'providerId', 'provider_id'))))) ORDER BY anon_4.position ON CONFLICT DO NOTHING)
 INSERT INTO tasks (id, user_id, title, description, completed, created_at, updated_at, version) SELECT "new".id, "new".user_id, "new".title, "new".description, "new".completed, "new".created_at, "new".updated_at, "new".version
@@ -263,37 +263,59 @@ WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key = %
 """
 
 READY = """
-
-SELECT row_security_active('tasks'),
-ARRAY(
-SELECT privilege || ' on ' || name
-FROM (VALUES ('tasks'), ('idempotency_keys')) AS owned (name),
-(VALUES ('INSERT'), ('UPDATE'), ('DELETE')) AS needed (privilege)
-WHERE NOT has_table_privilege(name, privilege)
-UNION ALL
-SELECT 'USAGE on the sequence of tasks.id'
-WHERE NOT has_sequence_privilege(pg_get_serial_sequence('tasks', 'id'), 'USAGE')
-UNION ALL
-SELECT 'INSERT on users.' || name
-FROM (VALUES ('id'), ('name'), ('email'), ('emailVerified')) AS needed (name)
-WHERE CAST(%(provision)s AS BOOLEAN) AND NOT has_column_privilege('users', name, 'INSERT')
-UNION ALL
-SELECT 'a default for ' || relation || '.' || attname
-FROM (VALUES ('tasks'), ('idempotency_keys')) AS owned (relation)
-JOIN pg_attribute ON attrelid = to_regclass(relation)
-WHERE attnum > 0 AND attnotnull AND NOT atthasdef AND attidentity = ''
-AND relation || '.' || attname NOT IN (
-VALUES ('tasks.id'), ('tasks.user_id'), ('tasks.title'), ('tasks.description'), ('tasks.completed'), ('tasks.created_at'), ('tasks.updated_at'), ('tasks.title_key'), ('tasks.version'), ('idempotency_keys.user_id'), ('idempotency_keys.key'), ('idempotency_keys.request_hash'), ('idempotency_keys.task'), ('idempotency_keys.task_id'), ('idempotency_keys.version'), ('idempotency_keys.created_at')
-)
-UNION ALL
-SELECT 'the policy own_rows on ' || name
+SELECT (SELECT row_security_active(oid) FROM pg_class WHERE oid = to_regclass('tasks')), EXISTS (SELECT *
+FROM pg_constraint
+WHERE pg_constraint.contype = 'f' AND pg_constraint.confrelid = to_regclass('users') AND pg_constraint.conrelid IN (to_regclass('session'), to_regclass('sessions'), to_regclass('account'), to_regclass('accounts')) AND (EXISTS (SELECT *
+FROM pg_attribute
+WHERE pg_attribute.attrelid = pg_constraint.conrelid AND pg_attribute.attname IN ('token', 'providerId', 'provider_id')))) AS anon_1, ARRAY(
+SELECT 'policy own_rows on ' || name
 FROM (VALUES ('tasks'), ('idempotency_keys')) AS owned (name)
-WHERE row_security_active(name) AND NOT EXISTS (
+WHERE row_security_active(to_regclass(name)) AND NOT EXISTS (
 SELECT FROM pg_policies
 WHERE tablename = name AND policyname = 'own_rows' AND cmd = 'ALL'
 AND schemaname = ANY (current_schemas(false))
 AND qual LIKE '%%app.user_id%%' AND with_check LIKE '%%app.user_id%%'
 )
-),
-EXISTS (SELECT id, user_id, title, description, completed, created_at, updated_at, title_key, version FROM tasks WHERE user_id = ''), EXISTS (SELECT user_id, key, request_hash, task, task_id, version, created_at FROM idempotency_keys WHERE user_id = '')
+), ARRAY(
+SELECT 'USAGE on a schema of search_path' WHERE current_schema() IS NULL
+UNION ALL
+SELECT 'table ' || name
+FROM (VALUES ('users'), ('tasks'), ('idempotency_keys')) AS needed (name)
+WHERE to_regclass(name) IS NULL
+UNION ALL
+SELECT format('column %%s.%%s of type %%s', relation, name, type)
+FROM (VALUES ('tasks', 'id', 'bigint'), ('tasks', 'user_id', 'text'), ('tasks', 'title', 'text'), ('tasks', 'description', 'text'), ('tasks', 'completed', 'boolean'), ('tasks', 'created_at', 'timestamp with time zone'), ('tasks', 'updated_at', 'timestamp with time zone'), ('tasks', 'title_key', 'text'), ('tasks', 'version', 'bigint'), ('idempotency_keys', 'user_id', 'text'), ('idempotency_keys', 'key', 'text'), ('idempotency_keys', 'request_hash', 'text'), ('idempotency_keys', 'task', 'text'), ('idempotency_keys', 'task_id', 'bigint'), ('idempotency_keys', 'version', 'bigint'), ('idempotency_keys', 'created_at', 'timestamp with time zone')) AS needed (relation, name, type)
+WHERE to_regclass(relation) IS NOT NULL AND NOT EXISTS (
+SELECT FROM pg_attribute
+WHERE attrelid = to_regclass(relation) AND attname = name AND NOT attisdropped
+AND format_type(atttypid, atttypmod) = type
+)
+UNION ALL
+SELECT privilege || ' on ' || name
+FROM (VALUES ('tasks'), ('idempotency_keys')) AS owned (name),
+(VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS needed (privilege)
+WHERE NOT has_table_privilege(to_regclass(name), privilege)
+UNION ALL
+SELECT 'USAGE on the sequence of tasks.id'
+FROM pg_attribute
+WHERE attrelid = to_regclass('tasks') AND attname = 'id'
+AND has_sequence_privilege(
+pg_get_serial_sequence(attrelid::regclass::text, attname), 'USAGE'
+) IS NOT TRUE
+UNION ALL
+SELECT format('a default for %%s.%%s', relation, attname)
+FROM (VALUES ('tasks'), ('idempotency_keys')) AS owned (relation)
+JOIN pg_attribute ON attrelid = to_regclass(relation)
+WHERE attnum > 0 AND attnotnull AND NOT atthasdef AND attidentity = '' AND NOT attisdropped
+AND (relation, attname) NOT IN (
+VALUES ('tasks', 'id'), ('tasks', 'user_id'), ('tasks', 'title'), ('tasks', 'description'), ('tasks', 'completed'), ('tasks', 'created_at'), ('tasks', 'updated_at'), ('tasks', 'title_key'), ('tasks', 'version'), ('idempotency_keys', 'user_id'), ('idempotency_keys', 'key'), ('idempotency_keys', 'request_hash'), ('idempotency_keys', 'task'), ('idempotency_keys', 'task_id'), ('idempotency_keys', 'version'), ('idempotency_keys', 'created_at')
+)
+), ARRAY(
+SELECT 'INSERT on users.' || name
+FROM (VALUES ('id'), ('name'), ('email'), ('emailVerified')) AS needed (name)
+LEFT JOIN pg_attribute
+ON attrelid = to_regclass('users') AND attname = name AND NOT attisdropped
+WHERE to_regclass('users') IS NOT NULL
+AND has_column_privilege(attrelid, attnum, 'INSERT') IS NOT TRUE
+)
 """

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, LiteralString
 
+import psycopg
 from psycopg import pq
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import error_from_result
@@ -27,20 +28,46 @@ async def run(connection: Connection, first: Statement, *statements: Statement) 
 
     Raises psycopg.Error. After one that is not of a statement the connection must be closed.
     """
-    pgconn = connection.pgconn
     transformer = Transformer()
-    for text, values in (first, *statements):
+    _send(connection, transformer, first, *statements)
+    results = await _results(connection)
+    for result in results:
+        if result.status == pq.ExecStatus.FATAL_ERROR:
+            raise error_from_result(result, encoding="utf-8")
+    return [_rows(transformer, result) for result in results[1:]]
+
+
+async def try_out(
+    connection: Connection, first: Statement, *statements: Statement
+) -> tuple[list[Rows], psycopg.Error | None]:
+    """Send all statements at once, as one transaction that is always rolled back.
+
+    Returns the rows of each statement after the `first` until one fails, and the error of that one.
+    """
+    transformer = Transformer()
+    _send(connection, transformer, ("BEGIN", {}), first, *statements)
+    # After an error the server skips what was sent before the next synchronization point only.
+    _send(connection, transformer, ("ROLLBACK", {}))
+    results = await _results(connection)
+    if not connection.closed:
+        await _results(connection)
+    rows: list[Rows] = []
+    for result in results:
+        if result.status == pq.ExecStatus.FATAL_ERROR:
+            return rows[2:], error_from_result(result, encoding="utf-8")
+        rows.append(_rows(transformer, result))
+    return rows[2:], None
+
+
+def _send(connection: Connection, transformer: Any, *statements: Statement) -> None:
+    pgconn = connection.pgconn
+    for text, values in statements:
         query, names = _numbered(text)
         # In text format, which every type has.
         formats = [PyFormat.TEXT] * len(names)
         parameters = transformer.dump_sequence([values[name] for name in names], formats)
         pgconn.send_query_params(query, parameters, param_types=transformer.types or ())
     pgconn.pipeline_sync()
-    results = await _results(connection)
-    for result in results:
-        if result.status == pq.ExecStatus.FATAL_ERROR:
-            raise error_from_result(result, encoding="utf-8")
-    return [_rows(transformer, result) for result in results[1:]]
 
 
 @cache

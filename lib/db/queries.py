@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 from sqlalchemy import (
     CTE,
+    Column,
     ColumnElement,
     FromClause,
     Insert,
@@ -25,8 +26,8 @@ from sqlalchemy import (
     exists,
     literal_column,
     table,
-    text,
 )
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY, array, array_agg
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.orm import Mapped
@@ -298,6 +299,18 @@ _constraints = table("pg_constraint", column("contype"), column("confrelid"), co
 _BETTER_AUTH_TABLES = ("session", "sessions", "account", "accounts")
 _BETTER_AUTH_COLUMNS = ("token", "providerId", "provider_id")
 _attributes = table("pg_attribute", column("attrelid"), column("attname"))
+# Whether Better Auth keeps its users in the table that the tasks refer to.
+shares_users = exists().where(
+    _constraints.c.contype == literal_column("'f'"),
+    _constraints.c.confrelid == literal_column("to_regclass('users')"),
+    _constraints.c.conrelid.in_(
+        [literal_column(f"to_regclass('{name}')") for name in _BETTER_AUTH_TABLES]
+    ),
+    exists().where(
+        _attributes.c.attrelid == _constraints.c.conrelid,
+        _attributes.c.attname.in_([literal_column(f"'{c}'") for c in _BETTER_AUTH_COLUMNS]),
+    ),
+)
 
 
 def _provisioning_user[S: (Select, Insert)](statement: S) -> S:
@@ -312,17 +325,6 @@ def _provisioning_user[S: (Select, Insert)](statement: S) -> S:
     emails = func.unnest(array([bindparam("user_email", type_=Text), random_email]))
     candidates = emails.table_valued("email", with_ordinality="position", name="candidate")
     candidates = candidates.render_derived()
-    better_auth = exists().where(
-        _constraints.c.contype == literal_column("'f'"),
-        _constraints.c.confrelid == literal_column("'users'::regclass"),
-        _constraints.c.conrelid.in_(
-            [literal_column(f"to_regclass('{name}')") for name in _BETTER_AUTH_TABLES]
-        ),
-        exists().where(
-            _attributes.c.attrelid == _constraints.c.conrelid,
-            _attributes.c.attname.in_([literal_column(f"'{c}'") for c in _BETTER_AUTH_COLUMNS]),
-        ),
-    )
     profiles = (
         select(
             owner.label("id"),
@@ -331,7 +333,7 @@ def _provisioning_user[S: (Select, Insert)](statement: S) -> S:
             cast(bindparam("user_email_verified"), Boolean).label("verified"),
         )
         .select_from(candidates)
-        .where(candidates.c.email.is_not(None), not_(better_auth))
+        .where(candidates.c.email.is_not(None), not_(shares_users))
         .order_by(candidates.c.position)
     )
     profile = postgresql_insert(User).from_select(
@@ -473,51 +475,79 @@ RECORD = select(
 OWNED = [table for table in SQLModel.metadata.tables.values() if "user_id" in table.columns]
 
 
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(f"('{name}')" for name in names)
+def _values(*rows: tuple[str, ...]) -> str:
+    return "VALUES " + ", ".join(f"({', '.join(f"'{value}'" for value in row)})" for row in rows)
 
 
-def _readable(table: Table) -> str:
-    columns = ", ".join(table.columns.keys())
-    return f"EXISTS (SELECT {columns} FROM {table.name} WHERE user_id = '')"  # noqa: S608
+def _type(column: Column) -> str:
+    return column.type.compile(postgresql.dialect()).partition(" COLLATE ")[0].lower()
 
 
-# One row: whether row-level security applies to this role, what requests would lack, and one column
-# for each table. It names every column, so that a database of another version is an error. It is
-# written in SQL, because the catalogs of PostgreSQL have no classes.
-READY = text(
-    f"""
-SELECT row_security_active('tasks'),
-  ARRAY(
-    SELECT privilege || ' on ' || name
-    FROM (VALUES {_listed(each.name for each in OWNED)}) AS owned (name),
-      (VALUES ('INSERT'), ('UPDATE'), ('DELETE')) AS needed (privilege)
-    WHERE NOT has_table_privilege(name, privilege)
-    UNION ALL
-    SELECT 'USAGE on the sequence of tasks.id'
-    WHERE NOT has_sequence_privilege(pg_get_serial_sequence('tasks', 'id'), 'USAGE')
-    UNION ALL
-    SELECT 'INSERT on users.' || name
-    FROM (VALUES ('id'), ('name'), ('email'), ('emailVerified')) AS needed (name)
-    WHERE CAST(:provision AS BOOLEAN) AND NOT has_column_privilege('users', name, 'INSERT')
-    UNION ALL
-    SELECT 'a default for ' || relation || '.' || attname
-    FROM (VALUES {_listed(each.name for each in OWNED)}) AS owned (relation)
-      JOIN pg_attribute ON attrelid = to_regclass(relation)
-    WHERE attnum > 0 AND attnotnull AND NOT atthasdef AND attidentity = ''
-      AND relation || '.' || attname NOT IN (
-        VALUES {_listed(str(column) for each in OWNED for column in each.columns)}
-      )
-    UNION ALL
-    SELECT 'the policy own_rows on ' || name
-    FROM (VALUES {_listed(each.name for each in OWNED)}) AS owned (name)
-    WHERE row_security_active(name) AND NOT EXISTS (
+def _types(tables: Iterable[Table]) -> list[tuple[str, ...]]:
+    """The table, the name and the type of each column, as PostgreSQL's format_type writes it."""
+    return [(each.name, column.name, _type(column)) for each in tables for column in each.columns]
+
+
+# One row: whether row-level security applies to this role, whether Better Auth shares the table of
+# users, the policies that are missing, what else requests need and the database lacks, and the same
+# for provisioning users. It explains why lib/db/readiness.py failed to run the statements above,
+# and is no error where something is missing. The catalogs of PostgreSQL have no classes.
+READY = select(  # ty: ignore[no-matching-overload]
+    literal_column(
+        "(SELECT row_security_active(oid) FROM pg_class WHERE oid = to_regclass('tasks'))"
+    ),
+    shares_users,
+    literal_column(f"""ARRAY(
+    SELECT 'policy own_rows on ' || name
+    FROM ({_values(*((each.name,) for each in OWNED))}) AS owned (name)
+    WHERE row_security_active(to_regclass(name)) AND NOT EXISTS (
       SELECT FROM pg_policies
       WHERE tablename = name AND policyname = 'own_rows' AND cmd = 'ALL'
         AND schemaname = ANY (current_schemas(false))
         AND qual LIKE '%app.user_id%' AND with_check LIKE '%app.user_id%'
     )
-  ),
-  {", ".join(_readable(each) for each in OWNED)}
-"""  # noqa: S608 - the names are those of our own tables
+  )"""),  # noqa: S608 - the names are those of our own tables
+    literal_column(f"""ARRAY(
+    SELECT 'USAGE on a schema of search_path' WHERE current_schema() IS NULL
+    UNION ALL
+    SELECT 'table ' || name
+    FROM ({_values(*((name,) for name in SQLModel.metadata.tables))}) AS needed (name)
+    WHERE to_regclass(name) IS NULL
+    UNION ALL
+    SELECT format('column %s.%s of type %s', relation, name, type)
+    FROM ({_values(*_types(OWNED))}) AS needed (relation, name, type)
+    WHERE to_regclass(relation) IS NOT NULL AND NOT EXISTS (
+      SELECT FROM pg_attribute
+      WHERE attrelid = to_regclass(relation) AND attname = name AND NOT attisdropped
+        AND format_type(atttypid, atttypmod) = type
+    )
+    UNION ALL
+    SELECT privilege || ' on ' || name
+    FROM ({_values(*((each.name,) for each in OWNED))}) AS owned (name),
+      (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS needed (privilege)
+    WHERE NOT has_table_privilege(to_regclass(name), privilege)
+    UNION ALL
+    SELECT 'USAGE on the sequence of tasks.id'
+    FROM pg_attribute
+    WHERE attrelid = to_regclass('tasks') AND attname = 'id'
+      AND has_sequence_privilege(
+        pg_get_serial_sequence(attrelid::regclass::text, attname), 'USAGE'
+      ) IS NOT TRUE
+    UNION ALL
+    SELECT format('a default for %s.%s', relation, attname)
+    FROM ({_values(*((each.name,) for each in OWNED))}) AS owned (relation)
+      JOIN pg_attribute ON attrelid = to_regclass(relation)
+    WHERE attnum > 0 AND attnotnull AND NOT atthasdef AND attidentity = '' AND NOT attisdropped
+      AND (relation, attname) NOT IN (
+        {_values(*(column[:2] for column in _types(OWNED)))}
+      )
+  )"""),  # noqa: S608
+    literal_column("""ARRAY(
+    SELECT 'INSERT on users.' || name
+    FROM (VALUES ('id'), ('name'), ('email'), ('emailVerified')) AS needed (name)
+      LEFT JOIN pg_attribute
+        ON attrelid = to_regclass('users') AND attname = name AND NOT attisdropped
+    WHERE to_regclass('users') IS NOT NULL
+      AND has_column_privilege(attrelid, attnum, 'INSERT') IS NOT TRUE
+  )"""),
 )

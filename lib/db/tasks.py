@@ -11,7 +11,7 @@ from lib.db import compiled
 from lib.db.pipeline import Rows
 from lib.db.transaction import run_transaction
 from lib.db.users import profile_values
-from lib.errors import DatabaseNotPrepared, InvalidInput, TaskChanged, TaskNotFound
+from lib.errors import InvalidInput, TaskChanged, TaskNotFound
 from lib.schemas import (
     ALWAYS,
     AuthenticatedUser,
@@ -203,23 +203,6 @@ async def delete_task(
     """Raises TaskNotFound, or TaskChanged if the precondition fails."""
     values = {"owner": user.id, "task_id": task_id, **_condition(precondition)}
     await _change(user, compiled.DELETE, values)
-
-
-async def check_ready() -> bool:
-    """Whether row-level security applies to the role of this process.
-
-    Raises DatabaseNotPrepared where a column, a privilege or a policy that requests need is
-    missing.
-    """
-    provision = load_settings().PROVISION_USERS
-    [[(row_security, missing, *_)]] = await run_transaction(
-        None, (compiled.READY, {"provision": provision})
-    )
-    if missing:
-        not_prepared = DatabaseNotPrepared()
-        not_prepared.reason = f"missing: {', '.join(missing)}"
-        raise not_prepared
-    return row_security
 
 
 async def _change(

@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Any
 
@@ -28,6 +29,15 @@ RETRYABLE_SQLSTATES = {"40001", "40P01", "55P03"}
 # Seconds before each retry, on average.
 PAUSES = (0.0, 0.08, 0.16)
 
+# The statements do not fit the schema, its constraints or the privileges.
+NOT_PREPARED = (
+    psycopg.ProgrammingError,
+    psycopg.IntegrityError,
+    psycopg.NotSupportedError,
+    psycopg.DataError,
+)
+MAX_LOGGED_MESSAGE = 200  # characters
+
 # For row-level security, and the time that is left. They end with the transaction, so that nothing
 # stays behind on a connection that PgBouncer shares.
 SESSION_SETTINGS = """SELECT set_config('app.user_id', %(user_id)s, true),
@@ -51,21 +61,50 @@ async def run_transaction(
         UserNotProvisioned: the user has no row in `users`.
         DatabaseNotPrepared: a table, a column or a privilege is missing.
     """
-    started, user, safe = time.monotonic(), user_id or "", repeatable or not writes
+    user = user_id or ""
+
+    def run(connection: Connection) -> Awaitable[list[Rows]]:
+        return pipeline.run(connection, _settings(connection, user), *statements)
+
+    return await _within_budget(run, user, writes=writes, safe=repeatable or not writes)
+
+
+async def try_transaction(
+    user_id: str, *statements: Statement
+) -> tuple[list[Rows], psycopg.Error | None]:
+    """Run statements as `run_transaction` does, and roll them back, in the same round trip.
+
+    Returns the rows of each statement until one fails, and the error of that one. Raises
+    DatabaseUnavailable within the time budget.
+    """
+
+    async def try_out(connection: Connection) -> tuple[list[Rows], psycopg.Error | None]:
+        settings = _settings(connection, user_id)
+        rows, error = await pipeline.try_out(connection, settings, *statements)
+        if error and (not _is_rolled_back(error) or error.sqlstate in RETRYABLE_SQLSTATES):
+            raise error
+        return rows, error
+
+    return await _within_budget(try_out, user_id, writes=False, safe=True)
+
+
+async def _within_budget[T](
+    run: Callable[[Connection], Awaitable[T]], user: str, *, writes: bool, safe: bool
+) -> T:
+    """The result of `run`, which is called again where that is safe."""
+    started = time.monotonic()
     connections = pool.get_pool(load_settings())
     outcome_unknown = False
     for pause in (*PAUSES, None):
         try:
             connection = await connections.acquire(user, started, probe=not safe)
             try:
-                return await pipeline.run(connection, _settings(connection, user), *statements)
+                return await run(connection)
             finally:
                 connections.release(user, connection)
         except (psycopg.OperationalError, psycopg.InternalError) as error:
             not_sent = isinstance(error, NotConnected)
-            # After an error of this severity the server has rolled back, and the connection can be
-            # used again.
-            rolled_back = error.diag.severity_nonlocalized == "ERROR"
+            rolled_back = _is_rolled_back(error)
             # Of any attempt, not of the last one: an earlier one may have been applied.
             outcome_unknown |= writes and not (not_sent or rolled_back)
             retry = not_sent or (error.sqlstate in RETRYABLE_SQLSTATES if rolled_back else safe)
@@ -75,14 +114,16 @@ async def run_transaction(
                 unavailable.reason = f"no connection: {error}" if not_sent else None
                 raise unavailable from error
             await waiting.sleep(pause * (0.5 + random.random()))  # noqa: S311 - jitter
-        except (
-            psycopg.ProgrammingError,
-            psycopg.IntegrityError,
-            psycopg.NotSupportedError,
-        ) as error:
-            if _is_missing_user(error):
+        except NOT_PREPARED as error:
+            if error.sqlstate is None:  # raised by psycopg: nothing was sent
+                raise
+            if is_missing_user(error):
+                if load_settings().PROVISION_USERS:
+                    _warn_that_users_are_shared()
                 raise UserNotProvisioned from error
-            raise DatabaseNotPrepared from error
+            not_prepared = DatabaseNotPrepared()
+            not_prepared.reason = describe(error)
+            raise not_prepared from error
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
@@ -98,21 +139,38 @@ def _settings(connection: Connection, user: str) -> Statement:
     return SESSION_SETTINGS, values
 
 
+def _is_rolled_back(error: psycopg.Error) -> bool:
+    """Whether the server has rolled back, and the connection can be used again."""
+    return error.diag.severity_nonlocalized == "ERROR"
+
+
 def _milliseconds(seconds: float) -> str:
     return str(max(1, int(1000 * seconds)))  # 0 would mean without a limit
 
 
-def _is_missing_user(error: psycopg.Error) -> bool:
+def is_missing_user(error: psycopg.Error) -> bool:
     """Whether a row refers to a user who has no row in `users`.
 
     The reference is known by its constraint, as PostgreSQL reports it: messages may be translated.
     """
-    missing = isinstance(error, sql_errors.ForeignKeyViolation) and (
+    return isinstance(error, sql_errors.ForeignKeyViolation) and (
         error.diag.constraint_name == f"{error.diag.table_name}_user_id_fkey"
     )
-    if missing and load_settings().PROVISION_USERS:
-        _warn_that_users_are_shared()
-    return missing
+
+
+def describe(error: psycopg.Error, *, with_message: bool = False) -> str:
+    """What a fault of the database concerns, for the log.
+
+    A message may quote the data of a row, except those about the schema and the privileges.
+    """
+    diag = error.diag
+    name = f"{type(error).__name__}({error.sqlstate})"
+    if with_message or (error.sqlstate or "").startswith("42"):
+        named = (diag.message_primary or "").partition("\n")[0][:MAX_LOGGED_MESSAGE]
+    else:
+        column = ".".join(filter(None, (diag.table_name, diag.column_name)))
+        named = ", ".join(filter(None, (column, diag.constraint_name)))
+    return f"{name}: {named}" if named else name
 
 
 @cache

@@ -212,3 +212,68 @@ def test_a_server_that_is_too_old_is_refused(
     with pytest.raises(MigrationError, match=r"^PostgreSQL 17 or later is required, and this serv"):
         migrate(empty_database.admin_url)
     assert empty_database.query("SELECT to_regclass('tasks')") == [(None,)]
+
+
+ONE_ROW = "The table task_api_alembic_version must have one row"
+
+
+@pytest.mark.parametrize(
+    ("statement", "beginning"),
+    [
+        ("INSERT INTO {} VALUES ('0001')", f"{ONE_ROW}, the revision of the database, and has 2 ("),
+        ("INSERT INTO {} VALUES ('9999')", ONE_ROW),
+        ("UPDATE {} SET version_num = '9998'; INSERT INTO {} VALUES ('9999')", ONE_ROW),
+        (
+            "ALTER TABLE {} DROP CONSTRAINT task_api_alembic_version_pkc; INSERT INTO {} TABLE {}",
+            ONE_ROW,
+        ),
+        (
+            "ALTER TABLE {} DROP CONSTRAINT task_api_alembic_version_pkc,"
+            " ALTER version_num DROP NOT NULL; UPDATE {} SET version_num = NULL",
+            ONE_ROW,
+        ),
+        ("DELETE FROM {}", "The table task_api_alembic_version is empty, although"),
+        (
+            "ALTER TABLE {} ALTER version_num TYPE int USING 3",
+            "The table task_api_alembic_version must have a column version_num of type varchar, and"
+            " has one of type integer",
+        ),
+        ("ALTER TABLE {} RENAME version_num TO version", "The table task_api_alembic_version must"),
+        ("DROP TABLE {}", "A table tasks exists that these migrations did not create"),
+        (
+            "CREATE TABLE old (version_num text); DROP TABLE {}; ALTER TABLE old RENAME TO {}",
+            "The table task_api_alembic_version is empty, although",
+        ),
+    ],
+)
+def test_a_version_table_that_does_not_hold_one_revision_is_refused(
+    fresh_database: Database, run_migrations: RunMigrations, statement: str, beginning: str
+) -> None:
+    fresh_database.query(statement.replace("{}", "task_api_alembic_version"))
+    assert_refused(run_migrations(fresh_database.admin_url), beginning)
+
+
+def test_an_empty_version_table_without_our_tables_is_as_good_as_none(
+    empty_database: Database,
+) -> None:
+    empty_database.query("CREATE TABLE task_api_alembic_version (version_num varchar(32))")
+    migrate(empty_database.admin_url)
+    version = "SELECT version_num FROM task_api_alembic_version"
+    assert empty_database.query(version) == [(HEAD,)]
+
+
+@pytest.mark.parametrize("privileges", ["", "SELECT", "SELECT, INSERT, UPDATE, DELETE"])
+def test_a_version_table_of_another_role_is_refused_or_read(
+    owned_database: Database, cluster: Cluster, run_migrations: RunMigrations, privileges: str
+) -> None:
+    migrate(owned_database.admin_url)
+    owner = owned_database.admin_url.partition("//")[2].partition(":")[0]
+    admin = cluster.database(owned_database.name)
+    admin.query("ALTER TABLE task_api_alembic_version OWNER TO postgres")
+    if not privileges:
+        done = run_migrations(owned_database.admin_url)
+        assert_refused(done, "Nothing was migrated: permission denied for table task_api_alembic")
+    else:
+        admin.query(f"GRANT {privileges} ON task_api_alembic_version TO {owner}")
+        done = run_migrations(owned_database.admin_url)
+        assert (done.returncode, done.stderr) == (0, "")

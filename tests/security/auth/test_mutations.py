@@ -1,5 +1,6 @@
 """Removes each check of lib/auth, lib/settings/key_set.py and lib/http_client.py in turn: the token
-table, the scenarios of the key cache or the checks of the HTTP client must then fail.
+table, the scenarios of the key cache, the checks of remembered signatures or those of the HTTP
+client must then fail.
 
 A mutation whose text is not in the source is an error, so the mutations must follow the source.
 """
@@ -14,20 +15,38 @@ import pytest
 import lib
 from tests.security.auth.client_checks import CHECKS
 from tests.security.auth.fetches import FETCHES
+from tests.security.auth.remembered import CHECKS as REMEMBERED
+from tests.security.auth.remembered import run as run_check
 from tests.security.auth.scenarios import SCENARIOS, play
-from tests.security.auth.tokens import KINDS
+from tests.security.auth.tokens import KINDS, OAUTH_CLAIMS
 from tests.security.auth.verdicts import leaks, run_table
 
 # In the order in which they import one another.
 MODULES = {
     "client": "http_client",
     "key_set": "settings.key_set",
+    "signatures": "auth.signatures",
     "jwks": "auth.jwks",
     "tokens": "auth.tokens",
 }
 LIB = Path(str(lib.__path__[0]))
 
 type Change = tuple[str, str]  # text that occurs in the source once, and its replacement
+
+# Checks the claims of the first request with a token only.
+CLAIMS_ONCE = """
+            return dict(verified.payload)
+        self._validate_claims = lambda *_, **__: None
+        return dict(verified.payload)"""
+
+# One argument is left out of the comparison.
+NOT_COMPARED = [
+    (
+        "verified.arguments == arguments:",
+        f"all(verified.arguments[i] == arguments[i] for i in range(4) if i != {left_out}):",
+    )
+    for left_out in range(4)
+]
 
 # Each with the test that must fail: a kind of the table (and an algorithm), a scenario or a check.
 TOKENS: dict[str, tuple[str, list[Change]]] = {
@@ -45,13 +64,37 @@ TOKENS: dict[str, tuple[str, list[Change]]] = {
         # Both the list and the key restrict the algorithm.
         [
             ("[settings.JWT_ALGORITHM],", '["HS256", "HS384", "HS512", "RS256"],'),
-            ("_decode(token, _shared_key(last), settings)", "_decode(token, last, settings)"),
+            ("_decode(token, last,", "_decode(token, settings.shared_secrets[-1],"),
         ],
     ),
     "exp is over": ("expiries", [('"require": [', '"verify_exp": False, "require": [')]),
     "nbf": ("other times", [('"require": [', '"verify_nbf": False, "require": [')]),
     "iat": ("other times", [('"require": [', '"verify_iat": False, "require": [')]),
     "jti": ("other times", [('"require": [', '"verify_jti": False, "require": [')]),
+    "exp, again": (
+        "times_are_checked_on_every_request",
+        [('"require": [', '"verify_exp": False, "require": [')],
+    ),
+    "nbf, again": (
+        "times_are_checked_on_every_request",
+        [('"require": [', '"verify_nbf": False, "require": [')],
+    ),
+    "iat, again": (
+        "times_are_checked_on_every_request",
+        [('"require": [', '"verify_iat": False, "require": [')],
+    ),
+    "issuer, again": (
+        "other_settings_are_checked_at_once",
+        [("issuer=settings.JWT_ISSUER", "issuer=None")],
+    ),
+    "audience, again": (
+        "other_settings_are_checked_at_once",
+        [('"verify_aud": settings.JWT_AUDIENCE is not None', '"verify_aud": False')],
+    ),
+    "lifetime, again": (
+        "other_settings_are_checked_at_once",
+        [("if settings.JWT_MAX_LIFETIME is not None:", "if False:")],
+    ),
     "exp there": ("missing claims", [('["exp", "sub"]', '["sub"]')]),
     "sub there": ("missing claims", [('["exp", "sub"]', '["exp"]')]),
     "only sub": (
@@ -83,8 +126,7 @@ TOKENS: dict[str, tuple[str, list[Change]]] = {
     "typ absent": ("good", [('.get("typ", "JWT")', '.get("typ")')]),
     "typ at+jwt": ("oauth tokens", [('.lower() != "jwt"', '.lower() not in ("jwt", "at+jwt")')]),
     **{
-        f"claim {name}": ("oauth tokens", [(f'"{name}"', f'"not_{name}"')])
-        for name in ("azp", "client_id", "scope", "acr", "at_hash", "auth_time", "nonce")
+        f"claim {name}": ("oauth tokens", [(f'"{name}"', f'"not_{name}"')]) for name in OAUTH_CLAIMS
     },
     "claims of OAuth at all": (
         "oauth tokens",
@@ -120,13 +162,16 @@ TOKENS: dict[str, tuple[str, list[Change]]] = {
     "sub: empty": ("subjects", [("{1,255}", "{0,255}")]),
     "sub: too long": ("subjects", [("{1,255}", "{1,256}")]),
     "sub: as long as allowed": ("subjects", [("{1,255}", "{1,254}")]),
-    "profile: NUL": ("good", [(r"[\x00\ud800-\udfff]", r"[\ud800-\udfff]")]),
-    "profile: surrogates": ("good", [(r"[\x00\ud800-\udfff]", r"[\x00]")]),
+    "profile: NUL": ("good", [(r' and "\0" not in claim', "")]),
+    "profile: surrogates": (
+        "good",
+        [('claim.encode(errors="ignore").decode() == claim', "True")],
+    ),
     "profile: empty": (
         "good",
         [("isinstance(claim, str) and claim and", "isinstance(claim, str) and")],
     ),
-    "profile: a text": ("good", [("isinstance(claim, str) and claim and not", "claim and not")]),
+    "profile: a text": ("good", [("isinstance(claim, str) and claim and", "claim and")]),
     "verified means true": (
         "good",
         [('claims.get("emailVerified") is True', 'bool(claims.get("emailVerified"))')],
@@ -143,11 +188,99 @@ TOKENS: dict[str, tuple[str, list[Change]]] = {
     "RecursionError": ("leaks", [("        RecursionError,\n", "")]),
     "previous secret": (
         "rotation",
-        [("last = settings.shared_secrets", "last = settings.shared_secrets[:1]")],
+        [("verifier_for(settings).shared_keys", "verifier_for(settings).shared_keys[:1]")],
     ),
     "next secret after a bad signature": (
         "rotation",
         [("except jwt.InvalidSignatureError:", "except ZeroDivisionError:")],
+    ),
+}
+SIGNATURES: dict[str, tuple[str, list[Change]]] = {
+    "remembered at all": (
+        "a_signature_is_verified_once",
+        [("            self._remember(digest, verified)\n", "")],
+    ),
+    "header": (
+        "a_remembered_token_is_not_decoded_again",
+        [("if verified else super().get", "if False else super().get")],
+    ),
+    "claims parsed once": (
+        "a_remembered_token_is_not_decoded_again",
+        [("            verified.payload = super()", "            return super()")],
+    ),
+    "digest of the signature": (
+        "every_character_of_the_token_counts",
+        [("sha256(token.encode() if", "sha256(token.rpartition('.')[0].encode() if")],
+    ),
+    "digest of the payload": (
+        "every_character_of_the_token_counts",
+        [("sha256(token.encode() if", "sha256(token.rpartition('.')[2].encode() if")],
+    ),
+    "digest of the header": (
+        "every_character_of_the_token_counts",
+        [("sha256(token.encode() if", "sha256(token.partition('.')[2].encode() if")],
+    ),
+    "signature": (
+        "failures_are_not_remembered",
+        [("(jwt, *arguments, **kwargs)", '(jwt, *arguments[:2], {"verify_signature": False})')],
+    ),
+    "key": ("a_key_leaves_the_set", [NOT_COMPARED[0]]),
+    "key, of equal arguments": ("all_arguments_count", [NOT_COMPARED[0]]),
+    "algorithms": ("all_arguments_count", [NOT_COMPARED[1]]),
+    "options": ("all_arguments_count", [NOT_COMPARED[2]]),
+    "detached payload": ("all_arguments_count", [NOT_COMPARED[3]]),
+    "claims": (
+        "times_are_checked_on_every_request",
+        [("        return dict(verified.payload)", CLAIMS_ONCE)],
+    ),
+    "claims and settings": (
+        "other_settings_are_checked_at_once",
+        [
+            ("        return dict(verified.payload)", CLAIMS_ONCE),
+            (" or _verifier.settings is not settings", ""),
+        ],
+    ),
+    "settings": (
+        "other_settings_empty_the_memory",
+        [(" or _verifier.settings is not settings", "")],
+    ),
+    "settings by value": (
+        "other_settings_empty_the_memory",
+        [("_verifier.settings is not settings", "_verifier.settings != settings")],
+    ),
+    "rotation": ("a_secret_is_rotated", [(" or _verifier.settings is not settings", "")]),
+    "header is a copy": (
+        "a_result_can_be_changed_by_its_caller",
+        [('"header": dict(verified.header)', '"header": verified.header')],
+    ),
+    "unverified header is a copy": (
+        "a_result_can_be_changed_by_its_caller",
+        [("return dict(verified.header) if", "return verified.header if")],
+    ),
+    "claims are a copy": (
+        "a_result_can_be_changed_by_its_caller",
+        [("return dict(verified.payload)", "return verified.payload")],
+    ),
+    "number": ("the_memory_is_bounded", [("len(self._verified) > MAX_TOKENS or ", "")]),
+    "number, one more": ("the_memory_is_bounded", [("MAX_TOKENS = 1000", "MAX_TOKENS = 1001")]),
+    "length": ("the_memory_is_bounded", [(" or self._length > MAX_LENGTH", "")]),
+    "length of dropped tokens": (
+        "the_memory_is_bounded",
+        [("            self._length -= oldest.length\n", "")],
+    ),
+    "length of replaced tokens": (
+        "a_token_is_counted_once",
+        [("            self._length -= replaced.length\n", "            pass\n")],
+    ),
+    "least recently used": (
+        "the_memory_is_bounded",
+        [("            self._verified.move_to_end(digest)\n", "            pass\n")],
+    ),
+    "first in, first out": ("the_memory_is_bounded", [("popitem(last=False)", "popitem()")]),
+    "snapshot": ("nothing_remains_before_a_snapshot", [("\n    _verifier = None\n", "\n")]),
+    "no signature": (
+        "no_token_is_kept",
+        [('decoded["payload"], len(jwt))', 'decoded["payload"], jwt)')],
     ),
 }
 KEY_SET: dict[str, tuple[str, list[Change]]] = {
@@ -310,7 +443,7 @@ JWKS: dict[str, tuple[str, list[Change]]] = {
         "an_outage_counts_attempts_and_keeps_known_keys",
         [
             (
-                "except Exception as error:  # noqa: BLE001 - any",
+                "except Exception as error:  # noqa: BLE001 - the",
                 "except ValueError as error:  #",
             )
         ],
@@ -374,6 +507,7 @@ MUTATIONS = {
     f"{module}: {name}": (module, *mutation)
     for module, mutations in {
         "tokens": TOKENS,
+        "signatures": SIGNATURES,
         "key_set": KEY_SET,
         "jwks": JWKS,
         "client": CLIENT,
@@ -420,7 +554,10 @@ def _failures(modules: dict[str, ModuleType], test: str, folder: Path) -> Iterat
         scenarios = [scenario for scenario in SCENARIOS if scenario.__name__ == test]
         checks = [check for check in CHECKS if check.__name__ == test]
         served = [check for check in FETCHES if check.__name__ == test]
-        assert len(scenarios) + len(checks) + len(served) == 1, test
+        remembered = [check for check in REMEMBERED if check.__name__ == test]
+        assert len(scenarios) + len(checks) + len(served) + len(remembered) == 1, test
+        for check in remembered:
+            run_check(check, modules)
         for scenario in scenarios:
             play(scenario, modules["jwks"])
         for check in checks:

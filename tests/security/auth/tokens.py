@@ -449,21 +449,64 @@ def purposes(f: Forge) -> Named:
         yield f"typ {typ!r}", free(f.with_header(typ=typ))
 
 
+# What marks a token as issued to an OAuth client, with a usual value.
+OAUTH_CLAIMS: dict[str, Any] = {
+    "azp": "client",
+    "client_id": "client",
+    "scope": "tasks:read tasks:write",
+    "scp": ["tasks:read"],
+    "appid": "00000003-0000-0000-c000-000000000000",
+    "gty": "client-credentials",
+    "authorization_details": [{"type": "tasks", "actions": ["read"]}],
+    "acr": "urn:mace:incommon:iap:bronze",
+    "auth_time": NOW - 60,
+    "nonce": "n-0S6_WzA2Mj",
+    "at_hash": "77QmUPtjPfzWtF2AnpK9RQ",
+    "c_hash": "LDktKdoQak3Pk0cnXxCltA",
+    "s_hash": "5DFmVwSOxmR5yQb7N4Yz9g",
+    "act": {"sub": "service"},
+    "may_act": {"sub": "service"},
+    "cnf": {"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"},
+}
+# Tokens of other providers, as they document them: the claims beside iat, exp, iss, aud and sub.
+PROVIDER_TOKENS: dict[str, dict[str, Any]] = {
+    "Okta": {"ver": 1, "jti": "AT.a", "cid": "0oa1", "uid": "00u1", "scp": ["openid"]},
+    "Auth0": {"azp": "client", "scope": "openid"},
+    "Auth0, machine to machine": {"azp": "client", "gty": "client-credentials"},
+    "Entra 1.0": {"appid": "client", "appidacr": "1", "oid": "a", "roles": ["r"], "ver": "1.0"},
+    "Entra 2.0": {"azp": "client", "azpacr": "1", "oid": "a", "scp": "read", "ver": "2.0"},
+    "Keycloak": {"typ": "Bearer", "azp": "client", "sid": "s", "scope": "openid"},
+    "Cognito": {"token_use": "access", "scope": "openid", "client_id": "client"},
+    "Cognito, ID token": {"token_use": "id", "auth_time": NOW - 60},
+    "token exchange": {"act": {"sub": "service", "act": {"sub": "gateway"}}},
+    "DPoP": {"cnf": {"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}},
+    "mutual TLS": {"cnf": {"x5t#S256": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"}},
+    "hybrid flow": {"c_hash": "LDktKdoQak3Pk0cnXxCltA", "s_hash": "5DFmVwSOxmR5yQb7N4Yz9g"},
+}
+# Fields of users and sessions that Better Auth or its users may put into a session token.
+USER_FIELDS: dict[str, Any] = {
+    "cid": "company", "sid": "session", "sessionId": "s", "scopes": ["tasks"], "roles": ["admin"],
+    "role": "authenticated", "permissions": ["*"], "groups": ["staff"], "ver": 1, "uid": "u",
+    "username": "alice", "displayUsername": "Alice", "banned": False, "banReason": None,
+    "banExpires": None, "phoneNumber": "+100", "phoneNumberVerified": True, "isAnonymous": False,
+    "twoFactorEnabled": True, "stripeCustomerId": "cus_1", "lastLoginMethod": "email",
+    "activeOrganizationId": "o", "impersonatedBy": None, "appId": "a", "clientId": "c",
+    "account": "a", "action": "a", "authTime": 1, "typ": "user", "tid": "tenant",
+}  # fmt: skip
+
+
 def oauth_tokens(f: Forge) -> Named:
     """What an OAuth provider signs with the same key, for third parties."""
-    for name, value in {
-        "azp": "client",
-        "client_id": "client",
-        "scope": "tasks:read tasks:write",
-        "acr": "urn:mace:incommon:iap:bronze",
-        "at_hash": "77QmUPtjPfzWtF2AnpK9RQ",
-        "auth_time": NOW - 60,
-        "nonce": "n-0S6_WzA2Mj",
-    }.items():
-        reason = f"UntrustedToken: the claim {name}"
+    for name, value in OAUTH_CLAIMS.items():
+        reason = f"UntrustedToken: the claim {name} "
         yield f"claim {name}", refuse(f.claiming(**{name: value}), reason=reason)
         yield f"claim {name} is null", refuse(f.claiming(**{name: None}), reason=reason)
     yield "scope is empty", refuse(f.claiming(scope=""), reason="UntrustedToken: the claim scope")
+    for name, claims in PROVIDER_TOKENS.items():
+        yield f"of {name}", refuse(f.claiming(**{"jti": "p"} | claims))
+    for name, value in USER_FIELDS.items():
+        yield f"user field {name}", accept(f.claiming(**{name: value}))
+    yield "all user fields", accept(f.claiming(**USER_FIELDS))
     access_token = f.claims(azp="client", client_id="client", scope="openid profile", jti="a")
     header = f.header(typ="at+jwt")
     yield (

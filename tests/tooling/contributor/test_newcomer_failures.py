@@ -201,17 +201,7 @@ def test_a_ca_that_only_pip_knows_is_passed_on_to_uv(
 ) -> None:
     new_machine.run("python3.13", "-m", "venv", ".venv")
     shutil.copy2(ROOT / ".venv/bin/uv", new_machine.root / ".venv/bin/uv")
-    (tmp_path / "tls").mkdir()
-    with https_index(tmp_path / "tls") as (url, ca):
-        variables = {name: "" for name in os.environ if name.startswith(("PIP_", "UV_"))}
-        variables |= {"SSL_CERT_FILE": "", "REQUESTS_CA_BUNDLE": "", "CURL_CA_BUNDLE": ""}
-        variables |= {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": url}
-        variables |= {"UV_CACHE_DIR": str(tmp_path / "cache")}
-        if where == "variable":
-            variables["PIP_CERT"] = str(ca)
-        elif where == "configuration file":
-            (tmp_path / "pip.conf").write_text(f"[global]\ncert = {ca}\nindex-url = {url}\n")
-            variables |= {"PIP_CONFIG_FILE": str(tmp_path / "pip.conf"), "PIP_INDEX_URL": ""}
+    with only_pip_knows_the_ca(tmp_path, where) as variables:
         code, output = new_machine.attempt("sh", "dev/bootstrap.sh", **variables)
     assert code
     if where == "nowhere":
@@ -219,6 +209,60 @@ def test_a_ca_that_only_pip_knows_is_passed_on_to_uv(
     else:
         assert "not found in the package registry" in output
         assert "certificate" not in output
+
+
+@contextmanager
+def only_pip_knows_the_ca(folder: Path, where: str) -> Generator[dict[str, str]]:
+    """Serve https_index; yields variables by which pip finds it and, by `where`, its CA."""
+    (folder / "tls").mkdir()
+    with https_index(folder / "tls") as (url, ca):
+        variables = {name: "" for name in os.environ if name.startswith(("PIP_", "UV_"))}
+        variables |= {"SSL_CERT_FILE": "", "REQUESTS_CA_BUNDLE": "", "CURL_CA_BUNDLE": ""}
+        variables |= {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": url}
+        variables |= {"UV_CACHE_DIR": str(folder / "cache")}
+        if where == "variable":
+            variables["PIP_CERT"] = str(ca)
+        elif where == "configuration file":
+            (folder / "pip.conf").write_text(f"[global]\ncert = {ca}\nindex-url = {url}\n")
+            variables |= {"PIP_CONFIG_FILE": str(folder / "pip.conf"), "PIP_INDEX_URL": ""}
+        yield variables
+
+
+@pytest.mark.parametrize("where", ["variable", "configuration file", "nowhere"])
+@pytest.mark.parametrize("command", ["dev.lock", "dev.deploy.package", "dev.sbom"])
+def test_other_commands_that_install_know_the_mirror_and_the_ca_of_pip_too(
+    copy: WorkingCopy, tmp_path: Path, where: str, command: str
+) -> None:
+    with only_pip_knows_the_ca(tmp_path, where) as variables:
+        code, output = copy.attempt(".venv/bin/python", "-m", command, **variables)
+    assert code
+    assert "Traceback" not in output
+    if where == "nowhere":
+        assert "certificate" in output
+    else:
+        assert "not found in the package registry" in output
+        assert "certificate" not in output
+
+
+@pytest.mark.parametrize("where", ["variable", "configuration file"])
+def test_the_pins_are_checked_through_the_proxy_of_pip(
+    copy: WorkingCopy, tmp_path: Path, where: str
+) -> None:
+    proxy = f"http://127.0.0.1:{free_port()}"
+    variables = {
+        "UV_CACHE_DIR": str(tmp_path / "cache"),
+        "PIP_INDEX_URL": "http://index.invalid/simple",
+    }
+    variables |= dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "")
+    if where == "variable":
+        variables["PIP_PROXY"] = proxy
+    else:
+        (tmp_path / "pip.conf").write_text(f"[global]\nproxy = {proxy}\n")
+        variables |= {"PIP_CONFIG_FILE": str(tmp_path / "pip.conf"), "PIP_PROXY": ""}
+    code, output = copy.attempt(".venv/bin/python", "-m", "dev.lock", "--check", **variables)
+    assert code
+    assert "Connection refused" in output
+    assert "dns error" not in output
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,124 @@
+"""Readiness: whether the database can do what requests need.
+
+No list of conditions would be complete, because any trigger, constraint or policy can refuse what
+the privileges allow. So the statements of requests run for a user who does not exist, in one
+transaction that is rolled back. It leaves nothing behind but two ids that no task will have.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any, LiteralString
+from uuid import uuid4
+
+from lib.db import compiled
+from lib.db.pipeline import Rows, Statement
+from lib.db.transaction import (
+    NOT_PREPARED,
+    describe,
+    is_missing_user,
+    run_transaction,
+    try_transaction,
+)
+from lib.db.users import profile_values
+from lib.errors import DatabaseNotPrepared, DatabaseUnavailable
+from lib.schemas import AuthenticatedUser, TaskCreate
+from lib.settings import Settings, load_settings
+
+# Seconds after a success in which only the catalogs are read: running the statements of requests
+# writes 12 KB of WAL, and anybody can ask for it.
+TRY_INTERVAL = 10.0
+SHORT = TaskCreate(title="x")
+# Of the greatest length, and with a character that not every encoding of a database has.
+LONG = TaskCreate(title="\U0001f600".ljust(200, "x"), description="\U0001f600".ljust(1000, "x"))
+# Their effect shows in their records.
+WITHOUT_ROWS = {"creating a task once", "completing a task once", "the end of the transaction"}
+# The id of the task that this transaction has created last.
+CREATED = "currval(pg_get_serial_sequence('tasks', 'id'))"
+
+
+_last_success: tuple[Settings, float] | None = None
+
+
+async def check_ready() -> bool:
+    """Whether row-level security applies to the role of this process.
+
+    Raises DatabaseNotPrepared or DatabaseUnavailable. Their `reason` names what is missing.
+    """
+    global _last_success  # noqa: PLW0603 - one per process
+    settings = load_settings()
+    of, at = _last_success or (None, 0.0)
+    # The wall clock, because the monotonic clock may stop while a sandbox is frozen.
+    if of is settings and 0 <= time.time() - at < TRY_INTERVAL:
+        [[(row_security, _, *missing)]] = await run_transaction(None, (compiled.READY, {}))
+        if not any(missing):
+            return bool(row_security)
+    row_security = await _try_requests(provision=settings.PROVISION_USERS)
+    _last_success = settings, time.time()
+    return row_security
+
+
+async def _try_requests(*, provision: bool) -> bool:
+    user = AuthenticatedUser(f"readiness-{uuid4()}", "Readiness", None, email_verified=False)
+    statements = _statements(user, provision=provision)
+    rows, error = await try_transaction(user.id, *statements.values())
+    catalogs = rows[0] if rows else [(False, False, [], [], [])]
+    [(row_security, users_are_shared, policies, missing, missing_for_users)] = catalogs
+    missing = missing + missing_for_users if provision else missing
+    if error is None:
+        missing = policies + _without_effect(statements, rows)
+    elif is_missing_user(error) and (users_are_shared or not provision):
+        # Where users are not provisioned, this one has no row: the last check of an INSERT.
+        missing = policies + missing
+    else:
+        failed = list(statements)[len(rows)]
+        missing = [*policies, *missing, f"{failed} ({describe(error, with_message=True)})"]
+        if not isinstance(error, NOT_PREPARED):
+            unavailable = DatabaseUnavailable(outcome_unknown=False)
+            unavailable.reason = f"missing: {', '.join(missing)}"
+            raise unavailable from error
+    if missing:
+        not_prepared = DatabaseNotPrepared()
+        not_prepared.reason = f"missing: {', '.join(missing)}"
+        raise not_prepared
+    return bool(row_security)
+
+
+def _statements(user: AuthenticatedUser, *, provision: bool) -> dict[str, Statement]:
+    """The statements by the name of what they do."""
+    # Null for every other parameter: a filter or a condition that does not apply.
+    values: Mapping[str, Any] = defaultdict(
+        lambda: None, profile_values(user), owner=user.id, key="readiness", request_hash="", limit=1
+    )
+    short, long = values | SHORT.model_dump(), values | LONG.model_dump()
+    create_once, create = (
+        (compiled.CREATE_ONCE_WITH_USER, compiled.CREATE_WITH_USER)
+        if provision
+        else (compiled.CREATE_ONCE, compiled.CREATE)
+    )
+    return {
+        "the catalogs": (compiled.READY, values),
+        "creating a task once": (create_once, long),
+        "its record": (compiled.RECORD, values),
+        "creating a task": (create, short),
+        "reading a task": (_created(compiled.GET), values),
+        "listing tasks": (compiled.LIST_PAGE["title asc"], values),
+        "changing a task": (_created(compiled.UPDATE), long | {"set_description": True}),
+        "completing a task once": (_created(compiled.COMPLETE_ONCE), values | {"key": "second"}),
+        "the record of that": (compiled.RECORD, values | {"key": "second"}),
+        "deleting a task": (_created(compiled.DELETE), values),
+        "the end of the transaction": ("SET CONSTRAINTS ALL IMMEDIATE", {}),
+    }
+
+
+def _created(statement: LiteralString) -> LiteralString:
+    return statement.replace("%(task_id)s::BIGINT", CREATED)
+
+
+def _without_effect(statements: Mapping[str, Statement], rows: list[Rows]) -> list[str]:
+    """What found or changed no row, without an error: a trigger or a policy prevented it."""
+    return [
+        name
+        for name, result in zip(statements, rows, strict=True)
+        if name not in WITHOUT_ROWS and (not result or result[0][0] is None)
+    ]
