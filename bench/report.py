@@ -8,10 +8,12 @@ from bench.implementations import (
     EXPERT_SERVER,
     FLOOR,
     FLOOR_H11_SERVER,
+    FLOOR_HTTPTOOLS_SERVER,
     FLOOR_SERVER,
     H11,
     HONO,
     HONO_SERVER,
+    HTTPTOOLS,
     IMPLEMENTATIONS,
     OUR_SERVER,
     OURS,
@@ -25,6 +27,7 @@ from bench.servers import KINDS, POOL_CONNECTIONS
 from bench.workload import PAGE, USERS
 
 ABSENT = "-"
+FLOORS = {H11: FLOOR_H11_SERVER, HTTPTOOLS: FLOOR_HTTPTOOLS_SERVER}
 ORDINALS = dict(zip(AGES, ("first 1,000 requests", "second 1,000"), strict=True))
 
 
@@ -52,7 +55,7 @@ def markdown(figures: Figures, machine: str, *, quick: bool) -> str:
         _warm(figures),
         "## Servers: concurrent requests, as on Vercel",
         "One process with one event loop, on one processor: uvicorn with httptools and uvloop, or "
-        "with h11 and asyncio, or Node's own server for hono. PostgreSQL and the load generator, wrk, "
+        "with one or neither of them, or Node's own server for hono. PostgreSQL and the load generator, wrk, "
         "run on the other processors. Each request is a list of 10, from one of "
         f"{USERS} users in turn. CPU is of the server's process, then of all processes of "
         "PostgreSQL, then of wrk, for each request. The number in brackets is the ratio to the floor "
@@ -205,7 +208,7 @@ def _kinds(figures: Figures) -> str:
             for what in ("cpu", "postgres")
         )
         columns[kind] = {name: f"{cpu[name]} / {postgres[name]}" for name in cpu}
-    return _table([chosen for chosen in SERVERS if chosen.options != H11], columns)
+    return _table([chosen for chosen in SERVERS if chosen.options not in FLOORS], columns)
 
 
 def _server_cells(
@@ -216,7 +219,7 @@ def _server_cells(
         if (what, chosen.name) in figures:
             value = figures[what, chosen.name]
             cells[chosen.name] = f"{scale * value:,.{digits}f}"
-            floor = FLOOR_H11_SERVER if chosen.options == H11 else FLOOR_SERVER
+            floor = FLOORS.get(chosen.options, FLOOR_SERVER)
             if ratio:
                 cells[chosen.name] += f" ({value / figures[what, floor.name]:.2f})"
     return cells

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 
 from bench import equivalence, workload
-from bench.implementations import H11, OUR_SERVER, SERVERS, TUTORIAL_SERVER, Server
+from bench.implementations import H11, HTTPTOOLS, OUR_SERVER, SERVERS, TUTORIAL_SERVER, Server
 from bench.load import Client, Load, run_load
 from bench.measure import Bench
 from bench.processes import (
@@ -45,7 +45,12 @@ def measure_servers(bench: Bench) -> None:
                 for chosen in SERVERS
             }
             _measure_kinds(
-                bench, {chosen: each for chosen, each in running.items() if chosen.options != H11}
+                bench,
+                {
+                    chosen: each
+                    for chosen, each in running.items()
+                    if chosen.options not in (H11, HTTPTOOLS)
+                },
             )
             _measure_concurrency(bench, running, others)
         _measure_growth(bench, serving, others)
