@@ -79,6 +79,10 @@ class BodyTooLarge(ApiError):
     status = 413
     detail = "The request body must not exceed 64 KiB."
 
+    def __init__(self, *, more_body: bool) -> None:
+        super().__init__()
+        self.more_body = more_body  # whether a part of the body has not been received
+
 
 class UnsupportedMediaType(ApiError):
     """The request body is compressed, or declared as something other than JSON."""

@@ -249,11 +249,12 @@ class Precondition:
     """The condition for a change.
 
     The ETag of the task must be in `etags`, or must not be if `must_match` is false. With
-    `etags=None` there is no condition.
+    `etags=None` there is no condition. `any_etag` marks `If-Match: *`, which every task meets.
     """
 
     etags: list[str] | None
     must_match: bool = True
+    any_etag: bool = False
 
 
 ALWAYS = Precondition(None)

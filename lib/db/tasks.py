@@ -198,7 +198,9 @@ async def complete_task(
     }
     if idempotency_key is None:
         return StoredTask(*await _change(user, compiled.COMPLETE, values))
-    values |= _idempotent(idempotency_key, "complete", task_id, completed, values["etags"])
+    values |= _idempotent(
+        idempotency_key, "complete", task_id, completed, *_hashed_condition(precondition)
+    )
     [_, records, [(exists,)]] = await run_transaction(
         user.id,
         (compiled.COMPLETE_ONCE, values),
@@ -239,6 +241,12 @@ async def _change(
 
 def _condition(precondition: Precondition) -> dict[str, Any]:
     return {"etags": precondition.etags, "must_match": precondition.must_match}
+
+
+def _hashed_condition(precondition: Precondition) -> list[Any]:
+    # The records of earlier versions have the ETags alone, so only other conditions add to them.
+    added = {"any_etag": precondition.any_etag, "must_not_match": not precondition.must_match}
+    return [precondition.etags, *(name for name, applies in added.items() if applies)]
 
 
 def _idempotent(key: str, *request: Any) -> dict[str, str]:

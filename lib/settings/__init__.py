@@ -8,10 +8,12 @@ from lib.settings.environment import (
     load_cors_settings,
     load_settings,
     runs_on_lambda,
+    runs_on_vercel,
     trace_id,
 )
 from lib.settings.settings import (
     EXAMPLE_SECRET,
+    PLATFORM_VARIABLES,
     Settings,
     SettingsError,
     read_settings,
@@ -20,6 +22,7 @@ from lib.settings.settings import (
 
 __all__ = [
     "EXAMPLE_SECRET",
+    "PLATFORM_VARIABLES",
     "SECRETS",
     "SECRET_LIFETIME",
     "Settings",
@@ -31,5 +34,6 @@ __all__ = [
     "read_settings",
     "require",
     "runs_on_lambda",
+    "runs_on_vercel",
     "trace_id",
 ]

@@ -124,6 +124,19 @@ def _check_options(options: Mapping[str, str]) -> None:
             raise ValueError(f"must have {name} as one of {', '.join(values)}")
 
 
+def redirecting_variable(url: DatabaseUrl, environment: Mapping[str, str]) -> str | None:
+    """Return the variable of libpq that leads a local URL to another machine, if there is one."""
+    if not url.is_local:
+        return None
+    if environment.get("PGSERVICE"):  # the host is in a file of libpq
+        return "PGSERVICE"
+    if "hostaddr" not in url.options and not is_this_machine(environment.get("PGHOSTADDR", "")):
+        return "PGHOSTADDR"
+    if not url.host and not is_this_machine(environment.get("PGHOST", "")):
+        return "PGHOST"
+    return None
+
+
 def is_this_machine(host: str) -> bool:
     """Whether a host is this machine: a loopback address, `localhost`, or a Unix socket."""
     if host.lower() in ("", "localhost") or host.startswith("/"):

@@ -68,6 +68,11 @@ def runs_on_lambda() -> bool:
     return bool(os.environ.get("AWS_LAMBDA_RUNTIME_API"))
 
 
+def runs_on_vercel() -> bool:
+    """Whether Vercel runs this process."""
+    return bool(os.environ.get("VERCEL"))
+
+
 def initializes_for_snapshot() -> bool:
     """Whether Lambda takes a SnapStart snapshot of this process after its start."""
     return os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"

@@ -8,10 +8,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
-from lib.settings.database_url import parse_database_url
+from lib.settings.database_url import parse_database_url, redirecting_variable
 from lib.settings.types import (
     BaseUrl,
     FilePath,
+    HeaderText,
     HttpUrl,
     JsonWebKeys,
     Origins,
@@ -23,14 +24,34 @@ from lib.settings.types import (
 # The secret in .env.example. It is public, so no deployment may use it.
 EXAMPLE_SECRET = "an-example-secret-for-local-use-only-0123456789"  # noqa: S105
 LOCAL_ORIGIN = "http://localhost:3000"  # the default of CORS_ORIGINS in local use
-# Each is set by one platform: Vercel, AWS Lambda, Amazon ECS, Google Cloud Run, Azure App Service,
-# Fly.io, Heroku, Railway, Render.
+# The variables by which a process recognises its platform. Emulators set none of them.
 PLATFORM_VARIABLES = (
-    "VERCEL", "AWS_LAMBDA_RUNTIME_API", "ECS_CONTAINER_METADATA_URI_V4", "K_SERVICE",
-    "WEBSITE_SITE_NAME", "FLY_APP_NAME", "DYNO", "RAILWAY_ENVIRONMENT_NAME", "RENDER",
-)  # fmt: skip
+    "VERCEL",
+    "AWS_LAMBDA_RUNTIME_API",
+    "ECS_CONTAINER_METADATA_URI_V4",  # Amazon ECS, AWS Fargate
+    "KUBERNETES_SERVICE_HOST",
+    "NOMAD_ALLOC_ID",
+    "VCAP_APPLICATION",  # Cloud Foundry
+    "K_SERVICE",  # Google Cloud Run, Knative
+    "CLOUD_RUN_JOB",
+    "GAE_SERVICE",  # Google App Engine
+    "WEBSITE_SITE_NAME",  # Azure App Service and Functions
+    "CONTAINER_APP_NAME",  # Azure Container Apps
+    "FLY_APP_NAME",
+    "DYNO",  # Heroku
+    "RAILWAY_ENVIRONMENT_NAME",
+    "RENDER",
+    "KOYEB_APP_NAME",
+    "PLATFORM_APPLICATION_NAME",  # Platform.sh
+    "SPACE_ID",  # Hugging Face Spaces
+)
+DATABASE_URLS = ("DATABASE_URL", "DATABASE_URL_UNPOOLED")
 # Better Auth uses these secrets too, without trimming them.
 SHARED_SECRETS = ("BETTER_AUTH_SECRET", "BETTER_AUTH_SECRET_PREVIOUS")
+# Straight, typographic and full-width quotation marks, and the backtick.
+QUOTATION_MARKS = tuple(
+    "\"'`\u00b4\u00ab\u00bb\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u2039\u203a\uff02\uff07"
+)
 
 
 class SettingsError(Exception):
@@ -72,23 +93,25 @@ class Settings(BaseModel):
 
     PROVISION_USERS: bool = True
     DOCS_ENABLED: bool = True
-    CRON_SECRET: Annotated[str, Field(min_length=16)] | None = Field(default=None, repr=False)
+    CRON_SECRET: Annotated[HeaderText, Field(min_length=16)] | None = Field(
+        default=None, repr=False
+    )
     SMOKE_BASE_URL: BaseUrl | None = None
-    SMOKE_TOKEN: str | None = Field(default=None, repr=False)
-    SMOKE_OTHER_TOKEN: str | None = Field(default=None, repr=False)
+    SMOKE_TOKEN: HeaderText | None = Field(default=None, repr=False)
+    SMOKE_OTHER_TOKEN: HeaderText | None = Field(default=None, repr=False)
     SMOKE_TOKEN_URL: HttpUrl | None = None
-    VERCEL_AUTOMATION_BYPASS_SECRET: str | None = Field(default=None, repr=False)
+    VERCEL_AUTOMATION_BYPASS_SECRET: HeaderText | None = Field(default=None, repr=False)
     POWERTOOLS_METRICS_NAMESPACE: str = "task-api"
     LOG_LEVEL: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
         one_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
     ] = "INFO"
 
-    # Whether any of PLATFORM_VARIABLES is set.
-    _on_platform: bool = PrivateAttr(default=False)
+    # One of PLATFORM_VARIABLES that is set.
+    _platform_variable: str | None = PrivateAttr(default=None)
 
-    def model_post_init(self, context: dict[str, bool] | None, /) -> None:
-        self._on_platform = bool(context and context["on_platform"])
+    def model_post_init(self, context: dict[str, str | None] | None, /) -> None:
+        self._platform_variable = context["platform_variable"] if context else None
 
     @property
     def platform(self) -> Literal["vercel", "lambda", "local"]:
@@ -101,13 +124,23 @@ class Settings(BaseModel):
 
     @cached_property
     def is_local(self) -> bool:
-        """Whether the database, if any, is on this machine and no variable of a platform is set.
+        """Whether this is local use and not a deployment."""
+        return self.deployment_reason is None
 
-        Everything else is a deployment.
+    @cached_property
+    def deployment_reason(self) -> str | None:
+        """Why this is a deployment, as a clause. None in local use.
+
+        Local use means that the databases, if any, are on this machine and that no variable of a
+        platform is set.
         """
-        if self._on_platform or self.VERCEL or self.AWS_LAMBDA_RUNTIME_API:
-            return False
-        return self.DATABASE_URL is None or parse_database_url(self.DATABASE_URL).is_local
+        if self._platform_variable:
+            return f"{self._platform_variable} is set"
+        for name in DATABASE_URLS:
+            url = getattr(self, name)
+            if url and not parse_database_url(url).is_local:
+                return f"{name} names another machine"
+        return None
 
     @property
     def shared_secrets(self) -> list[str]:
@@ -143,8 +176,9 @@ class Settings(BaseModel):
             secret = getattr(self, name)
             if secret == EXAMPLE_SECRET:
                 raise ValueError(
-                    f"{name} is the public example secret, which only local use with a database on"
-                    " this machine may have: generate one with openssl rand -hex 32"
+                    f"{name} is the public example secret, which a deployment must not use:"
+                    " generate one with openssl rand -hex 32 (this is a deployment because"
+                    f" {self.deployment_reason})"
                 )
             if secret and len(secret.encode()) < 32:
                 raise ValueError(
@@ -191,25 +225,54 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         if not (value := text.strip()):
             continue
         known[name] = value
-        if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
-            faults.append(
-                f"{name} is in quotes, which would be part of the value: set it without them."
-            )
-        elif name in SHARED_SECRETS and text != value:
-            faults.append(
-                f"{name} begins or ends with white space, which Better Auth would use as part of"
-                " the secret: set it without the white space."
-            )
+        if fault := _fault_of_text(name, text):
+            faults.append(fault)
     if faults:
         raise SettingsError("\n".join(faults))
-    context = {"on_platform": any(environment.get(name) for name in PLATFORM_VARIABLES)}
+    on_platform = (name for name in PLATFORM_VARIABLES if environment.get(name))
+    context = {"platform_variable": next(on_platform, None)}
     try:
         settings = Settings.model_validate(known, context=context)
     except ValidationError as error:
         raise SettingsError("\n".join(map(_sentence, error.errors()))) from None
+    for name in DATABASE_URLS:
+        url = getattr(settings, name)
+        if url and (variable := redirecting_variable(parse_database_url(url), environment)):
+            raise SettingsError(
+                f"{variable} makes {name} lead to another machine: name the host in {name} and"
+                f" unset {variable}."
+            )
     if settings.is_local and "CORS_ORIGINS" not in known:
         return settings.model_copy(update={"CORS_ORIGINS": [LOCAL_ORIGIN]})
     return settings
+
+
+def _fault_of_text(name: str, text: str) -> str | None:
+    """Find what was pasted with a value and would become part of it, in one sentence."""
+    value = text.strip()
+    if value.startswith(f"{name}="):
+        return f"{name} begins with its own name and an equals sign: set only what follows."
+    if not all(character.isprintable() or character.isspace() for character in value):
+        return (
+            f"{name} contains a character that is not visible, such as a zero-width space: type it"
+            " again."
+        )
+    if value.startswith(QUOTATION_MARKS) or value.endswith(QUOTATION_MARKS):
+        return (
+            f"{name} begins or ends with a quotation mark, which would be part of the value: set it"
+            " without."
+        )
+    if value.endswith(("\\n", "\\r", "\\t")):
+        return (
+            f"{name} ends with a backslash and a letter, as in \\n, instead of a line break: set it"
+            " without."
+        )
+    if name in SHARED_SECRETS and text != value:
+        return (
+            f"{name} begins or ends with white space, which Better Auth would use as part of the"
+            " secret: set it without the white space."
+        )
+    return None
 
 
 def _sentence(fault: Mapping) -> str:

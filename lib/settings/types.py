@@ -123,6 +123,12 @@ def _file(value: str) -> str:
     return value
 
 
+def _header_text(value: str) -> str:
+    if not value.isascii() or not value.isprintable():
+        raise ValueError("must consist of ASCII characters in one line")
+    return value
+
+
 PostgresUrl = Annotated[str, BeforeValidator(_postgres_url)]
 Origins = Annotated[list[str], BeforeValidator(_origins)]
 PreviewOrigin = Annotated[str, BeforeValidator(_preview_origin)]
@@ -130,3 +136,4 @@ JsonWebKeys = Annotated[str, BeforeValidator(_json_web_keys)]
 HttpUrl = Annotated[str, BeforeValidator(_http_url)]
 BaseUrl = Annotated[str, BeforeValidator(_base_url)]
 FilePath = Annotated[str, BeforeValidator(_file)]
+HeaderText = Annotated[str, BeforeValidator(_header_text)]

@@ -9,11 +9,18 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lib import log
-from lib.errors import ApiError
-from lib.settings import SettingsError, load_cors_settings, load_settings, require
+from lib.errors import ApiError, BodyTooLarge
+from lib.settings import (
+    SettingsError,
+    load_cors_settings,
+    load_settings,
+    require,
+    runs_on_vercel,
+)
 from lib.web.exception_handlers import (
     error_response,
     handle_api_error,
+    handle_body_too_large,
     handle_http_exception,
     handle_validation_error,
 )
@@ -26,8 +33,16 @@ from lib.web.middleware import (
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 REQUEST_HEADERS = (
     "Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "X-Request-ID",
-    # Tracing in browsers: W3C Trace Context and Baggage, Sentry.
+    # Set by jQuery and by many users of axios.
+    "X-Requested-With",
+    # Tracing in browsers: W3C Trace Context and Baggage, Sentry, B3 (Zipkin), Jaeger, Datadog, New
+    # Relic, Elastic APM, AWS X-Ray, Google Cloud Trace, Azure Application Insights. The API ignores
+    # these headers, but a refused preflight would block the request.
     "traceparent", "tracestate", "baggage", "sentry-trace",
+    "b3", "X-B3-TraceId", "X-B3-SpanId", "X-B3-ParentSpanId", "X-B3-Sampled", "X-B3-Flags",
+    "uber-trace-id", "x-datadog-trace-id", "x-datadog-parent-id", "x-datadog-origin",
+    "x-datadog-sampling-priority", "x-datadog-tags", "newrelic", "elastic-apm-traceparent",
+    "X-Amzn-Trace-Id", "X-Cloud-Trace-Context", "Request-Id", "Request-Context",
     # The Model Context Protocol over HTTP.
     "Mcp-Protocol-Version", "Mcp-Method", "Mcp-Name", "Mcp-Session-Id", "Last-Event-ID",
 )  # fmt: skip
@@ -63,6 +78,7 @@ def create_app(
         redirect_slashes=False,
         exception_handlers={
             ApiError: handle_api_error,
+            BodyTooLarge: handle_body_too_large,
             RequestValidationError: handle_validation_error,
             HTTPException: handle_http_exception,
         },
@@ -120,7 +136,9 @@ def _add_cors(app: ASGIApp) -> ASGIApp:
 
 
 class InvalidSettings:
-    """Replaces the application while the settings are invalid: every response is a 500.
+    """Replaces the application while the settings are invalid.
+
+    A server does not start. A function, which runs no lifespan events, responds with 500.
 
     Each request reads the settings again, because AWS may return a secret that it did not before.
     """
@@ -130,8 +148,14 @@ class InvalidSettings:
         self.faults = str(error).splitlines()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" and not runs_on_vercel():
+            await receive()
+            await send({"type": "lifespan.startup.failed", "message": str(self.error)})
+            return
         if scope["type"] != "http":
-            raise self.error  # a server that runs lifespan events does not start
+            # Vercel's runtime continues after an exception. After `lifespan.startup.failed` it
+            # would exit, and Vercel would respond with an error of its own.
+            raise self.error
         scope["app"].middleware_stack = None  # built again by the next request
         log.log_warning("The settings are invalid.", faults=self.faults)
         scope["reason"] = " ".join(self.faults)

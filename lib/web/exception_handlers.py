@@ -1,6 +1,8 @@
 """Turns exceptions into JSON responses with a one-sentence `detail`."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from fastapi import Request
@@ -8,8 +10,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
+from starlette.types import Message, Receive, Scope, Send
 
-from lib.errors import ApiError, NotFound
+from lib.errors import ApiError, BodyTooLarge, NotFound
 
 # Pydantic's own messages are written for developers. These are for the users of a frontend.
 MESSAGES = {
@@ -28,6 +31,9 @@ MESSAGES = {
 }
 MAX_LOGGED_ERRORS = 5
 MAX_LOGGED_PATH = 200  # characters
+# Limits for what is read after the response to a request with too large a body.
+MAX_DISCARDED_BYTES = 1024 * 1024
+MAX_DISCARD_SECONDS = 1.0
 
 
 def error_response(
@@ -40,6 +46,41 @@ async def handle_api_error(request: Request, error: ApiError) -> Response:
     request.scope["reason"] = error.reason or _class_names(error)
     more = {"errors": errors} if (errors := getattr(error, "errors", None)) else {}
     return error_response(error.status, error.detail, headers=error.headers, **more)
+
+
+class DiscardingResponse(JSONResponse):
+    """A response that is sent at once, and then reads and discards the rest of the request.
+
+    A client that is still sending when the connection is closed may never see the response. So the
+    last, empty part of the response is delayed until the request is complete or a limit is reached.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_without_end(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = dict(message, more_body=True)
+            await send(message)
+
+        await super().__call__(scope, receive, send_without_end)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(MAX_DISCARD_SECONDS):
+                await _discard(receive)
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _discard(receive: Receive) -> None:
+    discarded, more_body = 0, True
+    while more_body and discarded <= MAX_DISCARDED_BYTES:
+        message = await receive()  # a disconnect has no more_body
+        discarded += len(message.get("body", b""))
+        more_body = message.get("more_body", False)
+
+
+async def handle_body_too_large(request: Request, error: BodyTooLarge) -> Response:
+    response = await handle_api_error(request, error)
+    if not error.more_body:
+        return response
+    return DiscardingResponse({"detail": error.detail}, error.status)
 
 
 def _class_names(error: BaseException) -> str:

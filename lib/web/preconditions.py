@@ -72,19 +72,18 @@ def read_precondition(
     """Combine If-Match and If-None-Match into the condition for a change."""
     if if_match is None and if_none_match is None:
         return ALWAYS
+    any_etag = if_match is not None and if_match.strip() == "*"
     # A weak tag never matches here (RFC 9110, section 13.1.1).
     wanted = (
-        None
-        if if_match is None or if_match.strip() == "*"
-        else [tag for weak, tag in _tags(if_match) if not weak]
+        None if if_match is None or any_etag else [tag for weak, tag in _tags(if_match) if not weak]
     )
     if if_none_match is None:
-        return ALWAYS if wanted is None else Precondition(wanted)
+        return Precondition(wanted, any_etag=any_etag)
     if if_none_match.strip() == "*":
         return Precondition([])  # no task that exists meets it
     unwanted = [tag for _, tag in _tags(if_none_match)]
     if wanted is None:
-        return Precondition(unwanted, must_match=False)
+        return Precondition(unwanted, must_match=False, any_etag=any_etag)
     return Precondition([tag for tag in wanted if tag not in unwanted])
 
 

@@ -5,7 +5,6 @@ order: the token (401), the user in the path (403), the size of the body (413), 
 JSON (422). FastAPI's validation follows.
 """
 
-import asyncio
 import json
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
@@ -21,10 +20,6 @@ from lib.settings import load_settings
 from lib.web.parameters import ABSENT, parameter_reader
 
 MAX_BODY_BYTES = 64 * 1024
-# A body that is too large is read and discarded up to these limits: a client that is still sending
-# when the connection is closed may never see the response.
-MAX_DISCARDED_BYTES = 1024 * 1024
-MAX_DISCARD_SECONDS = 1.0
 
 # The error responses of these routes in the OpenAPI document, and those of routes with a body.
 AUTH_RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -95,14 +90,16 @@ async def read_body(request: Request) -> bytes:
     """Read the body of a request. Raises BodyTooLarge or UnsupportedMediaType."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > MAX_BODY_BYTES:
-        await _discard_body(request, int(declared[:20]))
-        raise BodyTooLarge
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
+        raise BodyTooLarge(more_body=True)
+    body, more_body = bytearray(), True
+    while more_body:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        more_body = message.get("more_body", False)
         if len(body) > MAX_BODY_BYTES:
-            await _discard_body(request, MAX_DISCARDED_BYTES)
-            raise BodyTooLarge
+            raise BodyTooLarge(more_body=more_body)
     if body:
         content_type = request.headers.get("content-type", "application/json")
         media_type = content_type.partition(";")[0].strip().lower()
@@ -110,21 +107,6 @@ async def read_body(request: Request) -> bytes:
         if media_type != "application/json" or encoding.lower() != "identity":
             raise UnsupportedMediaType
     return bytes(body)
-
-
-async def _discard_body(request: Request, length: int) -> None:
-    if length > MAX_DISCARDED_BYTES:
-        return
-    discarded = 0
-    try:
-        async with asyncio.timeout(MAX_DISCARD_SECONDS):
-            while discarded <= MAX_DISCARDED_BYTES:
-                message = await request.receive()
-                discarded += len(message.get("body", b""))
-                if not message.get("more_body", False):
-                    return
-    except (TimeoutError, ClientDisconnect):
-        return
 
 
 def parse_json(body: bytes) -> Any:

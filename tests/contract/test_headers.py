@@ -263,6 +263,24 @@ def test_a_preflight_allows_every_method_and_header_of_the_api(user: User, metho
     assert "Access-Control-Allow-Credentials" not in response.headers
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "x-requested-with",
+        "b3", "x-b3-traceid", "x-b3-spanid", "x-b3-parentspanid", "x-b3-sampled", "x-b3-flags",
+        "uber-trace-id",
+        "x-datadog-trace-id", "x-datadog-parent-id", "x-datadog-origin",
+        "x-datadog-sampling-priority", "x-datadog-tags",
+        "newrelic", "elastic-apm-traceparent", "x-amzn-trace-id", "x-cloud-trace-context",
+        "request-id", "request-context",
+    ],
+)  # fmt: skip
+def test_a_preflight_allows_what_libraries_and_tracing_add(user: User, header: str) -> None:
+    response = preflight(user, HOME, "POST", f"authorization,content-type,{header}")
+    assert response.status_code in (200, 204)
+    assert header in tokens(response.headers["Access-Control-Allow-Headers"])
+
+
 def test_a_preflight_is_cached_and_needs_no_token(user: User) -> None:
     response = preflight(user, HOME, "PUT", "authorization")
     assert response.status_code in (200, 204)

@@ -324,6 +324,39 @@ def test_a_repeat_with_if_match_is_a_replay_despite_its_stale_tag(user: User) ->
     assert user.read(task) == first.json()
 
 
+CONDITIONS = {
+    "If-Match of the task": {"If-Match": "{etag}"},
+    "If-Match of the task or another": {"If-Match": '{etag}, "other"'},
+    "If-Match *": {"If-Match": "*"},
+    "If-None-Match": {"If-None-Match": '"other"'},
+    "both": {"If-Match": "*", "If-None-Match": '"other"'},
+    "none": {},
+}
+
+
+@pytest.mark.parametrize("first", CONDITIONS)
+def test_another_condition_with_the_same_key_is_another_request(user: User, first: str) -> None:
+    task = user.create()
+    tag, key = etag(user.get(task)), new_key()
+    headers = {
+        case: {name: value.format(etag=tag) for name, value in condition.items()} | key
+        for case, condition in CONDITIONS.items()
+    }
+    response = user.complete(task, headers=headers[first])
+    assert response.status_code == 200
+    assert_replay(user.complete(task, headers=headers[first]), response)
+    for other in CONDITIONS.keys() - {first}:
+        assert_error(user.complete(task, headers=headers[other]), 422)
+    assert user.read(task) == response.json()
+
+
+def test_another_tag_in_if_none_match_is_not_one_in_if_match(user: User) -> None:
+    task, key = user.create(), new_key()
+    response = user.complete(task, headers={**key, "If-None-Match": '"other"'})
+    assert response.status_code == 200
+    assert_error(user.complete(task, headers={**key, "If-Match": '"other"'}), 422)
+
+
 # The form of a key
 
 

@@ -1,5 +1,6 @@
 """Malformed requests as raw bytes: never a 5xx, and the server still works afterwards."""
 
+import http.client
 import re
 import socket
 import ssl
@@ -16,21 +17,23 @@ pytestmark = pytest.mark.raw
 JSON = b"Content-Type: application/json\r\n"
 
 
+def connect(api_url: str, timeout: float) -> socket.socket:
+    address = urlsplit(api_url)
+    port = address.port or (443 if address.scheme == "https" else 80)
+    plain = socket.create_connection((address.hostname or "", port), timeout=timeout)
+    if address.scheme != "https":
+        return plain
+    return ssl.create_default_context().wrap_socket(plain, server_hostname=address.hostname)
+
+
 def exchange(api_url: str, *pieces: bytes, timeout: float = 5) -> list[int]:
     """Send the pieces on a new connection; returns the status of every response.
 
     An empty list means that the server closed the connection, or sent nothing for `timeout` seconds
     because it waits for the rest of an incomplete request.
     """
-    address = urlsplit(api_url)
-    port = address.port or (443 if address.scheme == "https" else 80)
     received = b""
-    with socket.create_connection((address.hostname or "", port), timeout=timeout) as plain:
-        connection = plain
-        if address.scheme == "https":
-            connection = ssl.create_default_context().wrap_socket(
-                plain, server_hostname=address.hostname
-            )
+    with connect(api_url, timeout) as connection:
         # A server may close the connection before it has read a request that it refuses.
         with suppress(OSError):
             for piece in pieces:
@@ -270,6 +273,29 @@ def test_a_client_that_disconnects_during_a_request_changes_nothing(
     for cut in (len(head) // 2, len(head), len(head) + 10):
         sent = (head + b'{"title": "untouched"}')[:cut]
         assert_still_works(user, exchange(api_url, sent, timeout=0.2))
+
+
+@pytest.mark.parametrize("length", [70_000, 1_048_576, 10_737_418_240])
+def test_the_413_arrives_although_nothing_of_the_body_was_sent(
+    user: User, api_url: str, length: int
+) -> None:
+    headers = JSON + b"Content-Length: %d\r\n" % length
+    with connect(api_url, 5) as connection:
+        connection.sendall(request(user, b"POST", headers=headers))
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        assert response.status == 413
+        assert b"64 KiB" in response.read()
+
+
+@pytest.mark.parametrize("length", [70_000, 1_000_000])
+def test_a_client_that_sends_everything_first_sees_the_413(
+    user: User, api_url: str, length: int
+) -> None:
+    headers = JSON + b"Content-Length: %d\r\n" % length
+    sent = request(user, b"POST", headers=headers)
+    blocks = [b" " * min(16_384, length - start) for start in range(0, length, 16_384)]
+    assert exchange(api_url, sent, *blocks) == [413]
 
 
 @pytest.mark.parametrize("length", [b"70000", b"10737418240", b"9" * 30])

@@ -30,6 +30,16 @@ def test_an_invisible_title_is_blank(user: User, title: str) -> None:
     assert user.list().json() == [task]
 
 
+@pytest.mark.parametrize(
+    "title",
+    ["\u0301", "\u20dd", "\u0001", "\ufffc", "\U0001d159", "\ue000"],
+    ids=lambda each: f"U+{ord(each):04X}",
+)
+def test_a_title_is_blank_only_by_the_properties_of_its_characters(user: User, title: str) -> None:
+    """A combining mark, a control character and the like are neither white space nor ignorable."""
+    assert user.create(title)["title"] == title
+
+
 @pytest.mark.parametrize("title", INVISIBLE.values(), ids=INVISIBLE)
 def test_invisible_characters_beside_visible_ones_are_kept(user: User, title: str) -> None:
     assert user.create(f"a{title}b")["title"] == f"a{title}b"

@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic_core import PydanticUndefined
 
 from lib.settings import Settings
+from lib.settings.settings import PLATFORM_VARIABLES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 VARIABLES, _, REST = PAGE.partition("\n## Set by the platform\n")
@@ -24,6 +25,12 @@ def test_every_field_of_the_settings_is_in_one_of_the_tables() -> None:
 
 def test_the_platform_table_lists_only_variables_of_platforms() -> None:
     assert all(name.startswith(("VERCEL", "AWS_LAMBDA_")) for name in names(PLATFORM))
+
+
+def test_the_page_lists_the_variables_that_mean_a_platform() -> None:
+    _, _, rest = PAGE.partition("recognized by one of these variables:")
+    listed = rest.partition(".")[0]
+    assert re.findall(r"`([A-Z0-9_]+)`", listed) == list(PLATFORM_VARIABLES)
 
 
 def test_the_table_names_the_defaults_of_the_settings() -> None:

@@ -1,19 +1,27 @@
 """What the middleware adds to responses and to the log, also if no route matches."""
 
+import asyncio
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+import uvicorn
 from starlette.testclient import TestClient
 
 from api import health
 from lib.settings import forget_settings
 from lib.web.middleware import _joined, _request_id
-from tests.conftest import RequestLines, StartApi, bearer
+from tests.conftest import SECRET, RequestLines, StartApi, bearer
 
+ROOT = Path(__file__).parents[2]
 ORIGIN = "http://localhost:3000"
+UNUSED = "postgresql://u@127.0.0.1:1/app"
 OF_GATEWAY = {"requestContext": {"requestId": "JKJaXmPLvHcESHA="}}
 NEW_ID = re.compile("[0-9a-f]{32}")
 
@@ -92,6 +100,49 @@ def test_a_500_of_invalid_settings_has_every_header_and_a_log_line(
     assert line["reason"].startswith("LOG_LEVEL: ")
     foreign = client.get("/api/health", headers=SENT | {"Origin": "https://evil.example"})
     assert "access-control-allow-origin" not in foreign.headers
+
+
+@pytest.mark.parametrize("group", ["tasks", "health", "smoke"])
+def test_a_server_does_not_start_with_invalid_settings(group: str) -> None:
+    """With the command that everybody uses; its lifespan mode is "auto"."""
+    environment = {"PATH": os.defpath, "BETTER_AUTH_SECRET": '"hunter2"', "DATABASE_URL": UNUSED}
+    command = [sys.executable, "-m", "uvicorn", f"api.{group}:app", "--port", "0"]
+    server = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert server.returncode == 3
+    output = server.stdout + server.stderr
+    assert "BETTER_AUTH_SECRET begins or ends with a quotation mark" in output
+    assert "Traceback" not in output
+    assert "hunter2" not in output
+
+
+def test_a_server_does_not_start_without_a_required_setting() -> None:
+    environment = {"PATH": os.defpath, "BETTER_AUTH_SECRET": SECRET}
+    server = subprocess.run(
+        [sys.executable, "-m", "uvicorn", "api.tasks:app", "--port", "0"],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert server.returncode == 3
+    assert "DATABASE_URL is not set." in server.stderr
+
+
+def test_vercels_runtime_responds_with_500_to_every_request(
+    start_broken: StartBroken, request_lines: RequestLines
+) -> None:
+    """It runs lifespan events, and exits if the application reports a failed start."""
+    start_broken(LOG_LEVEL="LOUD", VERCEL="1", CORS_ORIGINS=ORIGIN)
+    config = uvicorn.Config(health.app, lifespan="auto", log_config=None)
+
+    async def start() -> bool:
+        config.load()
+        lifespan = config.lifespan_class(config)
+        await lifespan.startup()
+        return lifespan.should_exit
+
+    assert not asyncio.run(start())
+    assert_500_of_the_contract(TestClient(health.app).get("/api/health", headers=SENT))
+    assert request_lines()[0]["reason"].startswith("LOG_LEVEL: ")
 
 
 def test_a_preflight_passes_with_invalid_settings(start_broken: StartBroken) -> None:

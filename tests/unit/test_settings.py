@@ -30,6 +30,15 @@ DEPLOYMENTS = {
     "container": {"DATABASE_URL": "postgresql://u:p@db/app"},
     **{name: {name: "1"} for name in PLATFORM_VARIABLES},
     "local database on Lambda": ON_LAMBDA | {"DATABASE_URL": "postgresql://u:p@127.0.0.1/app"},
+    "sidecar in Kubernetes": {
+        "DATABASE_URL": "postgresql://u:p@127.0.0.1/app",
+        "KUBERNETES_SERVICE_HOST": "10.96.0.1",
+    },
+    "remote direct URL": {
+        "DATABASE_URL": "postgresql://u:p@127.0.0.1/app",
+        "DATABASE_URL_UNPOOLED": "postgresql://u:p@db.example/app",
+    },
+    "remote direct URL alone": {"DATABASE_URL_UNPOOLED": "postgresql://u:p@db.example/app"},
 }
 LOCAL_USE = {
     "no database": {},
@@ -39,6 +48,12 @@ LOCAL_USE = {
     "socket": {"DATABASE_URL": "postgresql://%2Fvar%2Frun%2Fpostgresql/app"},
     "socket option": {"DATABASE_URL": "postgresql:///app?host=/var/run/postgresql"},
     "emulator": {"AWS_LAMBDA_FUNCTION_NAME": "tasks"},
+    "local direct URL": {
+        "DATABASE_URL": "postgresql://u:p@127.0.0.1/app",
+        "DATABASE_URL_UNPOOLED": "postgresql://u:p@localhost/app",
+    },
+    "local PGHOST": {"DATABASE_URL": "postgresql:///app", "PGHOST": "/var/run/postgresql"},
+    "PGHOST beside a host": {"DATABASE_URL": "postgresql://localhost/app", "PGHOST": "db.example"},
 }
 EXAMPLE = Path(__file__).parents[2] / ".env.example"
 
@@ -149,6 +164,51 @@ def test_a_database_on_this_machine_without_a_platform_is_local_use(name: str) -
     assert keys["JWKS_URL"] == read_settings(variables | keys).JWKS_URL
 
 
+@pytest.mark.parametrize("name", ["DATABASE_URL", "DATABASE_URL_UNPOOLED"])
+@pytest.mark.parametrize(
+    ("url", "variable", "value"),
+    [
+        ("postgresql:///app", "PGHOST", "db.example"),
+        ("postgresql://u:p@/app", "PGHOST", "10.0.0.7"),
+        ("postgresql:///app", "PGHOST", "localhost,db.example"),
+        ("postgresql:///app", "PGHOSTADDR", "10.0.0.7"),
+        ("postgresql://u:p@localhost/app", "PGHOSTADDR", "10.0.0.7"),
+        ("postgresql:///app?host=/tmp", "PGHOSTADDR", "10.0.0.7"),
+        ("postgresql://u:p@127.0.0.1/app", "PGSERVICE", "production"),
+    ],
+)
+def test_a_variable_of_libpq_cannot_turn_a_local_url_into_a_remote_database(
+    name: str, url: str, variable: str, value: str
+) -> None:
+    with pytest.raises(SettingsError) as refused:
+        read_settings({name: url, variable: value})
+    assert str(refused.value) == (
+        f"{variable} makes {name} lead to another machine: name the host in {name} and unset"
+        f" {variable}."
+    )
+    remote = "postgresql://u:p@db.example/app"  # verified TLS protects this connection
+    assert read_settings({name: remote, variable: value})
+
+
+@pytest.mark.parametrize(
+    ("environment", "reason"),
+    [
+        ({"KUBERNETES_SERVICE_HOST": "10.96.0.1"}, "because KUBERNETES_SERVICE_HOST is set"),
+        (REMOTE, "because DATABASE_URL names another machine"),
+        (
+            {"DATABASE_URL_UNPOOLED": REMOTE["DATABASE_URL"]},
+            "because DATABASE_URL_UNPOOLED names another machine",
+        ),
+    ],
+)
+def test_a_refused_example_secret_says_why_this_is_a_deployment(
+    environment: dict[str, str], reason: str
+) -> None:
+    with pytest.raises(SettingsError, match=reason) as refused:
+        read_settings(environment | {"BETTER_AUTH_SECRET": EXAMPLE_SECRET})
+    assert len(str(refused.value).splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("variables", "allowed"),
     [
@@ -208,13 +268,87 @@ def test_a_value_in_quotes_stops_the_start(name: str, value: str, quote: str) ->
     """`docker run --env-file` and some platforms keep them."""
     with pytest.raises(SettingsError) as refused:
         read_settings({name: f"{quote}{value}{quote}"})
-    assert str(refused.value) == (
-        f"{name} is in quotes, which would be part of the value: set it without them."
+    assert str(refused.value) == QUOTED.format(name)
+
+
+QUOTED = (
+    "{} begins or ends with a quotation mark, which would be part of the value: set it without."
+)
+ESCAPED = (
+    "{} ends with a backslash and a letter, as in \\n, instead of a line break: set it without."
+)
+UNSEEN = "{} contains a character that is not visible, such as a zero-width space: type it again."
+NAMED = "{} begins with its own name and an equals sign: set only what follows."
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('"{}', QUOTED),
+        ("{}'", QUOTED),
+        ("\u201c{}\u201d", QUOTED),
+        ("\u2018{}\u2019", QUOTED),
+        ("{}\u201d", QUOTED),
+        ("\u201e{}\u201c", QUOTED),
+        ("\u00ab{}\u00bb", QUOTED),
+        ("`{}`", QUOTED),
+        ("\uff02{}\uff02", QUOTED),
+        ("{}\\n", ESCAPED),
+        ("{}\\r\\n", ESCAPED),
+        ("\u200b{}", UNSEEN),
+        ("{}\u200b", UNSEEN),
+        ("\ufeff{}", UNSEEN),
+        ("{}\ufeff", UNSEEN),
+        ("0123\u200d{}", UNSEEN),
+        ("{}\u00ad", UNSEEN),
+        ("{}\u2060", UNSEEN),
+        ("{}\x7f", UNSEEN),
+        ("{}\x1b[0m", UNSEEN),
+        ("{}\udcff", UNSEEN),  # a byte that is not UTF-8
+        ("NAME={}", NAMED),
+    ],
+    ids=ascii,
+)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BETTER_AUTH_SECRET", LONG),
+        ("BETTER_AUTH_SECRET_PREVIOUS", LONG),
+        ("DATABASE_URL", "postgresql://u:hunter2@127.0.0.1/app"),
+        ("JWT_ISSUER", "https://a.example"),
+        ("JWT_AUDIENCE", "https://a.example"),
+        ("CORS_ORIGINS", "https://a.example"),
+        ("CRON_SECRET", LONG),
+    ],
+)
+def test_a_mark_that_was_pasted_with_a_value_stops_the_start(
+    name: str, value: str, text: str, sentence: str
+) -> None:
+    """Otherwise every token would be refused, although both sides seem to have the same secret."""
+    with pytest.raises(SettingsError) as refused:
+        read_settings({name: text.format(value).replace("NAME", name)})
+    assert str(refused.value) == sentence.format(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["CRON_SECRET", "SMOKE_TOKEN", "SMOKE_OTHER_TOKEN", "VERCEL_AUTOMATION_BYPASS_SECRET"]
+)
+@pytest.mark.parametrize("value", ["0123456789abcdef\u00e9", "01234567\n89abcdef"])
+def test_a_value_that_no_header_can_carry_stops_the_start(name: str, value: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        read_settings({name: value})
+    assert str(refused.value) == f"{name}: must consist of ASCII characters in one line."
+
+
+def test_a_secret_keeps_what_it_contains() -> None:
+    inside = (
+        f'{LONG}"{LONG}',
+        f"{LONG}\n{LONG}",
+        f"{LONG} {LONG}",
+        f"{LONG}\\n{LONG}",
+        f"{LONG}\u00e9",
     )
-
-
-def test_quotes_inside_a_value_are_kept() -> None:
-    for secret in (f'"{LONG}', f"{LONG}'", f'{LONG}"{LONG}'):
+    for secret in inside:
         assert secret == read_settings({"BETTER_AUTH_SECRET": secret}).BETTER_AUTH_SECRET
     assert read_settings({"JWKS": KEYS, "JWT_ALGORITHM": "EdDSA"}).JWKS == KEYS
 
