@@ -120,7 +120,8 @@ deploy-vercel: .venv/ready node_modules/.ready ## Deploy a preview to Vercel, or
 .PHONY: test-vercel
 test-vercel: .venv/ready node_modules/.ready ## Test the build under Vercel's Python runtime
 	@$(PYTEST) -m verify tests/platforms/vercel
-	@$(PYTEST) tests/contract --target vercel_runtime
+	@$(PYTEST) tests/contract --target vercel_runtime -m "not raw"
+	@$(PYTEST) tests/contract/test_raw_bytes.py --target vercel_server
 
 ##@ A deployment
 

@@ -1,5 +1,8 @@
 """The OpenAPI document and its interactive page, which loads nothing from other hosts."""
 
+import api  # noqa: F401 - Vercel's runtime imports this file alone
+
+# isort: split
 import gzip
 import re
 from functools import cache

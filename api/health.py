@@ -1,5 +1,8 @@
 """Liveness and readiness. Liveness imports no database module."""
 
+import api  # noqa: F401 - Vercel's runtime imports this file alone
+
+# isort: split
 import asyncio
 import time
 from dataclasses import dataclass

@@ -1,5 +1,8 @@
 """Runs the smoke test for schedulers: EventBridge sends an event, Vercel requests a URL."""
 
+import api  # noqa: F401 - Vercel's runtime imports this file alone
+
+# isort: split
 import asyncio
 import hmac
 import threading

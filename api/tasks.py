@@ -1,5 +1,8 @@
 """The routes of tasks."""
 
+import api  # noqa: F401 - Vercel's runtime imports this file alone
+
+# isort: split
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import tempfile
 
-from dev.lock import ASYMMETRIC
+from dev.lock import ASYMMETRIC, VERCEL
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
-        command = [sys.executable, "-m", "pip_audit", "--strict", "--requirement", str(ASYMMETRIC)]
+        command = [sys.executable, "-m", "pip_audit", "--strict"]
+        command += ["--requirement", str(ASYMMETRIC), "--requirement", str(VERCEL)]
         # Only the pinned versions, and without cached responses of an earlier run.
         command += ["--require-hashes", "--disable-pip", "--cache-dir", cache]
         command += ["--desc", "off", "--progress-spinner", "off", *sys.argv[1:]]

@@ -14,6 +14,8 @@ PROJECT = ROOT / "pyproject.toml"
 RUNTIME, DEVELOPMENT = ROOT / "requirements.txt", ROOT / "requirements-dev.txt"
 # For functions that verify EdDSA, ES256 or RS256 tokens: all runtime packages and `cryptography`.
 ASYMMETRIC = ROOT / "requirements-asymmetric.txt"
+# What functions have on Vercel: the packages of requirements.txt, and one for its server.
+VERCEL = ROOT / "requirements-vercel.txt"
 # pip checks the hashes of uv, and uv checks those of everything else.
 INSTALLER = ROOT / "requirements-uv.txt"
 # uv with pip's settings.
@@ -60,12 +62,14 @@ def main() -> None:
         compile_requirements(runtime, RUNTIME)
         asymmetric = work / ASYMMETRIC.name
         compile_requirements(asymmetric, ASYMMETRIC, "--extra", "asymmetric", "-c", str(runtime))
+        vercel = work / VERCEL.name
+        compile_requirements(vercel, VERCEL, "--group", "vercel", "-c", str(runtime))
         development = work / DEVELOPMENT.name
         compile_requirements(development, DEVELOPMENT, "--group", "dev", "-c", str(asymmetric))
         # Constraints are named in comments, by their path.
         locked = {
             file: (work / file.name).read_text().replace(f"{folder}/", "")
-            for file in (RUNTIME, ASYMMETRIC, DEVELOPMENT)
+            for file in (RUNTIME, ASYMMETRIC, VERCEL, DEVELOPMENT)
         }
         project = with_constraints(PROJECT.read_text(), pins_for_linux(runtime))
     header = (

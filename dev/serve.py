@@ -39,7 +39,7 @@ from dev.worker import WATCHED
 from lib.db.pool import close_pools
 from lib.db.readiness import check_ready
 from lib.errors import DatabaseUnavailable, Unavailable
-from lib.settings import EXAMPLE_SECRET, SettingsError, read_settings
+from lib.settings import EXAMPLE_SECRET, PLATFORM_VARIABLES, SettingsError, read_settings
 
 ROOT = Path(__file__).parent.parent
 PR_SET_PDEATHSIG = 1
@@ -88,8 +88,10 @@ def serve(host: str, port: str) -> None:
             ) from None
         listener = stack.enter_context(_listen(host, int(port)))
         os.environ.setdefault("BETTER_AUTH_SECRET", EXAMPLE_SECRET)
-        read_settings(os.environ)  # reports an invalid setting before PostgreSQL starts
         given = bool(os.environ.get("DATABASE_URL"))
+        if not given:
+            _drop_marks_of_deployments()
+        read_settings(os.environ)  # reports an invalid setting before PostgreSQL starts
         if not given:
             print("Starting PostgreSQL ...", flush=True)
             os.environ["DATABASE_URL"] = stack.enter_context(local_database(LOCAL)).app
@@ -100,6 +102,14 @@ def serve(host: str, port: str) -> None:
         if settings.JWT_ALGORITHM == "HS256":
             token = make_token("demo", settings.shared_secrets[0], settings)
         _run(listener, _banner(url, token, None if given else settings.DATABASE_URL))
+
+
+def _drop_marks_of_deployments() -> None:
+    """With a PostgreSQL of its own this is local use, also in a workspace that runs on Kubernetes
+    and with the environment of a deployment in .env.
+    """
+    for name in (*PLATFORM_VARIABLES, "DATABASE_URL_UNPOOLED"):
+        os.environ.pop(name, None)
 
 
 def _listen_address(value: str) -> str:

@@ -17,6 +17,9 @@ STAGES = {
     ]
     for name in TARGETS
 }
+# Vercel's server without its edge, which accepts no raw requests.
+RAW = ("tests/contract/test_raw_bytes.py", "tests/security/hostile/test_raw_requests.py")
+STAGES |= {"raw requests on vercel_server": [*RAW, "--target", "vercel_server"]}
 # Three workers for two processors, because these tests mostly wait. This stage is the last one, so
 # that the output ends with pytest's summary.
 STAGES |= {"real components": ["-m", "verify", "-n", "3"]}

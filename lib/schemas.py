@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -13,11 +13,10 @@ from pydantic import (
     Field,
     StrictBool,
     StringConstraints,
-    model_validator,
 )
 from pydantic.json_schema import WithJsonSchema
 
-from lib.errors import ApiError, InvalidInput, TaskNotFound
+from lib.errors import ApiError, TaskNotFound
 
 BIGINT_MAX = 2**63 - 1
 
@@ -327,9 +326,9 @@ class TaskQuery(BaseModel):
     priority: Annotated[
         list[Literal["low", "medium", "high", "urgent", "none"]],
         BeforeValidator(_parse_priorities),
-    ] = Field(default=[], description="Tasks of one of these priorities.")
+    ] = Field(default_factory=list, description="Tasks of one of these priorities.")
     tag: Annotated[list[Tag], BeforeValidator(_parse_tag_filter)] = Field(
-        default=[], description="Tasks that have all of these tags."
+        default_factory=list, description="Tasks that have all of these tags."
     )
     due_from: Annotated[Filter, BeforeValidator(_parse_start)] = Field(
         default=None, description="Tasks that are due then or later: a date, or a date-time."
@@ -359,20 +358,6 @@ class TaskQuery(BaseModel):
         default="false", description="Whether a page carries X-Total-Count."
     )
 
-    @model_validator(mode="after")
-    def _check_page(self) -> Self:
-        if self.offset is not None and self.limit is None:
-            raise InvalidInput(
-                "An offset requires a limit.", location=("query", "limit"), kind="missing"
-            )
-        if self.offset is not None and self.cursor is not None:
-            raise InvalidInput(
-                "Send a cursor or an offset, not both.",
-                location=("query", "offset"),
-                kind="offset_with_cursor",
-            )
-        return self
-
     @property
     def sort_key(self) -> str:
         return SORT_KEYS.get(self.sort, self.sort)
@@ -391,16 +376,6 @@ class TaskQuery(BaseModel):
         return filters | several | {"sort": self.sort_key, "order": self.direction}
 
 
-class PriorityNumbers(BaseModel):
-    """The number of open tasks of each priority."""
-
-    urgent: int
-    high: int
-    medium: int
-    low: int
-    none: int
-
-
 class TaskStatistics(BaseModel):
     """How many tasks there are. `by_priority` and `by_tag` count open tasks."""
 
@@ -410,7 +385,7 @@ class TaskStatistics(BaseModel):
     overdue: int = Field(
         description="Open tasks whose date has ended in UTC, or whose date-time has passed."
     )
-    by_priority: PriorityNumbers
+    by_priority: dict[Literal["urgent", "high", "medium", "low", "none"], int]
     by_tag: dict[str, int] = Field(description="The 100 most frequent tags.")
 
 

@@ -34,7 +34,7 @@ BUILD_TIMEOUT_SECONDS = 900
 OWN_FOLDERS = ("api", "lib")
 PACKAGES_FOLDER = "_vendor"
 TRAMPOLINE = "vc__handler__python.py"
-# The builder adds these to the packages of requirements.txt.
+# The builder adds these to the packages of requirements-vercel.txt.
 BUILDER_PACKAGES = frozenset({"pip", "vercel-runtime"})
 # Files of a developer's machine that must never be published: the copy that is built holds them, so
 # that every build shows whether they are left out.
@@ -167,10 +167,10 @@ def _problems_of_function(built: Built, function: BuiltFunction, root: Path) -> 
         for one in distributions(path=[str(folder / PACKAGES_FOLDER)])
         if canonicalize_name(one.name) not in BUILDER_PACKAGES
     }
-    pinned = pinned_packages(root / "requirements.txt")
+    pinned = pinned_packages(root / "requirements-vercel.txt")
     if installed != pinned:
         differing = sorted(set(installed.items()) ^ set(pinned.items()))
-        yield f"{function.name} differs from requirements.txt in {differing}: run make lock."
+        yield f"{function.name} differs from requirements-vercel.txt in {differing}: run make lock."
 
 
 def _problems_of_static_files(built: Built, root: Path) -> Iterator[str]:

@@ -32,11 +32,12 @@ class TransactionId(UserDefinedType):
 
     cache_ok = True
 
-    def get_col_spec(self) -> str:
+    def get_col_spec(self, **_: object) -> str:
         return "xid8"
 
 
-ischema_names["xid8"] = TransactionId  # for SQLAlchemy where it reads a database
+# For SQLAlchemy where it reads the columns of a database.
+ischema_names["xid8"] = TransactionId  # ty: ignore[invalid-assignment]
 
 
 def _timestamp(name: str) -> Column:

@@ -303,7 +303,7 @@ def _size(tasks: CTE) -> ColumnElement[int]:
 
 
 limit = bindparam("limit", type_=Integer) + ONE
-offset = bindparam("offset", type_=Integer)
+offset: ColumnElement[int] = bindparam("offset", type_=Integer)
 
 
 def _page(tasks: Select) -> Select:
@@ -418,28 +418,28 @@ def _statistics() -> Select:
     The numbers are counted in the index tasks_by_completed, without reading a task. Only the tags
     of open tasks are read from the table.
     """
-    mine, is_open = col(Task.user_id) == owner, not_(col(Task.completed))
+    mine, is_open = TASKS.c.user_id == owner, not_(TASKS.c.completed)
     day = case(
-        (col(Task.due_is_date), cast(literal_column("'1 day'"), Interval)),
+        (TASKS.c.due_is_date, cast(literal_column("'1 day'"), Interval)),
         else_=cast(literal_column("'0'"), Interval),
     )
-    overdue = and_(is_open, col(Task.due_at) <= func.now() - day)
+    overdue = and_(is_open, TASKS.c.due_at <= func.now() - day)
     by_priority = [
-        (literal_column(f"'{name}'"), _count(and_(is_open, col(Task.priority) == rank)))
+        (literal_column(f"'{name}'"), _count(and_(is_open, TASKS.c.priority == rank)))
         for name, rank in _RANKS.items()
     ]
     numbers = (
-        select(
+        select(  # ty: ignore[no-matching-overload]
             func.count().label("total"),
             _count(is_open).label("pending"),
-            _count(col(Task.completed)).label("completed"),
+            _count(TASKS.c.completed).label("completed"),
             _count(overdue).label("overdue"),
             func.json_build_object(*chain.from_iterable(by_priority)).label("by_priority"),
         )
         .where(mine)
         .subquery("numbers")
     )
-    unnested = func.unnest(col(Task.tags)).table_valued("tag", name="unnested").render_derived()
+    unnested = func.unnest(TASKS.c.tags).table_valued("tag", name="unnested").render_derived()
     tag = unnested.c.tag
     tags = (
         select(tag, func.count().label("number"))

@@ -25,6 +25,8 @@ from lib.schemas import (
 )
 from lib.settings import load_settings
 
+# How priorities are stored.
+RANKS = {name: rank for rank, name in enumerate(("none", *PRIORITIES))}
 MAX_LIST_BYTES = 4_000_000
 # A list travels inside a JSON string on Lambda, with quotes and backslashes escaped, within 6 MB.
 MAX_ESCAPED_LIST_BYTES = 6_000_000
@@ -72,17 +74,17 @@ async def list_tasks(
     """
     if query.limit is None:
         return await _whole_list(user, query)
-    order = f"{query.sort_key} {query.direction}"
+    order, filters = f"{query.sort_key} {query.direction}", _filters(query)
     values: dict[str, Any] = {
         "owner": user.id,
-        **_filter(query),
+        **filters,
         "limit": query.limit,
         "offset": query.offset or 0,
         "after": after and after[0],
         "after_id": after and after[1],
     }
     counted = query.count == "true"
-    filtered = _is_filtered(query) or bool(query.offset)
+    filtered = bool(query.offset) or _apply(filters)
     if counted:
         statement = compiled.COUNTED_PAGE[order]
     elif filtered:
@@ -102,9 +104,10 @@ async def list_tasks(
 
 
 async def _whole_list(user: AuthenticatedUser, query: TaskQuery) -> TaskPage:
-    filtered = _is_filtered(query)
+    filters = _filters(query)
+    filtered = _apply(filters)
     statements = compiled.FILTERED_WHOLE if filtered else compiled.LIST_WHOLE
-    values = {"owner": user.id, **_filter(query), "max_bytes": MAX_LIST_BYTES}
+    values = {"owner": user.id, **filters, "max_bytes": MAX_LIST_BYTES}
     statement = statements[f"{query.sort_key} {query.direction}"]
     [rows] = await run_transaction(user.id, (statement, values), prepare=not filtered)
     for documents, total in rows:
@@ -118,20 +121,20 @@ async def _whole_list(user: AuthenticatedUser, query: TaskQuery) -> TaskPage:
     )
 
 
-def _is_filtered(query: TaskQuery) -> bool:
-    return any(value is not None for value in _filter(query).values())
-
-
-def _filter(query: TaskQuery) -> dict[str, Any]:
-    priorities = [("none", *PRIORITIES).index(name) for name in query.priority]
+def _filters(query: TaskQuery) -> dict[str, Any]:
+    """The parameters of the filters: null for one that does not apply."""
     return {
         "completed": None if query.status == "all" else query.status == "completed",
-        "priority": priorities or None,
+        "priority": [RANKS[name] for name in query.priority] or None,
         "tag": query.tag or None,
         "due_from": query.due_from,
         "due_to": query.due_to,
         "q": query.q or None,
     }
+
+
+def _apply(filters: dict[str, Any]) -> bool:
+    return any(value is not None for value in filters.values())
 
 
 def _fits(body: bytes) -> bool:

@@ -13,6 +13,7 @@ from lib.settings.environment import (
 )
 from lib.settings.settings import (
     EXAMPLE_SECRET,
+    PLATFORM_VARIABLES,
     Settings,
     SettingsError,
     read_settings,
@@ -21,6 +22,7 @@ from lib.settings.settings import (
 
 __all__ = [
     "EXAMPLE_SECRET",
+    "PLATFORM_VARIABLES",
     "SECRETS",
     "SECRET_LIFETIME",
     "Settings",

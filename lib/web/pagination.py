@@ -29,8 +29,11 @@ type Position = tuple[str, int]
 def read_cursor(user: AuthenticatedUser, query: TaskQuery) -> Position | None:
     """The position after which the page starts: the sort key and the id of a task.
 
-    Raises InvalidInput for a cursor that was not made for this list.
+    Raises InvalidInput for a cursor that was not made for this list, and for an offset that does
+    not fit the other parameters.
     """
+    if query.offset is not None:
+        _check_offset(query)
     if query.cursor is None:
         return None
     if query.limit is None:
@@ -53,6 +56,19 @@ def read_cursor(user: AuthenticatedUser, query: TaskQuery) -> Position | None:
         )
     sort_key, task_id = json.loads(payload)
     return sort_key, task_id
+
+
+def _check_offset(query: TaskQuery) -> None:
+    if query.limit is None:
+        raise InvalidInput(
+            "An offset requires a limit.", location=("query", "limit"), kind="missing"
+        )
+    if query.cursor is not None:
+        raise InvalidInput(
+            "Send a cursor or an offset, not both.",
+            location=("query", "offset"),
+            kind="offset_with_cursor",
+        )
 
 
 def link_to_next_page(

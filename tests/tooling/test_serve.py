@@ -1,5 +1,6 @@
 """`make dev`: what it prints works, it serves without delay, and it leaves no process behind."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -12,7 +13,6 @@ import sys
 import threading
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -31,7 +31,7 @@ serve.main()
 """
 
 
-@contextmanager
+@contextlib.contextmanager
 def serving(folder: Path, **variables: str) -> Generator[tuple[subprocess.Popen[str], list[str]]]:
     """Run `make dev`'s program with data in `folder`. Returns the process and its lines so far."""
     variables = {"PORT": str(free_port())} | variables
@@ -210,6 +210,15 @@ def test_a_server_that_has_ended_is_not_found(tmp_path: Path, how: signal.Signal
         assert running_server.find_server(tmp_path) is None
 
 
+def _read_to_the_end(descriptor: int) -> str:
+    text = b""
+    # The end of a pseudo-terminal whose writer has closed it is an error.
+    with contextlib.suppress(OSError):
+        while chunk := os.read(descriptor, 65536):
+            text += chunk
+    return text.decode()
+
+
 def test_make_token_shows_a_person_how_to_use_it_on_the_server_that_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -223,7 +232,7 @@ def test_make_token_shows_a_person_how_to_use_it_on_the_server_that_runs(
             patch.setattr(sys, "stdout", output)
             token.main()
             output.flush()
-            shown[kind] = os.read(reading, 65536).decode().split()
+        shown[kind] = _read_to_the_end(reading).split()
         os.close(reading)
     [alone] = shown["pipe"]
     assert alone.startswith("eyJ")
@@ -286,6 +295,17 @@ def test_variables_replace_the_local_defaults(tmp_path: Path) -> None:
         assert process.wait(30) == 1
     assert output == ["DATABASE_URL: must be a postgresql:// URL."]
     assert not (tmp_path / "postgres").exists()
+
+
+def test_a_workspace_on_kubernetes_is_local_use(tmp_path: Path) -> None:
+    marks = {
+        "KUBERNETES_SERVICE_HOST": "10.96.0.1",
+        "DATABASE_URL_UNPOOLED": "postgresql://owner:secret@db.example/app",
+    }
+    with serving(tmp_path, **marks) as (_, lines):
+        ready, created, listed = (json.loads(done.stdout) for done in run_curls(lines))
+    assert ready == {"status": "ok"}
+    assert listed == [created]
 
 
 def test_one_of_two_servers_on_the_same_port_is_refused(tmp_path: Path) -> None:

@@ -467,6 +467,24 @@ def test_a_burst_never_opens_more_connections_than_the_pool_size(
     close_pools()
 
 
+@pytest.mark.parametrize(("size", "opened"), [(None, 8), ("3", 3), ("12", 12)])
+def test_the_size_of_the_pool_is_a_setting(
+    proxied_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, size: str | None, opened: int
+) -> None:
+    if size:
+        monkeypatch.setenv("DATABASE_POOL_SIZE", size)
+    monkeypatch.setenv("DATABASE_URL", proxied_url)
+    forget_settings()
+
+    async def crowd() -> None:
+        sleep = ("SELECT pg_sleep(0.2)", {})
+        await asyncio.gather(*(run_transaction(f"user {n}", sleep) for n in range(20)))
+
+    asyncio.run(crowd())
+    close_pools()
+    assert proxy.connections == opened
+
+
 def test_a_changed_url_gets_a_new_pool(
     start_api: StartApi, database: Database, fresh_database: Database
 ) -> None:

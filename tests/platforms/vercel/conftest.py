@@ -71,7 +71,7 @@ def make_tree() -> MakeTree:
         (folder / "lib" / "settings.py").write_text("")
         (folder / "tests" / "test_nothing.py").write_text("")
         (folder / "public" / "robots.txt").write_text("User-agent: *\n")
-        (folder / "requirements.txt").write_text("")
+        (folder / "requirements-vercel.txt").write_text("")
         (folder / "pyproject.toml").write_text(
             '[project]\nname = "echo"\nversion = "1"\nrequires-python = ">=3.13,<3.14"\n'
             "dependencies = []\n[tool.uv]\npackage = false\n"

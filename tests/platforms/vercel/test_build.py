@@ -8,6 +8,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
 from dev.app import GROUPS
 from dev.deploy import vercel_build
@@ -55,12 +56,14 @@ def test_no_file_of_the_build_holds_a_secret_of_the_tree(
         assert [one for one in small if b"must-not-be-deployed" in one.read_bytes()] == []
 
 
-def test_the_functions_have_exactly_the_packages_that_lambda_gets(
+def test_the_functions_have_the_packages_that_lambda_gets_and_one_for_the_server(
     built: vercel_build.Built,
 ) -> None:
     vendor = built.function_folder("api/tasks") / "_vendor"
-    names = {one.name.lower() for one in distributions(path=[str(vendor)])}
-    assert {"fastapi", "sqlmodel", "psycopg-binary", "mangum"} <= names
+    names = {canonicalize_name(one.name) for one in distributions(path=[str(vendor)])}
+    of_lambda = set(vercel_build.pinned_packages(vercel_build.ROOT / "requirements.txt"))
+    added = names - of_lambda - vercel_build.BUILDER_PACKAGES
+    assert (of_lambda - names, added) == (set(), {"httptools"})
     assert names.isdisjoint({"pytest", "ruff", "alembic", "uvicorn", "moto", "boto3"})
 
 
@@ -123,7 +126,7 @@ def _with_everything_bundled(tree: Path) -> None:
 
 
 def _with_other_packages(tree: Path) -> None:
-    (tree / "requirements.txt").write_text("fastapi==0.165.0\n")
+    (tree / "requirements-vercel.txt").write_text("fastapi==0.165.0\n")
 
 
 def _change_configuration(tree: Path, change: Callable[[str], str]) -> None:
@@ -137,7 +140,7 @@ def _change_configuration(tree: Path, change: Callable[[str], str]) -> None:
         pytest.param(_without_public_folder, "lib/settings.py", id="no public folder"),
         pytest.param(_with_named_groups, "unnamed groups", id="named groups"),
         pytest.param(_with_everything_bundled, ".env.production.local", id="nothing excluded"),
-        pytest.param(_with_other_packages, "requirements.txt", id="other packages"),
+        pytest.param(_with_other_packages, "requirements-vercel.txt", id="other packages"),
     ],
 )
 def test_a_build_is_refused_that_has(

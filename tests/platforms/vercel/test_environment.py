@@ -107,3 +107,24 @@ def test_a_pattern_that_would_allow_other_projects_stops_the_start(
         wait_until(lambda: any("CORS_PREVIEW_ORIGIN" in line.text for line in list(instance.lines)))
     assert response.status_code == 500
     assert "Access-Control-Allow-Origin" not in response.headers
+
+
+def test_invalid_settings_are_reported_by_every_response(environment: dict[str, str]) -> None:
+    # A start that failed would end the process: Vercel's server announces itself before it starts
+    # the application, and the platform's own 500 is no JSON and has no CORS headers.
+    origin = environment["CORS_ORIGINS"]
+    with (
+        vercel_runtime.deploy(environment | {"BETTER_AUTH_SECRET": "short"}) as deployment,
+        httpx2.Client(base_url=deployment.url, headers={"Origin": origin}, timeout=60) as client,
+    ):
+        for _ in range(2):
+            response = client.get("/api/somebody/tasks")
+            assert (response.status_code, response.json()) == (
+                500,
+                {"detail": "Internal server error."},
+            )
+            assert response.headers["Access-Control-Allow-Origin"] == origin
+            assert response.headers["X-Request-ID"]
+        instance = deployment.instances["api/tasks"]
+        wait_until(lambda: any("BETTER_AUTH_SECRET" in line.text for line in list(instance.lines)))
+        assert instance.process.poll() is None

@@ -4,11 +4,14 @@ are bounded, and a slow request does not delay others.
 
 import json
 import signal
+import socket
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Barrier
 
 import httpx2
@@ -16,7 +19,7 @@ import jwt
 import psycopg
 import pytest
 
-from lib.db.pool import BUDGET, POOL_SIZE
+from lib.db.pool import BUDGET, MAX_REQUESTS_PER_USER, POOL_SIZE
 from tests.conftest import SECRET
 from tests.platforms.vercel.conftest import wait_until
 from tests.support.databases import Cluster, Database
@@ -158,26 +161,83 @@ def test_the_connections_of_an_instance_are_bounded(
     assert list(deployment.instances) == ["api/tasks"]
 
 
-def test_a_slow_database_call_does_not_delay_other_users(
-    counted: Database, new_person: NewPerson
+def test_many_slow_database_calls_do_not_delay_other_users(
+    deployment: Deployment, counted: Database, new_person: NewPerson
 ) -> None:
     slow, other = new_person(), new_person()
     task = slow.create("the row that is locked")
     other.create("mine")
-    with ThreadPoolExecutor(4) as crowd, locked(counted, task) as lock:
+    share = POOL_SIZE["vercel"] // 2
+    with ThreadPoolExecutor(CROWD) as crowd, locked(counted, task) as lock:
         waiting = [
             crowd.submit(slow.client.put, f"{slow.tasks}/{task['id']}", json={"title": str(n)})
-            for n in range(4)
+            for n in range(CROWD)
         ]
-        wait_until(lambda: count(counted, ITS_WAITERS) == 4)
+        wait_until(lambda: count(counted, ITS_WAITERS) == share)
         began = time.monotonic()
         response = other.client.get(other.tasks)
         took = time.monotonic() - began
         assert not any(one.done() for one in waiting)
+        assert count(counted, ITS_WAITERS) == share
+        # The event loop waits for the queries. A thread exists only while a host is looked up.
+        threads = Path(f"/proc/{deployment.instances['api/tasks'].process.pid}/task")
+        assert len(list(threads.iterdir())) == 1
         lock.rollback()
-        assert [one.result().status_code for one in waiting] == [200] * 4
+        assert [one.result().status_code for one in waiting] == [200] * CROWD
     assert (response.status_code, len(response.json())) == (200, 1)
     assert took < 1
+
+
+def test_one_user_has_a_bounded_number_of_requests_under_way(
+    deployment: Deployment, counted: Database, new_person: NewPerson
+) -> None:
+    slow, other = new_person(), new_person()
+    task = slow.create("the row that is locked")
+    with ThreadPoolExecutor(MAX_REQUESTS_PER_USER + 1) as crowd, locked(counted, task) as lock:
+        waiting = [
+            crowd.submit(slow.client.put, f"{slow.tasks}/{task['id']}", json={"title": str(n)})
+            for n in range(MAX_REQUESTS_PER_USER + 1)
+        ]
+        wait_until(lambda: any(one.done() for one in waiting))
+        [refused] = [one.result() for one in waiting if one.done()]
+        assert other.client.get(other.tasks).status_code == 200
+        lock.rollback()
+        statuses = Counter(one.result().status_code for one in waiting)
+    assert refused.status_code == 429
+    assert refused.headers["Retry-After"]
+    assert statuses == {200: MAX_REQUESTS_PER_USER, 429: 1}
+
+
+def test_clients_that_disconnect_leave_every_connection_usable(
+    deployment: Deployment, counted: Database, new_person: NewPerson
+) -> None:
+    people = [new_person() for _ in range(CROWD)]
+    task = people[0].create("the row that is locked")
+    instance = deployment.instances["api/tasks"]
+    body = b'{"title": "changed"}'
+    with locked(counted, task) as lock:
+        clients = []
+        for _ in range(POOL_SIZE["vercel"]):
+            # Past the edge, which would wait for the response.
+            client = socket.create_connection(("127.0.0.1", instance.port))
+            client.sendall(
+                f"PUT {people[0].tasks}/{task['id']} HTTP/1.1\r\nHost: x\r\n"
+                f"Authorization: {people[0].client.headers['Authorization']}\r\n"
+                f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+                + body
+            )
+            clients.append(client)
+        wait_until(lambda: count(counted, ITS_WAITERS) == POOL_SIZE["vercel"] // 2)
+        for client in clients:
+            client.close()
+        lock.rollback()
+    with ThreadPoolExecutor(CROWD) as crowd:
+        for result in [crowd.submit(person.create, "afterwards") for person in people]:
+            assert result.result()["user_id"]
+    assert count(counted, ITS_CONNECTIONS) <= POOL_SIZE["vercel"]
+    wait_until(lambda: count(counted, f"{ITS_CONNECTIONS} AND state <> 'idle'") == 0)
+    statuses = Counter(line["status"] for _, line in request_lines(instance))
+    assert max(statuses) < 500, statuses
 
 
 def test_with_every_connection_in_use_requests_end_in_time(

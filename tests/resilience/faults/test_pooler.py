@@ -178,11 +178,12 @@ def test_prepared_statements_need_the_support_of_the_pooler(
     fresh_database.query("CREATE TABLE counted (n int); GRANT ALL ON counted TO task_api")
     notices: list[str] = []
     monkeypatch.setattr(transaction, "log_warning", notices.append)
-    monkeypatch.setitem(database.POOL_SIZE, "local", CLIENTS)
+    clients = database.POOL_SIZE["local"]
     with pgbouncer.running(
         postgres.Server(cluster.port, "", 0, Path()),
         users={ROLE: PASSWORD},
         folder=tmp_path,
+        tls=False,
         settings={
             "default_pool_size": "3",
             "max_prepared_statements": "1000" if supported else "0",
@@ -198,11 +199,11 @@ def test_prepared_statements_need_the_support_of_the_pooler(
                 await run_transaction(f"user-{n}", (insert, {"n": n}), writes=True)
 
         async def write_all() -> None:
-            await asyncio.gather(*map(write, range(CLIENTS)))
+            await asyncio.gather(*map(write, range(clients)))
 
         asyncio.run(write_all())
         database.close_pools()
-    assert fresh_database.query("SELECT count(*) FROM counted") == [(5 * CLIENTS,)]
+    assert fresh_database.query("SELECT count(*) FROM counted") == [(5 * clients,)]
     assert len(notices) == (0 if supported else 1)
 
 

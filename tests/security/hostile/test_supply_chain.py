@@ -49,8 +49,9 @@ FIXED_VERSIONS = [
 ALWAYS_VULNERABLE = {"python-jose": "CVE-2026-85394", "ecdsa": "CVE-2024-23342"}
 
 
-# Every file that may decide what is deployed.
+# Every file that may decide what is deployed to AWS, and the file for Vercel.
 VARIANTS = {extra: package.requirements_file(extra) for extra in (None, *package.EXTRAS)}
+VERCEL = ROOT / "requirements-vercel.txt"
 PIN = re.compile(r"^(?P<pin>[a-z0-9.-]+==[^\s\\;]+).*\n(?P<hashes>(?:    --hash=.*\n)*)", re.M)
 
 
@@ -98,6 +99,17 @@ def test_every_deployed_package_is_pinned_with_hashes(extra: package.Extra | Non
     names = {pin.partition("==")[0] for pin in packages}
     assert ({"cryptography", "cffi", "pycparser"} <= names) == (extra == "asymmetric")
     assert VARIANTS[extra].name in tracked_files(ROOT)
+
+
+def test_only_vercel_gets_the_package_of_its_server() -> None:
+    packages = pins(VERCEL)
+    assert all(packages.values())
+    assert packages.items() >= pins(VARIANTS[None]).items()
+    added = {pin.partition("==")[0] for pin in packages.keys() - pins(VARIANTS[None]).keys()}
+    assert added == {"httptools"}
+    names = [pin.partition("==")[0] for path in VARIANTS.values() for pin in pins(path)]
+    assert added.isdisjoint(names)
+    assert VERCEL.name in tracked_files(ROOT)
 
 
 def tampered_index(root: Path, name: str) -> Path:
@@ -275,6 +287,7 @@ def test_an_audit_asks_about_every_deployed_package() -> None:
         done = audit("--vulnerability-service", "osv", "--osv-url", url)
     assert (done.returncode, done.stdout) == (0, "No known vulnerabilities found\n"), done.stderr
     assert names >= set(vercel_build.pinned_packages(VARIANTS["asymmetric"]))
+    assert names >= set(vercel_build.pinned_packages(VERCEL))
 
 
 def test_an_audit_names_each_vulnerability() -> None:
