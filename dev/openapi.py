@@ -211,6 +211,13 @@ def paths_without_user(paths: dict[str, Any]) -> dict[str, Any]:
             operation["tags"] = ["my tasks"]
             operation["operationId"] = without_user(operation["operationId"])
             operation["parameters"].remove(USER_ID)
+            # Nobody else's path: only a new user without an account is refused.
+            refused = operation["responses"].pop("403")
+            if operation["operationId"] == "create_my_task":
+                operation["responses"] |= {"403": refused}
+                refused["description"] = "The user has no account"
+                example = {"detail": errors.UserNotProvisioned.detail}
+                refused["content"]["application/json"]["example"] = example
             for response in operation["responses"].values():
                 if "links" in response:
                     response["links"] = links_without_user(response["links"])

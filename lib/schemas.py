@@ -13,10 +13,11 @@ from pydantic import (
     Field,
     StrictBool,
     StringConstraints,
+    model_validator,
 )
 from pydantic.json_schema import WithJsonSchema
 
-from lib.errors import ApiError, TaskNotFound
+from lib.errors import ApiError, InvalidInput, TaskNotFound
 
 BIGINT_MAX = 2**63 - 1
 

@@ -62,6 +62,8 @@ def test_command_writes_one_function_for_each_operation(frontend: Path) -> None:
     sdk = (frontend / "lib" / "client" / "sdk.gen.ts").read_text()
     assert set(re.findall(r"^export const (\w+)", sdk, re.MULTILINE)) == {
         *("listTasks", "createTask", "getTask", "updateTask", "deleteTask", "completeTask"),
+        *("listMyTasks", "createMyTask", "getMyTask", "updateMyTask", "deleteMyTask"),
+        *("patchTask", "patchMyTask", "completeMyTask", "countTasks", "countMyTasks"),
         *("getHealth", "getReadiness", "getSmoke", "getOpenapi", "getDocs"),
     }
     assert "bigint" not in (frontend / "lib" / "client" / "types.gen.ts").read_text()

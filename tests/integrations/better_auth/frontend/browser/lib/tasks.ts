@@ -10,10 +10,15 @@ export type Task = {
   title: string;
   description: string | null;
   completed: boolean;
+  priority: Priority | null;
+  due_date: string | null; // "2026-12-24", or "2026-12-24T18:30:00.000000Z"
+  tags: string[];
+  completed_at: string | null;
   created_at: string;
   updated_at: string;
 };
-export type NewTask = { title: string; description?: string | null; completed?: boolean };
+export type Priority = "low" | "medium" | "high" | "urgent";
+export type NewTask = { title: string } & Partial<Pick<Task, "description" | "completed" | "priority" | "due_date" | "tags">>;
 
 async function call(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Response> {
   const response = await withToken(({ text, userId }) =>
