@@ -147,7 +147,8 @@ def document() -> dict[str, Any]:
     for served in [route for group in GROUPS for route in group.router.routes]:
         if isinstance(served, AuthenticatedRoute):
             # Each method is an operation.
-            routes += [documented_route(served, method) for method in sorted(served.methods)]
+            methods = sorted(served.methods or ())
+            routes += [documented_route(served, method) for method in methods]
         elif isinstance(served, APIRoute):
             served.operation_id = served.name
             routes.append(served)
@@ -192,7 +193,8 @@ def document() -> dict[str, Any]:
 
 def documented_route(served: AuthenticatedRoute, method: str) -> APIRoute:
     """The same route for one method, with the response models, which it does not use itself."""
-    route = APIRoute(served.path, served.endpoint, **(served.options | {"methods": [method]}))
+    options: dict[str, Any] = served.options | {"methods": [method]}
+    route = APIRoute(served.path, served.endpoint, **options)
     route.path_format = served.path_format
     also_put = served.methods == {"PUT", "PATCH"} and method == "PATCH"
     route.operation_id = f"patch_{route.name.partition('_')[2]}" if also_put else route.name

@@ -15,10 +15,12 @@ from schemathesis.generation.case import Case
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 # Refusals of well-formed requests, as location and type: a schema cannot say which cursors and keys
-# are valid, nor that one query parameter needs another.
+# are valid, nor that one query parameter needs another or excludes it.
 BEYOND_SCHEMAS = {
     ("query.cursor", "cursor_invalid"),
     ("query.limit", "missing"),
+    ("query.offset", "offset_with_cursor"),
+    ("body.completed", "missing"),
     ("header.Idempotency-Key", "idempotency_key_reused"),
 }
 

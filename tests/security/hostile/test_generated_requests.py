@@ -28,7 +28,17 @@ TASK_OPERATIONS = {
     "GET /api/{user_id}/tasks/{task_id}",
     "PUT /api/{user_id}/tasks/{task_id}",
     "DELETE /api/{user_id}/tasks/{task_id}",
+    "PATCH /api/{user_id}/tasks/{task_id}",
     "PATCH /api/{user_id}/tasks/{task_id}/complete",
+    "GET /api/{user_id}/tasks/stats",
+    "GET /api/tasks",
+    "POST /api/tasks",
+    "GET /api/tasks/stats",
+    "GET /api/tasks/{task_id}",
+    "PUT /api/tasks/{task_id}",
+    "PATCH /api/tasks/{task_id}",
+    "DELETE /api/tasks/{task_id}",
+    "PATCH /api/tasks/{task_id}/complete",
 }
 
 
