@@ -3,9 +3,9 @@
 import api  # noqa: F401 - Vercel's runtime imports this file alone
 
 # isort: split
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from lib.auth.signatures import forget_signatures
 from lib.db import tasks
@@ -47,9 +47,7 @@ router = APIRouter(
 
 
 @router.get("", response_model=list[Task], response_description="The tasks")
-async def list_tasks(
-    request: Request, user: CurrentUser, query: Annotated[TaskListQuery, Query()]
-) -> Response:
+async def list_tasks(request: Request, user: CurrentUser, query: TaskListQuery) -> Response:
     """List your tasks.
 
     Without `limit` the response is the whole list. With `limit` it is one page: follow the `Link`

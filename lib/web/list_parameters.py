@@ -5,9 +5,10 @@ them too.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
 
-from pydantic import model_validator
+from fastapi import Query
+from pydantic import BeforeValidator
 
 from lib.errors import InvalidInput
 from lib.schemas import MAX_OFFSET, TaskQuery
@@ -99,6 +100,8 @@ PAGE_START = {"cursor", "offset", *NAMES["offset"], "page"}
 
 def read_list_parameters(given: Mapping[str, str | list[str]]) -> Values:
     """The parameters under their own names. A parameter that is empty is as if absent."""
+    if not given:
+        return {}
     values: Values = {}
     for name in TaskQuery.model_fields:
         for spelled in (name, *NAMES.get(name, ())):
@@ -123,13 +126,8 @@ def _value(given: str | list[str], *, several: bool = False) -> str | list[str]:
     return [value for value in values if value] if several else values[-1]
 
 
-class TaskListQuery(TaskQuery):
-    """The query of a list, in any of its spellings."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read(cls, given: Any) -> Any:
-        return read_list_parameters(given) if given else given
+# A validator instead of a subclass, whose fields Pydantic would collect and compile again.
+TaskListQuery = Annotated[TaskQuery, BeforeValidator(read_list_parameters), Query()]
 
 
 def other_spellings(name: str) -> str:

@@ -225,9 +225,7 @@ LISTS = [
 def test_the_query_of_a_list_is_that_of_fastapi_alone(
     query: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def listed(
-        request: Request, user: CurrentUser, query: Annotated[TaskListQuery, Query()]
-    ) -> Response:
+    async def listed(request: Request, user: CurrentUser, query: TaskListQuery) -> Response:
         return Response(repr((user.id, query.list_identity(), query)))
 
     def client() -> TestClient:
