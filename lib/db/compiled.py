@@ -914,6 +914,13 @@ WHERE tablename = name AND policyname = 'own_rows' AND cmd = 'ALL'
 AND schemaname = ANY (current_schemas(false))
 AND qual LIKE '%%app.user_id%%' AND with_check LIKE '%%app.user_id%%'
 )
+UNION ALL
+SELECT 'trigger ' || name || ' on tasks'
+FROM (VALUES ('before_write'), ('after_delete')) AS needed (name)
+WHERE NOT EXISTS (
+SELECT FROM pg_trigger
+WHERE tgrelid = to_regclass('tasks') AND tgname = name AND tgenabled IN ('O', 'A')
+)
 ), ARRAY(
 SELECT 'USAGE on a schema of search_path' WHERE current_schema() IS NULL
 UNION ALL
@@ -933,13 +940,6 @@ SELECT privilege || ' on ' || name
 FROM (VALUES ('tasks'), ('deleted_tasks'), ('idempotency_keys')) AS owned (name),
 (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS needed (privilege)
 WHERE NOT has_table_privilege(to_regclass(name), privilege)
-UNION ALL
-SELECT 'trigger ' || name || ' on tasks'
-FROM (VALUES ('before_write'), ('after_delete')) AS needed (name)
-WHERE NOT EXISTS (
-SELECT FROM pg_trigger
-WHERE tgrelid = to_regclass('tasks') AND tgname = name AND tgenabled IN ('O', 'A')
-)
 UNION ALL
 SELECT 'USAGE on the sequence of tasks.id'
 FROM pg_attribute

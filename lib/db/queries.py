@@ -708,9 +708,10 @@ def _types(tables: Iterable[Table]) -> list[tuple[str, ...]]:
 
 
 # One row: whether row-level security applies to this role, whether Better Auth shares the table of
-# users, the policies that are missing, what else requests need and the database lacks, and the same
-# for provisioning users. It explains why lib/db/readiness.py failed to run the statements above,
-# and is no error where something is missing. The catalogs of PostgreSQL have no classes.
+# users, the policies and triggers that are missing, what else requests need and the database lacks,
+# and the same for provisioning users. It explains why lib/db/readiness.py failed to run the
+# statements above, and is no error where something is missing. The catalogs of PostgreSQL have no
+# classes.
 READY = select(  # ty: ignore[no-matching-overload]
     literal_column(
         "(SELECT row_security_active(oid) FROM pg_class WHERE oid = to_regclass('tasks'))"
@@ -724,6 +725,13 @@ READY = select(  # ty: ignore[no-matching-overload]
       WHERE tablename = name AND policyname = 'own_rows' AND cmd = 'ALL'
         AND schemaname = ANY (current_schemas(false))
         AND qual LIKE '%app.user_id%' AND with_check LIKE '%app.user_id%'
+    )
+    UNION ALL
+    SELECT 'trigger ' || name || ' on tasks'
+    FROM (VALUES ('before_write'), ('after_delete')) AS needed (name)
+    WHERE NOT EXISTS (
+      SELECT FROM pg_trigger
+      WHERE tgrelid = to_regclass('tasks') AND tgname = name AND tgenabled IN ('O', 'A')
     )
   )"""),  # noqa: S608 - the names are those of our own tables
     literal_column(f"""ARRAY(
@@ -745,13 +753,6 @@ READY = select(  # ty: ignore[no-matching-overload]
     FROM ({_values(*((each.name,) for each in OWNED))}) AS owned (name),
       (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS needed (privilege)
     WHERE NOT has_table_privilege(to_regclass(name), privilege)
-    UNION ALL
-    SELECT 'trigger ' || name || ' on tasks'
-    FROM (VALUES ('before_write'), ('after_delete')) AS needed (name)
-    WHERE NOT EXISTS (
-      SELECT FROM pg_trigger
-      WHERE tgrelid = to_regclass('tasks') AND tgname = name AND tgenabled IN ('O', 'A')
-    )
     UNION ALL
     SELECT 'USAGE on the sequence of tasks.id'
     FROM pg_attribute

@@ -15,6 +15,13 @@ from lib.smoke.users import Users, find_users
 # All titles start with this text, so that later runs can find tasks that were not deleted.
 TITLE = "smoke test "
 LEFTOVER_AGE = timedelta(minutes=2)  # longer than any run takes
+# What the task of a run has besides its title: every field that a client may write.
+FIELDS = {
+    "description": "Created by the smoke test.",
+    "priority": "high",
+    "due_date": "2030-12-24",
+    "tags": ["smoke test"],
+}
 CORS_STEPS = ("preflight", "cross-origin")
 # In the order in which they run and are reported.
 STEPS = (
@@ -92,8 +99,10 @@ def _test_task_operations(run: SmokeRun, users: Users) -> None:
     request = partial(run.request, token=users.token)
     key = {"Idempotency-Key": f"smoke-{run.id}"}
     title = _title(run)
-    new, edited = {"title": title}, {"title": f"{title}, edited"}
-    is_new = partial(_has_fields, new | {"user_id": users.id, "completed": False})
+    new, edited = {"title": title, **FIELDS}, {"title": f"{title}, edited"}
+    is_new = partial(
+        _has_fields, new | {"user_id": users.id, "completed": False, "completed_at": None}
+    )
     created = request("create", 201, "POST", users.tasks, key, body=new, check=is_new)
     if not created:
         return

@@ -6,8 +6,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from lib.db import transaction
+from migrations.runner import migrate
 from tests.conftest import RequestLines, StartApi, bearer
-from tests.support.databases import Database
+from tests.support.databases import Cluster, Database
 
 # Each with what the log line of a request names.
 FAULTS = {
@@ -85,6 +86,48 @@ def test_a_deployment_fault_is_503_and_the_log_names_what_it_concerns(
     assert statuses <= {503, 201}
     assert reasons
     assert all(named in reason for reason in reasons)
+
+
+@pytest.mark.parametrize("trigger", ["before_write", "after_delete"])
+def test_a_missing_trigger_is_seen_by_readiness(
+    api: TestClient, fresh_database: Database, request_lines: RequestLines, trigger: str
+) -> None:
+    fresh_database.query(f"DROP TRIGGER {trigger} ON tasks")
+    assert api.get("/api/health/ready").status_code == 503
+    [line] = request_lines()
+    assert f"trigger {trigger} on tasks" in line["reason"]
+
+
+REQUESTS = [
+    ("GET", "", None),
+    ("GET", "?limit=5&priority=high", None),
+    ("GET", "/stats", None),
+    ("POST", "", {"title": "x"}),
+    ("PUT", "/1", {"title": "x"}),
+    ("PATCH", "/1/complete", None),
+    ("GET", "/1", None),
+]
+
+
+def test_this_version_on_the_schema_of_the_previous_one_is_not_prepared(
+    cluster: Cluster, start_api: StartApi
+) -> None:
+    with cluster.clone("template0") as database:
+        migrate(database.admin_url, revision="0002")
+        database.query("INSERT INTO users (id, name, email) VALUES ('eve', 'E', 'e@x.example')")
+        database.query("INSERT INTO tasks (user_id, title) VALUES ('eve', 'kept')")
+        api, eve = start_api(DATABASE_URL=database.app_url), bearer("eve")
+        assert api.get("/api/health/ready").status_code == 503
+        for method, path, body in REQUESTS:
+            for headers in ({}, {"Idempotency-Key": "k"}):
+                response = api.request(
+                    method, f"/api/eve/tasks{path}", json=body, headers=eve | headers
+                )
+                assert response.status_code == 503, (method, path)
+                detail = response.json()["detail"]
+                assert detail == "The database is not prepared. Run the migrations."
+        migrate(database.admin_url)
+        assert [task["title"] for task in api.get("/api/eve/tasks", headers=eve).json()] == ["kept"]
 
 
 def test_an_error_at_the_end_of_the_transaction_has_changed_nothing(

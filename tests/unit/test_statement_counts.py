@@ -43,6 +43,9 @@ def statements(task: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ("method", "suffix", "headers", "body", "count"),
     [
         ("GET", None, {}, None, 1),
+        ("GET", "?status=pending&priority=high&tag=x&limit=5&count=true", {}, None, 1),
+        ("GET", "?sort=due_date&limit=5&offset=5", {}, None, 1),
+        ("GET", "/stats", {}, None, 1),
         ("POST", None, {}, {"title": "New"}, 1),
         ("GET", "", {}, None, 1),
         ("PUT", "", {}, {"title": "Changed"}, 1),
@@ -67,7 +70,8 @@ def test_each_operation_sends_the_minimum_of_statements(
     body: dict[str, object] | None,
     count: int,
 ) -> None:
-    path = PATH if suffix is None else task + suffix
+    of_list = suffix is None or suffix.startswith(("?", "/stats"))
+    path = PATH + (suffix or "") if of_list else task + suffix
     if "If-Match" in headers:
         headers = {"If-Match": api.get(task, headers=ALICE).headers["etag"]}
         statements.clear()
