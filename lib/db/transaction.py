@@ -159,9 +159,10 @@ def is_missing_user(error: psycopg.Error) -> bool:
 
 
 def describe(error: psycopg.Error, *, with_message: bool = False) -> str:
-    """What a fault of the database concerns, for the log.
+    """Describe a fault of the database for the log.
 
-    A message may quote the data of a row, except those about the schema and the privileges.
+    Only messages about the schema and the privileges are included by default: others may quote the
+    data of a row.
     """
     diag = error.diag
     name = f"{type(error).__name__}({error.sqlstate})"
