@@ -12,7 +12,7 @@ from schemathesis.auths import AuthContext
 from schemathesis.checks import CheckContext
 from schemathesis.core.transport import Response
 from schemathesis.generation.case import Case
-from schemathesis.specs.openapi.checks import positive_data_acceptance
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 # Refusals of well-formed requests, as location and type: a schema cannot say which cursors and keys
 # are valid, nor that one query parameter needs another or excludes it.
@@ -56,3 +56,16 @@ def positive_data_acceptance_as_far_as_schemas_go(
         if faults and faults <= BEYOND_SCHEMAS:
             return None
     return positive_data_acceptance(ctx, response, case)
+
+
+@schemathesis.check
+def negative_data_rejection_but_for_empty_values(
+    ctx: CheckContext, response: Response, case: Case
+) -> bool | None:
+    """The check `negative_data_rejection`, except for empty values, which mean null or absent."""
+    values = [*(case.query or {}).values()]
+    if isinstance(case.body, dict):
+        values += [case.body.get("priority"), case.body.get("due_date")]
+    if any(value in ("", [""]) for value in values):
+        return None
+    return negative_data_rejection(ctx, response, case)
