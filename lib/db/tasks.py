@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
-from typing import Any, LiteralString
+from typing import Any, LiteralString, NamedTuple
 
 from lib.db import compiled
 from lib.db.pipeline import Rows
@@ -52,8 +52,7 @@ class StoredTask:
         return sha256(self.body).hexdigest()[:32]
 
 
-@dataclass(frozen=True, slots=True)
-class TaskPage:
+class TaskPage(NamedTuple):
     """A JSON array of tasks.
 
     `total` is the number of all tasks that match, where it was counted. `last` is the position of
