@@ -4,13 +4,17 @@ They are shortened to what they write and read. They know neither the fields of 
 the trash.
 """
 
+import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import psycopg
 import pytest
 
+from dev.local_database import create_app_role
 from migrations.runner import migrate
 from tests.integrations.migrations.conftest import RunMigrations
 from tests.support.databases import Database
@@ -36,9 +40,9 @@ CHANGE = "SELECT changed_in::text::bigint FROM {} WHERE id = %s"
 class PreviousRelease:
     """Statements of one user with the rights of the API, each in its own transaction."""
 
-    def __init__(self, connection: psycopg.Connection) -> None:
+    def __init__(self, connection: psycopg.Connection, user: str) -> None:
         self.connection = connection
-        self.user = f"previous-{uuid.uuid4().hex[:8]}"
+        self.user = user
 
     def run(self, statement: str, **values: Any) -> list[int]:
         with self.connection.transaction():
@@ -50,7 +54,7 @@ class PreviousRelease:
 @pytest.fixture
 def previous(fresh_database: Database) -> Iterator[PreviousRelease]:
     with psycopg.connect(fresh_database.app_url, autocommit=True) as connection:
-        release = PreviousRelease(connection)
+        release = PreviousRelease(connection, f"previous-{uuid.uuid4().hex[:8]}")
         fresh_database.query(
             "INSERT INTO users (id, name, email) VALUES (%s, 'n', %s)", release.user, release.user
         )
@@ -176,3 +180,49 @@ def test_a_trigger_that_is_missing_or_disabled_is_reported(
     done = run_migrations(fresh_database.admin_url)
     assert done.returncode == 1
     assert "(trigger before_write on tasks, trigger after_delete on tasks)" in done.stderr
+
+
+def test_the_migration_runs_while_it_serves_requests(empty_database: Database) -> None:
+    migrate(empty_database.admin_url, revision="0002")
+    create_app_role(empty_database.admin_url)
+    users = [f"user-{number}" for number in range(3)]
+    for user in ("old", *users):
+        empty_database.query("INSERT INTO users (id, name, email) VALUES (%s, 'n', %s)", user, user)
+    empty_database.query(
+        """INSERT INTO tasks (user_id, title, completed)
+        SELECT 'old', 'Title ' || n, n % 2 = 0 FROM generate_series(1, 20000) AS n"""
+    )
+    over = Event()
+
+    def serve(user: str) -> int:
+        with psycopg.connect(
+            empty_database.app_url, autocommit=True, prepare_threshold=None
+        ) as connection:
+            release = PreviousRelease(connection, user)
+            [kept] = release.run(CREATE, title="kept", completed=False)
+            toggles = 0
+            while not over.is_set():
+                [task] = release.run(CREATE, title="new", completed=True)
+                assert release.run(EDIT, id=task, title="edited") == [task]
+                assert release.run(TOGGLE, id=kept) == [kept]
+                toggles += 1
+                assert release.run(LIST) == [task, kept]
+                assert release.run(DELETE, id=task) == [task]
+            return toggles
+
+    with ThreadPoolExecutor(len(users)) as threads:
+        futures = [threads.submit(serve, user) for user in users]
+        try:
+            time.sleep(0.5)
+            migrate(empty_database.admin_url)
+            time.sleep(0.5)
+        finally:
+            over.set()
+        toggles = {user: each.result(30) for user, each in zip(users, futures, strict=True)}
+    versions = "SELECT user_id, version - 1 FROM tasks WHERE user_id <> 'old'"
+    assert dict(empty_database.query(versions)) == toggles
+    wrong = "SELECT count(*) FROM tasks WHERE completed <> (completed_at IS NOT NULL)"
+    assert empty_database.query(wrong) == [(0,)]
+    # What was deleted after the migration.
+    [(trash,)] = empty_database.query(COUNT.format("deleted_tasks"))
+    assert 0 < trash < sum(toggles.values())

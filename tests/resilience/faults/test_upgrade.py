@@ -22,7 +22,7 @@ from tests.support.databases import Database
 
 TASKS = 20_000
 
-EXPAND = '''"""Add a priority to tasks, which new code writes and old code ignores."""
+EXPAND = '''"""Add an estimate to tasks, which new code writes and old code ignores."""
 
 from alembic import op
 
@@ -31,12 +31,12 @@ revision, down_revision = "test2", "{head}"
 
 def upgrade() -> None:
     # A constant default does not rewrite the table: the lock is held only briefly.
-    op.execute("ALTER TABLE tasks ADD COLUMN priority integer DEFAULT 0")
+    op.execute("ALTER TABLE tasks ADD COLUMN estimate integer DEFAULT 0")
     op.execute(
-        "ALTER TABLE tasks ADD CONSTRAINT priority_known CHECK (priority IS NOT NULL) NOT VALID"
+        "ALTER TABLE tasks ADD CONSTRAINT estimate_known CHECK (estimate IS NOT NULL) NOT VALID"
     )
 '''
-CONTRACT = '''"""Require the priority, and drop an index that is not used any more."""
+CONTRACT = '''"""Require the estimate, and drop an index that is not used any more."""
 
 from alembic import op
 
@@ -45,10 +45,10 @@ revision, down_revision = "test3", "test2"
 
 def upgrade() -> None:
     # Does not block reads and writes while it checks every row.
-    op.execute("ALTER TABLE tasks VALIDATE CONSTRAINT priority_known")
+    op.execute("ALTER TABLE tasks VALIDATE CONSTRAINT estimate_known")
     # Uses the validated constraint instead of checking every row again.
-    op.execute("ALTER TABLE tasks ALTER COLUMN priority SET NOT NULL")
-    op.execute("ALTER TABLE tasks DROP CONSTRAINT priority_known")
+    op.execute("ALTER TABLE tasks ALTER COLUMN estimate SET NOT NULL")
+    op.execute("ALTER TABLE tasks DROP CONSTRAINT estimate_known")
     op.execute("DROP INDEX tasks_by_updated_at")
 '''
 
@@ -152,7 +152,7 @@ def test_no_request_fails_during_an_upgrade(
     assert set(traffic.statuses) == {200, 201, 204}
     assert traffic.slowest < database.BUDGET
     assert populated.query("SELECT version_num FROM task_api_alembic_version") == [("test3",)]
-    old = "SELECT count(*), min(priority), max(version) FROM tasks WHERE user_id = 'old'"
+    old = "SELECT count(*), min(estimate), max(version) FROM tasks WHERE user_id = 'old'"
     assert populated.query(old) == [(TASKS, 0, 1)]
     kept = populated.query("SELECT user_id, version - 1 FROM tasks WHERE user_id <> 'old'")
     assert dict(kept) == traffic.toggles
