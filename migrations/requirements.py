@@ -7,7 +7,7 @@ from lib.db.models import SQLModel
 # The role that serves requests is a member of this one and owns nothing: see docs/database.md.
 ROLE = "task_api"
 TABLES = ("tasks", "deleted_tasks", "idempotency_keys")
-TRIGGERS = ("before_write", "after_delete")  # of tasks
+TRIGGERS = {"before_write": "tasks", "after_delete": "tasks", "users_after_delete": "users"}
 SEQUENCES = ("tasks_id_seq",)
 # The columns of `users` that the API writes; Better Auth owns the table.
 PROVISIONED_COLUMNS = ("id", "name", "email", "emailVerified")
@@ -70,11 +70,11 @@ def requirements() -> dict[str, str]:
             for table in TABLES
         },
         **{
-            f"trigger {trigger} on tasks": (
-                "EXISTS (SELECT FROM pg_trigger WHERE tgrelid = to_regclass('tasks')"
+            f"trigger {trigger} on {table}": (
+                f"EXISTS (SELECT FROM pg_trigger WHERE tgrelid = to_regclass('{table}')"
                 f" AND tgname = '{trigger}' AND tgenabled IN ('O', 'A'))"
             )
-            for trigger in TRIGGERS
+            for trigger, table in TRIGGERS.items()
         },
     }
 

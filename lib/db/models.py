@@ -6,7 +6,7 @@ in compiled.py.
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKeyConstraint, SmallInteger, Table
+from sqlalchemy import SmallInteger, Table
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.types import UserDefinedType
@@ -139,6 +139,7 @@ class Task(SQLModel, table=True):
 
 
 # The trash, which the trigger after_delete fills: the columns of a task, and when it was deleted.
+# The trigger users_after_delete of `users` empties it, in the place of a foreign key.
 DELETED_TASKS = Table(
     "deleted_tasks",
     SQLModel.metadata,
@@ -147,7 +148,6 @@ DELETED_TASKS = Table(
         for each in SQLModel.metadata.tables["tasks"].columns
     ),
     Column("deleted_at", DateTime(timezone=True), nullable=False),
-    ForeignKeyConstraint(["user_id"], ["users.id"], ondelete="CASCADE"),
     Index("deleted_tasks_by_changed_in", "user_id", "changed_in", "id"),
     Index("deleted_tasks_by_deleted_at", "deleted_at"),
 )

@@ -17,7 +17,7 @@ import pytest
 from dev.local_database import create_app_role
 from migrations.runner import migrate
 from tests.integrations.migrations.conftest import RunMigrations
-from tests.support.databases import Database
+from tests.support.databases import Cluster, Database
 
 CREATE = """INSERT INTO tasks (user_id, title, description, completed)
     VALUES (%(user)s, %(title)s, null, %(completed)s) RETURNING id"""
@@ -142,6 +142,19 @@ def test_deleting_a_user_deletes_the_trash_too(
     fresh_database.query("DELETE FROM users WHERE id = %s", previous.user)
     for table in ("tasks", "deleted_tasks"):
         assert fresh_database.query(COUNT.format(table)) == [(0,)]
+
+
+def test_a_plain_owner_who_deletes_a_user_deletes_only_that_users_trash(
+    owned_database: Database, cluster: Cluster
+) -> None:
+    migrate(owned_database.admin_url)
+    admin = cluster.database(owned_database.name)
+    for user in ("alice", "bob"):
+        admin.query("INSERT INTO users (id, name, email) VALUES (%s, 'n', %s)", user, user)
+        admin.query("INSERT INTO tasks (user_id, title) VALUES (%s, 'x')", user)
+    admin.query("DELETE FROM tasks")
+    owned_database.query("DELETE FROM users WHERE id = 'alice'")
+    assert admin.query("SELECT user_id FROM deleted_tasks") == [("bob",)]
 
 
 @pytest.mark.parametrize("as_owner", [False, True], ids=["superuser", "plain owner"])

@@ -59,7 +59,7 @@ def test_a_revision_that_only_the_version_table_names_is_newer(
 ) -> None:
     """Whatever a later release changes, its revision alone tells earlier code to do nothing."""
     fresh_database.query("UPDATE task_api_alembic_version SET version_num = '9999'")
-    fresh_database.query("CREATE TABLE tags (id int); ALTER TABLE tasks ADD tags text[]")
+    fresh_database.query("CREATE TABLE later (id int); ALTER TABLE tasks ADD later text[]")
     done = run_migrations(fresh_database.admin_url)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("The database is newer than this code. Nothing to migrate.\n")

@@ -160,7 +160,7 @@ def test_a_backup_is_restored_whole(
         assert (done.returncode, done.stderr) == (0, "")
         restored = Database("restored", "", other_server.url("restored"))
         for table in ("users", "tasks", "idempotency_keys"):
-            everything = f"TABLE {table} ORDER BY 1, 2"
+            everything = f"SELECT t::text FROM {table} AS t ORDER BY 1"  # noqa: S608
             assert restored.query(everything) == admin.query(everything) != []
         if way == "NO FORCE":
             for table in forced:
