@@ -68,9 +68,11 @@ class Server:
 
 
 H11 = ("--loop", "asyncio", "--http", "h11")
+HTTPTOOLS = ("--loop", "asyncio", "--http", "httptools")  # as on Vercel
 UVLOOP = ("--loop", "uvloop", "--http", "httptools")
 
 FLOOR_SERVER = Server("floor uvloop", FLOOR.title, FLOOR, UVLOOP)
+FLOOR_HTTPTOOLS_SERVER = Server("floor httptools", "floor, without uvloop", FLOOR, HTTPTOOLS)
 FLOOR_H11_SERVER = Server("floor h11", "floor, with h11", FLOOR, H11)
 OUR_SERVER = Server("ours uvloop", "**this API**", OURS, UVLOOP)
 HONO_SERVER = Server("hono", HONO.title, HONO)
@@ -82,6 +84,8 @@ SERVERS = (
     EXPERT_SERVER,
     HONO_SERVER,
     TUTORIAL_SERVER,
+    FLOOR_HTTPTOOLS_SERVER,
+    Server("ours httptools", "this API, without uvloop, as on Vercel", OURS, HTTPTOOLS),
     FLOOR_H11_SERVER,
     Server("ours h11", "this API, with h11", OURS, H11),
 )

@@ -38,6 +38,8 @@ def run_load(
     while load.requests < connections and seconds < MAX_SECONDS:
         seconds *= 2
         load = _run_wrk(port, events, connections, seconds, cpus)
+    if not load.requests:
+        raise ComparisonError(f"No response within {seconds} seconds.")
     return load
 
 
@@ -83,7 +85,9 @@ def request_bytes(event: dict[str, Any]) -> bytes:
 
 
 class Client:
-    """One connection to a server, over which `send` gets responses as a Lambda handler gives them."""
+    """One connection to a server. `send` returns responses as a Lambda handler does, and opens the
+    connection again after `close`.
+    """
 
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)

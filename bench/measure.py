@@ -61,7 +61,7 @@ FULL = Effort(
     sizes=workload.SIZES, started=IMPLEMENTATIONS, cold_starts=5,
     lifetimes=3, ages=AGES, warm_up=300, rounds=10, requests=40,
     server_connections=CONNECTIONS, server_rounds=3, server_seconds=2,
-    kind_rounds=5, kind_requests=200,
+    kind_rounds=3, kind_requests=150,
     growth_connections=GROWTH, pool_sizes=POOL_SIZES,
     counted=IMPLEMENTATIONS,
     counted_warm=WARM, counted_cold=COLD, counted_requests=30,
@@ -69,9 +69,9 @@ FULL = Effort(
 QUICK = Effort(
     sizes=workload.SIZES[:2], started=tuple(p for p in IMPLEMENTATIONS if p is not AS_ZIPPED),
     cold_starts=3, lifetimes=1, ages=AGES[:1], warm_up=60, rounds=5, requests=20,
-    server_connections=CONNECTIONS, server_rounds=1, server_seconds=1,
+    server_connections=CONNECTIONS[::2], server_rounds=1, server_seconds=1,
     kind_rounds=2, kind_requests=40,
-    growth_connections=GROWTH[::2], pool_sizes=POOL_SIZES[1:4],
+    growth_connections=GROWTH[::2], pool_sizes=POOL_SIZES[1::2],
     counted=(FLOOR, OURS), counted_warm=("list",), counted_cold=("unauthorized",),
     counted_requests=20,
 )  # fmt: skip

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 from bench.implementations import Implementation
-from dev.lock import RUNTIME, pins_for_linux
+from dev.lock import DEVELOPMENT, RUNTIME, VERCEL, pins_for_linux
 
 ROOT = Path(__file__).parent.parent
 # The versions of what is not deployed.
@@ -110,9 +109,8 @@ def _pinned(package: str, pins: dict[str, str]) -> str:
 
 def _pins() -> dict[str, str]:
     """Return the version of each package: as deployed, or as pinned for development."""
-    development = (ROOT / "requirements-dev.txt").read_text() + REQUIREMENTS.read_text()
-    pins = dict(re.findall(r"^([a-z0-9.-]+)==([^\s\\;]+)", development, re.M))
-    return pins | dict(pin.split("==") for pin in pins_for_linux(RUNTIME))
+    files = (REQUIREMENTS, DEVELOPMENT, VERCEL, RUNTIME)
+    return dict(pin.split("==") for file in files for pin in pins_for_linux(file))
 
 
 def _install(target: Path, packages: list[str]) -> None:

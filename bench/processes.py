@@ -143,6 +143,7 @@ def server(
         arguments += ["--port", str(port), "--log-level", "error", *chosen.options]
     with subprocess.Popen(
         pinned(arguments, cpus),
+        cwd=folder(implementation),  # uvicorn imports from there first
         env=environment(implementation, urls, platform="vercel") | dict(variables or {}),
         stdout=subprocess.DEVNULL,
     ) as process:

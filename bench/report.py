@@ -8,10 +8,12 @@ from bench.implementations import (
     EXPERT_SERVER,
     FLOOR,
     FLOOR_H11_SERVER,
+    FLOOR_HTTPTOOLS_SERVER,
     FLOOR_SERVER,
     H11,
     HONO,
     HONO_SERVER,
+    HTTPTOOLS,
     IMPLEMENTATIONS,
     OUR_SERVER,
     OURS,
@@ -25,6 +27,7 @@ from bench.servers import KINDS, POOL_CONNECTIONS
 from bench.workload import PAGE, USERS
 
 ABSENT = "-"
+FLOORS = {H11: FLOOR_H11_SERVER, HTTPTOOLS: FLOOR_HTTPTOOLS_SERVER}
 ORDINALS = dict(zip(AGES, ("first 1,000 requests", "second 1,000"), strict=True))
 
 
@@ -52,12 +55,13 @@ def markdown(figures: Figures, machine: str, *, quick: bool) -> str:
         _warm(figures),
         "## Servers: concurrent requests, as on Vercel",
         "One process with one event loop, on one processor: uvicorn with httptools and uvloop, or "
-        "with h11 and asyncio, or Node's own server for hono. PostgreSQL and the load generator, wrk, "
+        "with one or neither of them, or Node's own server for hono. PostgreSQL and the load generator, wrk, "
         "run on the other processors. Each request is a list of 10, from one of "
         f"{USERS} users in turn. CPU is of the server's process, then of all processes of "
         "PostgreSQL, then of wrk, for each request. The number in brackets is the ratio to the floor "
-        "on the same kind of server.",
-        *(table for number in CONNECTIONS if (table := _concurrency(figures, number))),
+        "on the same kind of server. The tutorial has no value at 200 connections: its requests wait "
+        "for database connections in all of its threads, and it needs a thread to return one.",
+        *(_concurrency(figures, number) for number in CONNECTIONS),
         "## Servers: CPU of each kind of request",
         "One request at a time: CPU us of the server / of PostgreSQL. A page has 10 tasks.",
         _kinds(figures),
@@ -73,7 +77,7 @@ def markdown(figures: Figures, machine: str, *, quick: bool) -> str:
         "return more than 6 MB.",
         _growth(figures),
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def summary(figures: Figures) -> str:
@@ -204,7 +208,7 @@ def _kinds(figures: Figures) -> str:
             for what in ("cpu", "postgres")
         )
         columns[kind] = {name: f"{cpu[name]} / {postgres[name]}" for name in cpu}
-    return _table([chosen for chosen in SERVERS if chosen.options != H11], columns)
+    return _table([chosen for chosen in SERVERS if chosen.options not in FLOORS], columns)
 
 
 def _server_cells(
@@ -215,13 +219,14 @@ def _server_cells(
         if (what, chosen.name) in figures:
             value = figures[what, chosen.name]
             cells[chosen.name] = f"{scale * value:,.{digits}f}"
-            floor = FLOOR_H11_SERVER if chosen.options == H11 else FLOOR_SERVER
+            floor = FLOORS.get(chosen.options, FLOOR_SERVER)
             if ratio:
                 cells[chosen.name] += f" ({value / figures[what, floor.name]:.2f})"
     return cells
 
 
 def _needs(figures: Figures) -> str:
+    """Return a table by number of connections, not by implementation."""
     lines = ["| connections | peak MB | database connections |", "|---:|---:|---:|"]
     lines += [
         f"| {number} | {figures['growth rss', str(number)]:.0f} "

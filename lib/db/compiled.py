@@ -4,139 +4,355 @@ from typing import LiteralString
 
 LIST_WHOLE: dict[str, LiteralString] = {
     "created_at asc": """
-WITH size AS
-(SELECT coalesce(sum(octet_length(tasks.title) + coalesce(octet_length(tasks.description), 0) + 130), 0) AS bytes
+WITH list AS
+(SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.created_at AS sort_key
 FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(tasks.title_key, lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(tasks.title_key, lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0))
-SELECT coalesce(string_agg(CAST(row_to_json(document) AS TEXT), ','), '') AS coalesce_1, count(*) AS count_1, CAST((SELECT size.bytes
-FROM size) AS BIGINT) AS anon_1
-FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.title_key AS title_key, tasks.version AS version
-FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(tasks.title_key, lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(tasks.title_key, lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0) ORDER BY tasks.created_at, tasks.id) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
-WHERE CAST((SELECT size.bytes
-FROM size) AS BIGINT) <= %(max_bytes)s::BIGINT
+WHERE tasks.user_id = %(owner)s::VARCHAR ORDER BY tasks.created_at, tasks.id)
+SELECT coalesce(string_agg(CAST(row_to_json(document) AS TEXT), ','), '') AS coalesce_1, count(*) AS count_1
+FROM list, LATERAL (SELECT list.id AS id, list.user_id AS user_id, list.title AS title, list.description AS description, list.completed AS completed, to_char(timezone('UTC', list.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', list.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
+HAVING (SELECT CASE WHEN (coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) <= %(max_bytes)s::BIGINT AND coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) * 6 > %(max_bytes)s::BIGINT) THEN (SELECT sum(octet_length(CAST(row_to_json(document) AS TEXT)) + 1) AS sum_1
+FROM list, LATERAL (SELECT list.id AS id, list.user_id AS user_id, list.title AS title, list.description AS description, list.completed AS completed, to_char(timezone('UTC', list.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', list.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document) ELSE coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) END AS anon_1
+FROM list) <= %(max_bytes)s::BIGINT
 """,
     "created_at desc": """
-WITH size AS
-(SELECT coalesce(sum(octet_length(tasks.title) + coalesce(octet_length(tasks.description), 0) + 130), 0) AS bytes
+WITH list AS
+(SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.created_at AS sort_key
 FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(tasks.title_key, lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(tasks.title_key, lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0))
-SELECT coalesce(string_agg(CAST(row_to_json(document) AS TEXT), ','), '') AS coalesce_1, count(*) AS count_1, CAST((SELECT size.bytes
-FROM size) AS BIGINT) AS anon_1
-FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.title_key AS title_key, tasks.version AS version
-FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(tasks.title_key, lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(tasks.title_key, lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0) ORDER BY tasks.created_at DESC, tasks.id DESC) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
-WHERE CAST((SELECT size.bytes
-FROM size) AS BIGINT) <= %(max_bytes)s::BIGINT
+WHERE tasks.user_id = %(owner)s::VARCHAR ORDER BY tasks.created_at DESC, tasks.id DESC)
+SELECT coalesce(string_agg(CAST(row_to_json(document) AS TEXT), ','), '') AS coalesce_1, count(*) AS count_1
+FROM list, LATERAL (SELECT list.id AS id, list.user_id AS user_id, list.title AS title, list.description AS description, list.completed AS completed, to_char(timezone('UTC', list.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', list.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
+HAVING (SELECT CASE WHEN (coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) <= %(max_bytes)s::BIGINT AND coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) * 6 > %(max_bytes)s::BIGINT) THEN (SELECT sum(octet_length(CAST(row_to_json(document) AS TEXT)) + 1) AS sum_1
+FROM list, LATERAL (SELECT list.id AS id, list.user_id AS user_id, list.title AS title, list.description AS description, list.completed AS completed, to_char(timezone('UTC', list.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', list.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document) ELSE coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) END AS anon_1
+FROM list) <= %(max_bytes)s::BIGINT
 """,
     "updated_at asc": """
-WITH size AS
-(SELECT coalesce(sum(octet_length(tasks.title) + coalesce(octet_length(tasks.description), 0) + 130), 0) AS bytes
+WITH list AS
+(SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.updated_at AS sort_key
 FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(tasks.title_key, lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(tasks.title_key, lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0))
-SELECT coalesce(string_agg(CAST(row_to_json(document) AS TEXT), ','), '') AS coalesce_1, count(*) AS count_1, CAST((SELECT size.bytes
-FROM size) AS BIGINT) AS anon_1
-FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.title_key AS title_key, tasks.version AS version
-FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(tasks.title_key, lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(tasks.title_key, lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0) ORDER BY tasks.updated_at, tasks.id) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
-WHERE CAST((SELECT size.bytes
-FROM size) AS BIGINT) <= %(max_bytes)s::BIGINT
+WHERE tasks.user_id = %(owner)s::VARCHAR ORDER BY tasks.updated_at, tasks.id)
+SELECT coalesce(string_agg(CAST(row_to_json(document) AS TEXT), ','), '') AS coalesce_1, count(*) AS count_1
+FROM list, LATERAL (SELECT list.id AS id, list.user_id AS user_id, list.title AS title, list.description AS description, list.completed AS completed, to_char(timezone('UTC', list.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', list.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
+HAVING (SELECT CASE WHEN (coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) <= %(max_bytes)s::BIGINT AND coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) * 6 > %(max_bytes)s::BIGINT) THEN (SELECT sum(octet_length(CAST(row_to_json(document) AS TEXT)) + 1) AS sum_1
+FROM list, LATERAL (SELECT list.id AS id, list.user_id AS user_id, list.title AS title, list.description AS description, list.completed AS completed, to_char(timezone('UTC', list.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', list.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document) ELSE coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) END AS anon_1
+FROM list) <= %(max_bytes)s::BIGINT
 """,
     "updated_at desc": """
-WITH size AS
-(SELECT coalesce(sum(octet_length(tasks.title) + coalesce(octet_length(tasks.description), 0) + 130), 0) AS bytes
+WITH list AS
+(SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.updated_at AS sort_key
 FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(tasks.title_key, lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(tasks.title_key, lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0))
-SELECT coalesce(string_agg(CAST(row_to_json(document) AS TEXT), ','), '') AS coalesce_1, count(*) AS count_1, CAST((SELECT size.bytes
-FROM size) AS BIGINT) AS anon_1
-FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.title_key AS title_key, tasks.version AS version
-FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(tasks.title_key, lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(tasks.title_key, lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0) ORDER BY tasks.updated_at DESC, tasks.id DESC) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
-WHERE CAST((SELECT size.bytes
-FROM size) AS BIGINT) <= %(max_bytes)s::BIGINT
+WHERE tasks.user_id = %(owner)s::VARCHAR ORDER BY tasks.updated_at DESC, tasks.id DESC)
+SELECT coalesce(string_agg(CAST(row_to_json(document) AS TEXT), ','), '') AS coalesce_1, count(*) AS count_1
+FROM list, LATERAL (SELECT list.id AS id, list.user_id AS user_id, list.title AS title, list.description AS description, list.completed AS completed, to_char(timezone('UTC', list.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', list.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
+HAVING (SELECT CASE WHEN (coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) <= %(max_bytes)s::BIGINT AND coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) * 6 > %(max_bytes)s::BIGINT) THEN (SELECT sum(octet_length(CAST(row_to_json(document) AS TEXT)) + 1) AS sum_1
+FROM list, LATERAL (SELECT list.id AS id, list.user_id AS user_id, list.title AS title, list.description AS description, list.completed AS completed, to_char(timezone('UTC', list.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', list.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document) ELSE coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) END AS anon_1
+FROM list) <= %(max_bytes)s::BIGINT
 """,
     "title asc": """
-WITH size AS
-(SELECT coalesce(sum(octet_length(tasks.title) + coalesce(octet_length(tasks.description), 0) + 130), 0) AS bytes
+WITH list AS
+(SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.title_key AS sort_key
 FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(tasks.title_key, lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(tasks.title_key, lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0))
-SELECT coalesce(string_agg(CAST(row_to_json(document) AS TEXT), ','), '') AS coalesce_1, count(*) AS count_1, CAST((SELECT size.bytes
-FROM size) AS BIGINT) AS anon_1
-FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.title_key AS title_key, tasks.version AS version
-FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(tasks.title_key, lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(tasks.title_key, lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0) ORDER BY tasks.title_key, tasks.id) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
-WHERE CAST((SELECT size.bytes
-FROM size) AS BIGINT) <= %(max_bytes)s::BIGINT
+WHERE tasks.user_id = %(owner)s::VARCHAR ORDER BY tasks.title_key, tasks.id)
+SELECT coalesce(string_agg(CAST(row_to_json(document) AS TEXT), ','), '') AS coalesce_1, count(*) AS count_1
+FROM list, LATERAL (SELECT list.id AS id, list.user_id AS user_id, list.title AS title, list.description AS description, list.completed AS completed, to_char(timezone('UTC', list.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', list.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
+HAVING (SELECT CASE WHEN (coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) <= %(max_bytes)s::BIGINT AND coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) * 6 > %(max_bytes)s::BIGINT) THEN (SELECT sum(octet_length(CAST(row_to_json(document) AS TEXT)) + 1) AS sum_1
+FROM list, LATERAL (SELECT list.id AS id, list.user_id AS user_id, list.title AS title, list.description AS description, list.completed AS completed, to_char(timezone('UTC', list.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', list.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document) ELSE coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) END AS anon_1
+FROM list) <= %(max_bytes)s::BIGINT
 """,
     "title desc": """
-WITH size AS
-(SELECT coalesce(sum(octet_length(tasks.title) + coalesce(octet_length(tasks.description), 0) + 130), 0) AS bytes
+WITH list AS
+(SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.title_key AS sort_key
 FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(tasks.title_key, lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(tasks.title_key, lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0))
-SELECT coalesce(string_agg(CAST(row_to_json(document) AS TEXT), ','), '') AS coalesce_1, count(*) AS count_1, CAST((SELECT size.bytes
-FROM size) AS BIGINT) AS anon_1
-FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.title_key AS title_key, tasks.version AS version
-FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(tasks.title_key, lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(tasks.title_key, lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0) ORDER BY tasks.title_key DESC, tasks.id DESC) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
-WHERE CAST((SELECT size.bytes
-FROM size) AS BIGINT) <= %(max_bytes)s::BIGINT
+WHERE tasks.user_id = %(owner)s::VARCHAR ORDER BY tasks.title_key DESC, tasks.id DESC)
+SELECT coalesce(string_agg(CAST(row_to_json(document) AS TEXT), ','), '') AS coalesce_1, count(*) AS count_1
+FROM list, LATERAL (SELECT list.id AS id, list.user_id AS user_id, list.title AS title, list.description AS description, list.completed AS completed, to_char(timezone('UTC', list.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', list.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
+HAVING (SELECT CASE WHEN (coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) <= %(max_bytes)s::BIGINT AND coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) * 6 > %(max_bytes)s::BIGINT) THEN (SELECT sum(octet_length(CAST(row_to_json(document) AS TEXT)) + 1) AS sum_1
+FROM list, LATERAL (SELECT list.id AS id, list.user_id AS user_id, list.title AS title, list.description AS description, list.completed AS completed, to_char(timezone('UTC', list.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', list.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document) ELSE coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) END AS anon_1
+FROM list) <= %(max_bytes)s::BIGINT
 """,
 }
 
-LIST_PAGE: dict[str, LiteralString] = {
+LIST_FIRST_PAGE: dict[str, LiteralString] = {
     "created_at asc": """
-SELECT array_agg(CAST(row_to_json(document) AS TEXT)) AS array_agg_1, (array_agg(CAST(page.sort_key AS TEXT)))[%(limit)s::INTEGER] AS anon_1, (array_agg(page.id))[%(limit)s::INTEGER] AS anon_2, CASE WHEN CAST(%(count)s AS BOOLEAN) THEN (SELECT count(*) AS count_1
+SELECT CAST(row_to_json(document) AS TEXT) AS document, CAST(page.sort_key AS TEXT) AS sort_key, page.id
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.created_at AS sort_key
 FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(tasks.title_key, lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(tasks.title_key, lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0)) END AS anon_3
-FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.title_key AS title_key, tasks.version AS version, tasks.created_at AS sort_key
-FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(tasks.title_key, lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(tasks.title_key, lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0) AND (%(after)s::TIMESTAMP WITH TIME ZONE IS NULL OR (tasks.created_at, tasks.id) > (%(after)s::TIMESTAMP WITH TIME ZONE, %(after_id)s::BIGINT)) ORDER BY tasks.created_at, tasks.id
+WHERE tasks.user_id = %(owner)s::VARCHAR ORDER BY tasks.created_at, tasks.id
 LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
 """,
     "created_at desc": """
-SELECT array_agg(CAST(row_to_json(document) AS TEXT)) AS array_agg_1, (array_agg(CAST(page.sort_key AS TEXT)))[%(limit)s::INTEGER] AS anon_1, (array_agg(page.id))[%(limit)s::INTEGER] AS anon_2, CASE WHEN CAST(%(count)s AS BOOLEAN) THEN (SELECT count(*) AS count_1
+SELECT CAST(row_to_json(document) AS TEXT) AS document, CAST(page.sort_key AS TEXT) AS sort_key, page.id
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.created_at AS sort_key
 FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(tasks.title_key, lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(tasks.title_key, lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0)) END AS anon_3
-FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.title_key AS title_key, tasks.version AS version, tasks.created_at AS sort_key
-FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(tasks.title_key, lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(tasks.title_key, lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0) AND (%(after)s::TIMESTAMP WITH TIME ZONE IS NULL OR (tasks.created_at, tasks.id) < (%(after)s::TIMESTAMP WITH TIME ZONE, %(after_id)s::BIGINT)) ORDER BY tasks.created_at DESC, tasks.id DESC
+WHERE tasks.user_id = %(owner)s::VARCHAR ORDER BY tasks.created_at DESC, tasks.id DESC
 LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
 """,
     "updated_at asc": """
-SELECT array_agg(CAST(row_to_json(document) AS TEXT)) AS array_agg_1, (array_agg(CAST(page.sort_key AS TEXT)))[%(limit)s::INTEGER] AS anon_1, (array_agg(page.id))[%(limit)s::INTEGER] AS anon_2, CASE WHEN CAST(%(count)s AS BOOLEAN) THEN (SELECT count(*) AS count_1
+SELECT CAST(row_to_json(document) AS TEXT) AS document, CAST(page.sort_key AS TEXT) AS sort_key, page.id
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.updated_at AS sort_key
 FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(tasks.title_key, lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(tasks.title_key, lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0)) END AS anon_3
-FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.title_key AS title_key, tasks.version AS version, tasks.updated_at AS sort_key
-FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(tasks.title_key, lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(tasks.title_key, lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0) AND (%(after)s::TIMESTAMP WITH TIME ZONE IS NULL OR (tasks.updated_at, tasks.id) > (%(after)s::TIMESTAMP WITH TIME ZONE, %(after_id)s::BIGINT)) ORDER BY tasks.updated_at, tasks.id
+WHERE tasks.user_id = %(owner)s::VARCHAR ORDER BY tasks.updated_at, tasks.id
 LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
 """,
     "updated_at desc": """
-SELECT array_agg(CAST(row_to_json(document) AS TEXT)) AS array_agg_1, (array_agg(CAST(page.sort_key AS TEXT)))[%(limit)s::INTEGER] AS anon_1, (array_agg(page.id))[%(limit)s::INTEGER] AS anon_2, CASE WHEN CAST(%(count)s AS BOOLEAN) THEN (SELECT count(*) AS count_1
+SELECT CAST(row_to_json(document) AS TEXT) AS document, CAST(page.sort_key AS TEXT) AS sort_key, page.id
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.updated_at AS sort_key
 FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(tasks.title_key, lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(tasks.title_key, lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0)) END AS anon_3
-FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.title_key AS title_key, tasks.version AS version, tasks.updated_at AS sort_key
-FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(tasks.title_key, lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(tasks.title_key, lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0) AND (%(after)s::TIMESTAMP WITH TIME ZONE IS NULL OR (tasks.updated_at, tasks.id) < (%(after)s::TIMESTAMP WITH TIME ZONE, %(after_id)s::BIGINT)) ORDER BY tasks.updated_at DESC, tasks.id DESC
+WHERE tasks.user_id = %(owner)s::VARCHAR ORDER BY tasks.updated_at DESC, tasks.id DESC
 LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
 """,
     "title asc": """
-SELECT array_agg(CAST(row_to_json(document) AS TEXT)) AS array_agg_1, (array_agg(CAST(page.sort_key AS TEXT)))[%(limit)s::INTEGER] AS anon_1, (array_agg(page.id))[%(limit)s::INTEGER] AS anon_2, CASE WHEN CAST(%(count)s AS BOOLEAN) THEN (SELECT count(*) AS count_1
+SELECT CAST(row_to_json(document) AS TEXT) AS document, CAST(page.sort_key AS TEXT) AS sort_key, page.id
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.title_key AS sort_key
 FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(tasks.title_key, lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(tasks.title_key, lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0)) END AS anon_3
-FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.title_key AS title_key, tasks.version AS version, tasks.title_key AS sort_key
-FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(tasks.title_key, lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(tasks.title_key, lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0) AND (%(after)s::VARCHAR COLLATE "C" IS NULL OR (tasks.title_key, tasks.id) > (%(after)s::VARCHAR COLLATE "C", %(after_id)s::BIGINT)) ORDER BY tasks.title_key, tasks.id
+WHERE tasks.user_id = %(owner)s::VARCHAR ORDER BY tasks.title_key, tasks.id
 LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
 """,
     "title desc": """
-SELECT array_agg(CAST(row_to_json(document) AS TEXT)) AS array_agg_1, (array_agg(CAST(page.sort_key AS TEXT)))[%(limit)s::INTEGER] AS anon_1, (array_agg(page.id))[%(limit)s::INTEGER] AS anon_2, CASE WHEN CAST(%(count)s AS BOOLEAN) THEN (SELECT count(*) AS count_1
+SELECT CAST(row_to_json(document) AS TEXT) AS document, CAST(page.sort_key AS TEXT) AS sort_key, page.id
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.title_key AS sort_key
 FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(tasks.title_key, lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(tasks.title_key, lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0)) END AS anon_3
-FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.title_key AS title_key, tasks.version AS version, tasks.title_key AS sort_key
-FROM tasks
-WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR strpos(tasks.title_key, lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(tasks.title_key, lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 OR strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(part)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0 AND strpos(lower(tasks.description COLLATE pg_c_utf8) COLLATE "C", lower(%(q)s::VARCHAR COLLATE pg_c_utf8) COLLATE "C") > 0) AND (%(after)s::VARCHAR COLLATE "C" IS NULL OR (tasks.title_key, tasks.id) < (%(after)s::VARCHAR COLLATE "C", %(after_id)s::BIGINT)) ORDER BY tasks.title_key DESC, tasks.id DESC
+WHERE tasks.user_id = %(owner)s::VARCHAR ORDER BY tasks.title_key DESC, tasks.id DESC
 LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
+""",
+}
+
+LIST_NEXT_PAGE: dict[str, LiteralString] = {
+    "created_at asc": """
+SELECT CAST(row_to_json(document) AS TEXT) AS document, CAST(page.sort_key AS TEXT) AS sort_key, page.id
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.created_at AS sort_key
+FROM tasks
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (tasks.created_at, tasks.id) > (%(after)s::TIMESTAMP WITH TIME ZONE, %(after_id)s::BIGINT) ORDER BY tasks.created_at, tasks.id
+LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
+""",
+    "created_at desc": """
+SELECT CAST(row_to_json(document) AS TEXT) AS document, CAST(page.sort_key AS TEXT) AS sort_key, page.id
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.created_at AS sort_key
+FROM tasks
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (tasks.created_at, tasks.id) < (%(after)s::TIMESTAMP WITH TIME ZONE, %(after_id)s::BIGINT) ORDER BY tasks.created_at DESC, tasks.id DESC
+LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
+""",
+    "updated_at asc": """
+SELECT CAST(row_to_json(document) AS TEXT) AS document, CAST(page.sort_key AS TEXT) AS sort_key, page.id
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.updated_at AS sort_key
+FROM tasks
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (tasks.updated_at, tasks.id) > (%(after)s::TIMESTAMP WITH TIME ZONE, %(after_id)s::BIGINT) ORDER BY tasks.updated_at, tasks.id
+LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
+""",
+    "updated_at desc": """
+SELECT CAST(row_to_json(document) AS TEXT) AS document, CAST(page.sort_key AS TEXT) AS sort_key, page.id
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.updated_at AS sort_key
+FROM tasks
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (tasks.updated_at, tasks.id) < (%(after)s::TIMESTAMP WITH TIME ZONE, %(after_id)s::BIGINT) ORDER BY tasks.updated_at DESC, tasks.id DESC
+LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
+""",
+    "title asc": """
+SELECT CAST(row_to_json(document) AS TEXT) AS document, CAST(page.sort_key AS TEXT) AS sort_key, page.id
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.title_key AS sort_key
+FROM tasks
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (tasks.title_key, tasks.id) > (%(after)s::VARCHAR COLLATE "C", %(after_id)s::BIGINT) ORDER BY tasks.title_key, tasks.id
+LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
+""",
+    "title desc": """
+SELECT CAST(row_to_json(document) AS TEXT) AS document, CAST(page.sort_key AS TEXT) AS sort_key, page.id
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.title_key AS sort_key
+FROM tasks
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (tasks.title_key, tasks.id) < (%(after)s::VARCHAR COLLATE "C", %(after_id)s::BIGINT) ORDER BY tasks.title_key DESC, tasks.id DESC
+LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
+""",
+}
+
+FILTERED_WHOLE: dict[str, LiteralString] = {
+    "created_at asc": """
+WITH list AS
+(SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.created_at AS sort_key
+FROM tasks
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(tasks.title_key, 'UTF8')) > 0 OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(lower(tasks.description COLLATE pg_c_utf8), 'UTF8')) > 0) ORDER BY tasks.created_at, tasks.id)
+SELECT coalesce(string_agg(CAST(row_to_json(document) AS TEXT), ','), '') AS coalesce_1, count(*) AS count_1
+FROM list, LATERAL (SELECT list.id AS id, list.user_id AS user_id, list.title AS title, list.description AS description, list.completed AS completed, to_char(timezone('UTC', list.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', list.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
+HAVING (SELECT CASE WHEN (coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) <= %(max_bytes)s::BIGINT AND coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) * 6 > %(max_bytes)s::BIGINT) THEN (SELECT sum(octet_length(CAST(row_to_json(document) AS TEXT)) + 1) AS sum_1
+FROM list, LATERAL (SELECT list.id AS id, list.user_id AS user_id, list.title AS title, list.description AS description, list.completed AS completed, to_char(timezone('UTC', list.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', list.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document) ELSE coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) END AS anon_1
+FROM list) <= %(max_bytes)s::BIGINT
+""",
+    "created_at desc": """
+WITH list AS
+(SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.created_at AS sort_key
+FROM tasks
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(tasks.title_key, 'UTF8')) > 0 OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(lower(tasks.description COLLATE pg_c_utf8), 'UTF8')) > 0) ORDER BY tasks.created_at DESC, tasks.id DESC)
+SELECT coalesce(string_agg(CAST(row_to_json(document) AS TEXT), ','), '') AS coalesce_1, count(*) AS count_1
+FROM list, LATERAL (SELECT list.id AS id, list.user_id AS user_id, list.title AS title, list.description AS description, list.completed AS completed, to_char(timezone('UTC', list.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', list.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
+HAVING (SELECT CASE WHEN (coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) <= %(max_bytes)s::BIGINT AND coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) * 6 > %(max_bytes)s::BIGINT) THEN (SELECT sum(octet_length(CAST(row_to_json(document) AS TEXT)) + 1) AS sum_1
+FROM list, LATERAL (SELECT list.id AS id, list.user_id AS user_id, list.title AS title, list.description AS description, list.completed AS completed, to_char(timezone('UTC', list.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', list.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document) ELSE coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) END AS anon_1
+FROM list) <= %(max_bytes)s::BIGINT
+""",
+    "updated_at asc": """
+WITH list AS
+(SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.updated_at AS sort_key
+FROM tasks
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(tasks.title_key, 'UTF8')) > 0 OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(lower(tasks.description COLLATE pg_c_utf8), 'UTF8')) > 0) ORDER BY tasks.updated_at, tasks.id)
+SELECT coalesce(string_agg(CAST(row_to_json(document) AS TEXT), ','), '') AS coalesce_1, count(*) AS count_1
+FROM list, LATERAL (SELECT list.id AS id, list.user_id AS user_id, list.title AS title, list.description AS description, list.completed AS completed, to_char(timezone('UTC', list.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', list.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
+HAVING (SELECT CASE WHEN (coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) <= %(max_bytes)s::BIGINT AND coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) * 6 > %(max_bytes)s::BIGINT) THEN (SELECT sum(octet_length(CAST(row_to_json(document) AS TEXT)) + 1) AS sum_1
+FROM list, LATERAL (SELECT list.id AS id, list.user_id AS user_id, list.title AS title, list.description AS description, list.completed AS completed, to_char(timezone('UTC', list.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', list.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document) ELSE coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) END AS anon_1
+FROM list) <= %(max_bytes)s::BIGINT
+""",
+    "updated_at desc": """
+WITH list AS
+(SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.updated_at AS sort_key
+FROM tasks
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(tasks.title_key, 'UTF8')) > 0 OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(lower(tasks.description COLLATE pg_c_utf8), 'UTF8')) > 0) ORDER BY tasks.updated_at DESC, tasks.id DESC)
+SELECT coalesce(string_agg(CAST(row_to_json(document) AS TEXT), ','), '') AS coalesce_1, count(*) AS count_1
+FROM list, LATERAL (SELECT list.id AS id, list.user_id AS user_id, list.title AS title, list.description AS description, list.completed AS completed, to_char(timezone('UTC', list.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', list.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
+HAVING (SELECT CASE WHEN (coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) <= %(max_bytes)s::BIGINT AND coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) * 6 > %(max_bytes)s::BIGINT) THEN (SELECT sum(octet_length(CAST(row_to_json(document) AS TEXT)) + 1) AS sum_1
+FROM list, LATERAL (SELECT list.id AS id, list.user_id AS user_id, list.title AS title, list.description AS description, list.completed AS completed, to_char(timezone('UTC', list.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', list.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document) ELSE coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) END AS anon_1
+FROM list) <= %(max_bytes)s::BIGINT
+""",
+    "title asc": """
+WITH list AS
+(SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.title_key AS sort_key
+FROM tasks
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(tasks.title_key, 'UTF8')) > 0 OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(lower(tasks.description COLLATE pg_c_utf8), 'UTF8')) > 0) ORDER BY tasks.title_key, tasks.id)
+SELECT coalesce(string_agg(CAST(row_to_json(document) AS TEXT), ','), '') AS coalesce_1, count(*) AS count_1
+FROM list, LATERAL (SELECT list.id AS id, list.user_id AS user_id, list.title AS title, list.description AS description, list.completed AS completed, to_char(timezone('UTC', list.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', list.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
+HAVING (SELECT CASE WHEN (coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) <= %(max_bytes)s::BIGINT AND coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) * 6 > %(max_bytes)s::BIGINT) THEN (SELECT sum(octet_length(CAST(row_to_json(document) AS TEXT)) + 1) AS sum_1
+FROM list, LATERAL (SELECT list.id AS id, list.user_id AS user_id, list.title AS title, list.description AS description, list.completed AS completed, to_char(timezone('UTC', list.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', list.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document) ELSE coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) END AS anon_1
+FROM list) <= %(max_bytes)s::BIGINT
+""",
+    "title desc": """
+WITH list AS
+(SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.title_key AS sort_key
+FROM tasks
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(tasks.title_key, 'UTF8')) > 0 OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(lower(tasks.description COLLATE pg_c_utf8), 'UTF8')) > 0) ORDER BY tasks.title_key DESC, tasks.id DESC)
+SELECT coalesce(string_agg(CAST(row_to_json(document) AS TEXT), ','), '') AS coalesce_1, count(*) AS count_1
+FROM list, LATERAL (SELECT list.id AS id, list.user_id AS user_id, list.title AS title, list.description AS description, list.completed AS completed, to_char(timezone('UTC', list.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', list.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
+HAVING (SELECT CASE WHEN (coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) <= %(max_bytes)s::BIGINT AND coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) * 6 > %(max_bytes)s::BIGINT) THEN (SELECT sum(octet_length(CAST(row_to_json(document) AS TEXT)) + 1) AS sum_1
+FROM list, LATERAL (SELECT list.id AS id, list.user_id AS user_id, list.title AS title, list.description AS description, list.completed AS completed, to_char(timezone('UTC', list.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', list.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document) ELSE coalesce(sum(130 + coalesce(octet_length(list.user_id), 0) + coalesce(octet_length(list.title), 0) + coalesce(octet_length(list.description), 0)), 0) END AS anon_1
+FROM list) <= %(max_bytes)s::BIGINT
+""",
+}
+
+FILTERED_PAGE: dict[str, LiteralString] = {
+    "created_at asc": """
+SELECT CAST(row_to_json(document) AS TEXT) AS document, CAST(page.sort_key AS TEXT) AS sort_key, page.id
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.created_at AS sort_key
+FROM tasks
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(tasks.title_key, 'UTF8')) > 0 OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(lower(tasks.description COLLATE pg_c_utf8), 'UTF8')) > 0) AND (%(after_id)s::BIGINT IS NULL OR (tasks.created_at, tasks.id) > (%(after)s::TIMESTAMP WITH TIME ZONE, %(after_id)s::BIGINT)) ORDER BY tasks.created_at, tasks.id
+LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
+""",
+    "created_at desc": """
+SELECT CAST(row_to_json(document) AS TEXT) AS document, CAST(page.sort_key AS TEXT) AS sort_key, page.id
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.created_at AS sort_key
+FROM tasks
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(tasks.title_key, 'UTF8')) > 0 OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(lower(tasks.description COLLATE pg_c_utf8), 'UTF8')) > 0) AND (%(after_id)s::BIGINT IS NULL OR (tasks.created_at, tasks.id) < (%(after)s::TIMESTAMP WITH TIME ZONE, %(after_id)s::BIGINT)) ORDER BY tasks.created_at DESC, tasks.id DESC
+LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
+""",
+    "updated_at asc": """
+SELECT CAST(row_to_json(document) AS TEXT) AS document, CAST(page.sort_key AS TEXT) AS sort_key, page.id
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.updated_at AS sort_key
+FROM tasks
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(tasks.title_key, 'UTF8')) > 0 OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(lower(tasks.description COLLATE pg_c_utf8), 'UTF8')) > 0) AND (%(after_id)s::BIGINT IS NULL OR (tasks.updated_at, tasks.id) > (%(after)s::TIMESTAMP WITH TIME ZONE, %(after_id)s::BIGINT)) ORDER BY tasks.updated_at, tasks.id
+LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
+""",
+    "updated_at desc": """
+SELECT CAST(row_to_json(document) AS TEXT) AS document, CAST(page.sort_key AS TEXT) AS sort_key, page.id
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.updated_at AS sort_key
+FROM tasks
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(tasks.title_key, 'UTF8')) > 0 OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(lower(tasks.description COLLATE pg_c_utf8), 'UTF8')) > 0) AND (%(after_id)s::BIGINT IS NULL OR (tasks.updated_at, tasks.id) < (%(after)s::TIMESTAMP WITH TIME ZONE, %(after_id)s::BIGINT)) ORDER BY tasks.updated_at DESC, tasks.id DESC
+LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
+""",
+    "title asc": """
+SELECT CAST(row_to_json(document) AS TEXT) AS document, CAST(page.sort_key AS TEXT) AS sort_key, page.id
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.title_key AS sort_key
+FROM tasks
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(tasks.title_key, 'UTF8')) > 0 OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(lower(tasks.description COLLATE pg_c_utf8), 'UTF8')) > 0) AND (%(after_id)s::BIGINT IS NULL OR (tasks.title_key, tasks.id) > (%(after)s::VARCHAR COLLATE "C", %(after_id)s::BIGINT)) ORDER BY tasks.title_key, tasks.id
+LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
+""",
+    "title desc": """
+SELECT CAST(row_to_json(document) AS TEXT) AS document, CAST(page.sort_key AS TEXT) AS sort_key, page.id
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.title_key AS sort_key
+FROM tasks
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(tasks.title_key, 'UTF8')) > 0 OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(lower(tasks.description COLLATE pg_c_utf8), 'UTF8')) > 0) AND (%(after_id)s::BIGINT IS NULL OR (tasks.title_key, tasks.id) < (%(after)s::VARCHAR COLLATE "C", %(after_id)s::BIGINT)) ORDER BY tasks.title_key DESC, tasks.id DESC
+LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document
+""",
+}
+
+COUNTED_PAGE: dict[str, LiteralString] = {
+    "created_at asc": """
+WITH matching AS
+(SELECT tasks.id AS id, tasks.created_at AS sort_key
+FROM tasks
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(tasks.title_key, 'UTF8')) > 0 OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(lower(tasks.description COLLATE pg_c_utf8), 'UTF8')) > 0))
+SELECT counted_page.document, counted_page.sort_key, counted_page.id, counted.total
+FROM (SELECT count(*) AS total
+FROM matching) AS counted LEFT OUTER JOIN (SELECT CAST(row_to_json(document) AS TEXT) AS document, CAST(page.sort_key AS TEXT) AS sort_key, page.id AS id
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, matching.sort_key AS sort_key
+FROM tasks JOIN matching ON tasks.id = matching.id
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (%(after_id)s::BIGINT IS NULL OR (matching.sort_key, matching.id) > (%(after)s::TIMESTAMP WITH TIME ZONE, %(after_id)s::BIGINT)) ORDER BY matching.sort_key, matching.id
+LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document) AS counted_page ON true
+""",
+    "created_at desc": """
+WITH matching AS
+(SELECT tasks.id AS id, tasks.created_at AS sort_key
+FROM tasks
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(tasks.title_key, 'UTF8')) > 0 OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(lower(tasks.description COLLATE pg_c_utf8), 'UTF8')) > 0))
+SELECT counted_page.document, counted_page.sort_key, counted_page.id, counted.total
+FROM (SELECT count(*) AS total
+FROM matching) AS counted LEFT OUTER JOIN (SELECT CAST(row_to_json(document) AS TEXT) AS document, CAST(page.sort_key AS TEXT) AS sort_key, page.id AS id
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, matching.sort_key AS sort_key
+FROM tasks JOIN matching ON tasks.id = matching.id
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (%(after_id)s::BIGINT IS NULL OR (matching.sort_key, matching.id) < (%(after)s::TIMESTAMP WITH TIME ZONE, %(after_id)s::BIGINT)) ORDER BY matching.sort_key DESC, matching.id DESC
+LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document) AS counted_page ON true
+""",
+    "updated_at asc": """
+WITH matching AS
+(SELECT tasks.id AS id, tasks.updated_at AS sort_key
+FROM tasks
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(tasks.title_key, 'UTF8')) > 0 OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(lower(tasks.description COLLATE pg_c_utf8), 'UTF8')) > 0))
+SELECT counted_page.document, counted_page.sort_key, counted_page.id, counted.total
+FROM (SELECT count(*) AS total
+FROM matching) AS counted LEFT OUTER JOIN (SELECT CAST(row_to_json(document) AS TEXT) AS document, CAST(page.sort_key AS TEXT) AS sort_key, page.id AS id
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, matching.sort_key AS sort_key
+FROM tasks JOIN matching ON tasks.id = matching.id
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (%(after_id)s::BIGINT IS NULL OR (matching.sort_key, matching.id) > (%(after)s::TIMESTAMP WITH TIME ZONE, %(after_id)s::BIGINT)) ORDER BY matching.sort_key, matching.id
+LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document) AS counted_page ON true
+""",
+    "updated_at desc": """
+WITH matching AS
+(SELECT tasks.id AS id, tasks.updated_at AS sort_key
+FROM tasks
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(tasks.title_key, 'UTF8')) > 0 OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(lower(tasks.description COLLATE pg_c_utf8), 'UTF8')) > 0))
+SELECT counted_page.document, counted_page.sort_key, counted_page.id, counted.total
+FROM (SELECT count(*) AS total
+FROM matching) AS counted LEFT OUTER JOIN (SELECT CAST(row_to_json(document) AS TEXT) AS document, CAST(page.sort_key AS TEXT) AS sort_key, page.id AS id
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, matching.sort_key AS sort_key
+FROM tasks JOIN matching ON tasks.id = matching.id
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (%(after_id)s::BIGINT IS NULL OR (matching.sort_key, matching.id) < (%(after)s::TIMESTAMP WITH TIME ZONE, %(after_id)s::BIGINT)) ORDER BY matching.sort_key DESC, matching.id DESC
+LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document) AS counted_page ON true
+""",
+    "title asc": """
+WITH matching AS
+(SELECT tasks.id AS id, tasks.title_key AS sort_key
+FROM tasks
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(tasks.title_key, 'UTF8')) > 0 OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(lower(tasks.description COLLATE pg_c_utf8), 'UTF8')) > 0))
+SELECT counted_page.document, counted_page.sort_key, counted_page.id, counted.total
+FROM (SELECT count(*) AS total
+FROM matching) AS counted LEFT OUTER JOIN (SELECT CAST(row_to_json(document) AS TEXT) AS document, CAST(page.sort_key AS TEXT) AS sort_key, page.id AS id
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, matching.sort_key AS sort_key
+FROM tasks JOIN matching ON tasks.id = matching.id
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (%(after_id)s::BIGINT IS NULL OR (matching.sort_key, matching.id) > (%(after)s::VARCHAR COLLATE "C", %(after_id)s::BIGINT)) ORDER BY matching.sort_key, matching.id
+LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document) AS counted_page ON true
+""",
+    "title desc": """
+WITH matching AS
+(SELECT tasks.id AS id, tasks.title_key AS sort_key
+FROM tasks
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (CAST(%(completed)s AS BOOLEAN) IS NULL OR tasks.completed = CAST(%(completed)s AS BOOLEAN)) AND (%(q)s::VARCHAR IS NULL OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(tasks.title_key, 'UTF8')) > 0 OR position((SELECT convert_to(lower(%(q)s::VARCHAR COLLATE pg_c_utf8), 'UTF8') AS convert_to_1) IN convert_to(lower(tasks.description COLLATE pg_c_utf8), 'UTF8')) > 0))
+SELECT counted_page.document, counted_page.sort_key, counted_page.id, counted.total
+FROM (SELECT count(*) AS total
+FROM matching) AS counted LEFT OUTER JOIN (SELECT CAST(row_to_json(document) AS TEXT) AS document, CAST(page.sort_key AS TEXT) AS sort_key, page.id AS id
+FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.created_at AS created_at, tasks.updated_at AS updated_at, matching.sort_key AS sort_key
+FROM tasks JOIN matching ON tasks.id = matching.id
+WHERE tasks.user_id = %(owner)s::VARCHAR AND (%(after_id)s::BIGINT IS NULL OR (matching.sort_key, matching.id) < (%(after)s::VARCHAR COLLATE "C", %(after_id)s::BIGINT)) ORDER BY matching.sort_key DESC, matching.id DESC
+LIMIT %(limit)s::INTEGER + 1) AS page, LATERAL (SELECT page.id AS id, page.user_id AS user_id, page.title AS title, page.description AS description, page.completed AS completed, to_char(timezone('UTC', page.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', page.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document) AS counted_page ON true
 """,
 }
 

@@ -35,12 +35,14 @@ class NotConnected(psycopg.OperationalError):
 class Connection:
     """A libpq connection in pipeline mode, in which all statements of a transaction travel at once.
 
-    `deadline` is a timestamp of the monotonic clock.
+    `deadline` is a timestamp of the monotonic clock. `prepared` has the texts of the statements
+    that the server has parsed for this connection.
     """
 
     def __init__(self, pgconn: pq.abc.PGconn) -> None:
         self.pgconn = pgconn
         self.deadline = math.inf
+        self.prepared: set[str] = set()
         # Timestamps of the wall clock: the monotonic one may stand still while a sandbox is frozen.
         self.opened_at = self.used_at = time.time()
         pgconn.nonblocking = 1

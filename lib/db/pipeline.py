@@ -4,6 +4,7 @@ import re
 import select
 from collections.abc import Mapping, Sequence
 from functools import cache
+from hashlib import sha256
 from typing import Any, LiteralString
 
 import psycopg
@@ -16,24 +17,41 @@ from lib.db.connection import Connection
 # A parameter or a percent sign in the text of a statement, as SQLAlchemy and psycopg write them.
 PLACEHOLDER = re.compile(r"%\((\w+)\)s|%%")
 
+# A prepared statement does not exist, exists already, or would have another result, because of
+# other clients of a pooler, of DEALLOCATE or of a migration. The transaction was rolled back.
+LOST_STATEMENT_SQLSTATES = {"26000", "42P05"}
+STALE_STATEMENT_SQLSTATES = {*LOST_STATEMENT_SQLSTATES, "0A000"}
+
 type Statement = tuple[LiteralString, Mapping[str, Any]]
 type Rows = list[tuple[Any, ...]]
 
 
-async def run(connection: Connection, first: Statement, *statements: Statement) -> list[Rows]:
-    """Send all statements at once, as one transaction. Returns the rows of each but the `first`.
+async def run(
+    connection: Connection, first: Statement, *statements: Statement, prepare: bool = False
+) -> list[Rows]:
+    """Send all statements at once, as one transaction.
 
-    Uses libpq's pipeline mode through psycopg.pq: psycopg's own `Connection.pipeline()` writes and
-    waits for each statement, which takes 188 k instructions and nine system calls more.
+    Returns the rows of each but the `first`, which is for settings. With `prepare` the server keeps
+    the parsed statements for the next time: the request to parse one travels together with its
+    first use. Uses libpq's pipeline mode through psycopg.pq, because psycopg's own
+    `Connection.pipeline()` writes and waits for each statement (measured in bench/NOTES.md).
 
     Raises psycopg.Error. After one that is not of a statement the connection must be closed.
     """
     transformer = Transformer()
-    _send(connection, transformer, first, *statements)
+    sent = _send(connection, transformer, (first, *statements), prepare=prepare)
     results = await _results(connection)
+    for text, result in zip(sent, results, strict=False) if any(sent) else ():
+        if text and result.status == pq.ExecStatus.COMMAND_OK:
+            connection.prepared.add(text)
     for result in results:
         if result.status == pq.ExecStatus.FATAL_ERROR:
-            raise error_from_result(result, encoding="utf-8")
+            error = error_from_result(result, encoding="utf-8")
+            if prepare and error.sqlstate in STALE_STATEMENT_SQLSTATES:
+                connection.close()  # what it has prepared is unknown
+            raise error
+    if any(sent):
+        results = [result for text, result in zip(sent, results, strict=True) if not text]
     return [_rows(transformer, result) for result in results[1:]]
 
 
@@ -45,9 +63,9 @@ async def try_out(
     Returns the rows of each statement after the `first` until one fails, and the error of that one.
     """
     transformer = Transformer()
-    _send(connection, transformer, ("BEGIN", {}), first, *statements)
+    _send(connection, transformer, (("BEGIN", {}), first, *statements), prepare=False)
     # After an error the server skips what was sent before the next synchronization point only.
-    _send(connection, transformer, ("ROLLBACK", {}))
+    _send(connection, transformer, (("ROLLBACK", {}),), prepare=False)
     results = await _results(connection)
     if not connection.closed:
         await _results(connection)
@@ -59,26 +77,46 @@ async def try_out(
     return rows[2:], None
 
 
-def _send(connection: Connection, transformer: Any, *statements: Statement) -> None:
+def _send(
+    connection: Connection, transformer: Any, statements: Sequence[Statement], *, prepare: bool
+) -> list[str | None]:
+    """Returns an item for each expected result: the text of the statement that it says is parsed,
+    or None for the result of a statement.
+    """
     pgconn = connection.pgconn
+    expected: list[str | None] = []
     for text, values in statements:
-        query, names = _numbered(text)
-        # In text format, which every type has.
+        query, names, name = _numbered(text)
+        # In text format, which every type has. PostgreSQL derives the types from the statement.
         formats = [PyFormat.TEXT] * len(names)
         parameters = transformer.dump_sequence([values[name] for name in names], formats)
-        pgconn.send_query_params(query, parameters, param_types=transformer.types or ())
+        if not prepare:
+            pgconn.send_query_params(query, parameters)
+        else:
+            if text not in connection.prepared:
+                pgconn.send_prepare(name, query)
+                expected.append(text)
+            pgconn.send_query_prepared(name, parameters)
+        expected.append(None)
     pgconn.pipeline_sync()
+    return expected
 
 
 @cache
-def _numbered(text: LiteralString) -> tuple[bytes, Sequence[str]]:
-    """A statement as PostgreSQL's protocol wants it, with $1 for a name, and the names in order."""
+def _numbered(text: LiteralString) -> tuple[bytes, Sequence[str], bytes]:
+    """A statement as PostgreSQL's protocol wants it: its text with $1 for a parameter, the names of
+    the parameters in order, and its own name.
+
+    The name is a digest, so that it never stands for another statement, even behind a pooler that
+    gives the prepared statements of one client to another.
+    """
     names = list(dict.fromkeys(filter(None, PLACEHOLDER.findall(text))))
 
     def number(placeholder: re.Match[str]) -> str:
         return f"${names.index(placeholder[1]) + 1}" if placeholder[1] else "%"
 
-    return PLACEHOLDER.sub(number, text).encode(), names
+    query = PLACEHOLDER.sub(number, text).encode()
+    return query, names, sha256(query).hexdigest()[:32].encode()
 
 
 async def _results(connection: Connection) -> list[pq.abc.PGresult]:

@@ -3,12 +3,10 @@
 Each statement on existing rows names their owner in its WHERE clause, so that it never finds a row
 of another user. PostgreSQL builds the JSON of a response: a list costs a function one string
 instead of thousands of objects.
-
-A filter whose parameter is null does not apply.
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 from sqlalchemy import (
@@ -18,6 +16,7 @@ from sqlalchemy import (
     FromClause,
     Insert,
     Interval,
+    LargeBinary,
     Select,
     Table,
     Update,
@@ -28,14 +27,13 @@ from sqlalchemy import (
     table,
 )
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.dialects.postgresql import ARRAY, array, array_agg
+from sqlalchemy.dialects.postgresql import ARRAY, array
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.orm import Mapped
 from sqlalchemy.sql.selectable import LateralFromClause
 from sqlmodel import (
     BigInteger,
     Boolean,
-    DateTime,
     Integer,
     SQLModel,
     Text,
@@ -76,6 +74,9 @@ must_match = cast(bindparam("must_match"), Boolean)
 key = bindparam("key", type_=Text)
 request_hash = bindparam("request_hash", type_=Text)
 
+after_id = bindparam("after_id", type_=BigInteger)
+max_bytes = bindparam("max_bytes", type_=BigInteger)
+
 owned = and_(col(Task.id) == task_id, col(Task.user_id) == owner)
 expired = col(IdempotencyKey.created_at) < func.now() - cast(literal_column("'24 hours'"), Interval)
 
@@ -104,12 +105,6 @@ def _json(document: Any) -> ColumnElement[str]:
     return cast(func.row_to_json(document.table_valued()), Text)
 
 
-def _json_list(document: LateralFromClause) -> ColumnElement[str]:
-    """The JSON documents of all rows, separated by commas."""
-    documents = func.string_agg(_json(document), literal_column("','"))
-    return func.coalesce(documents, literal_column("''"))
-
-
 def _returning_json(source: CTE) -> Select:
     """The JSON document and the id of each row of `source`."""
     document = _document(source)
@@ -131,132 +126,186 @@ precondition = or_(etags.is_(None), (_etag() == any_(etags)) == must_match)
 # --- Reading ------------------------------------------------------------------------------------
 
 
-def _without_case(value: Expression) -> ColumnElement[str]:
-    """The text in lower case, by rules that are built into PostgreSQL: alike on every server."""
-    return collate(func.lower(collate(value, "pg_c_utf8"), type_=Text), "C")
+class Order(NamedTuple):
+    """The order of a list: by `key`, then by the id, both in the same direction.
 
-
-def _contains(value: Expression, searched: Expression) -> ColumnElement[bool]:
-    """`value` is in lower case already."""
-    return func.strpos(value, _without_case(searched)) > ZERO
-
-
-def _matching() -> ColumnElement[bool]:
-    """The filters of a list.
-
-    `part` is a short part of the searched text. PostgreSQL's search for a long text in repetitive
-    ones takes the product of their lengths; a short one rules out most rows first.
+    `key` must never be null, because a cursor finds the next task by comparing keys. A column that
+    may be null needs coalesce, with a value such as 'infinity' in the place of nulls.
     """
-    part, searched = bindparam("part", type_=Text), bindparam("q", type_=Text)
-    title, description = col(Task.title_key), _without_case(col(Task.description))
+
+    key: ColumnElement[Any]
+    descending: bool
+
+
+# An order needs an index of (user_id, key, id), which PostgreSQL reads in both directions.
+ORDERS = {
+    "created_at asc": Order(TASKS.c.created_at, descending=False),
+    "created_at desc": Order(TASKS.c.created_at, descending=True),
+    "updated_at asc": Order(TASKS.c.updated_at, descending=False),
+    "updated_at desc": Order(TASKS.c.updated_at, descending=True),
+    "title asc": Order(TASKS.c.title_key, descending=False),
+    "title desc": Order(TASKS.c.title_key, descending=True),
+}
+
+
+def _sorted(tasks: Select, order: Order, key: Expression, id_: Expression) -> Select:
+    return tasks.order_by(*([key.desc(), id_.desc()] if order.descending else [key, id_]))
+
+
+def _follows_cursor(order: Order, key: Expression, id_: Expression) -> ColumnElement[bool]:
+    """Whether a task comes after the cursor, which names the key and the id of another task."""
+    cursor = tuple_(bindparam("after", type_=order.key.type), after_id)
+    return tuple_(key, id_) < cursor if order.descending else tuple_(key, id_) > cursor
+
+
+def _without_case(value: Expression) -> ColumnElement[str]:
+    """The text in lower case, by rules that are built into PostgreSQL: the same on every server."""
+    return func.lower(collate(value, "pg_c_utf8"), type_=Text)
+
+
+def _contains(text: Expression, searched: ColumnElement[bytes]) -> ColumnElement[bool]:
+    """Whether a text contains the bytes `searched`. In UTF-8 this is as good as characters.
+
+    PostgreSQL compares bytes in little more than the time it takes to read them. Its searches in
+    text (strpos, LIKE) can take the product of both lengths.
+    """
+    return func.position(searched.op("IN")(_utf8(text)), type_=Integer) > ZERO
+
+
+def _utf8(text: Expression) -> ColumnElement[bytes]:
+    return func.convert_to(text, literal_column("'UTF8'"), type_=LargeBinary)
+
+
+def _filters() -> ColumnElement[bool]:
+    """A filter whose parameter is null does not apply."""
+    q = bindparam("q", type_=Text)
+    # A subquery is computed once, not for each row.
+    searched = select(_utf8(_without_case(q))).scalar_subquery()
     return and_(
-        col(Task.user_id) == owner,
         or_(completed.is_(None), col(Task.completed) == completed),
         or_(
-            searched.is_(None),
-            and_(_contains(title, part), _contains(title, searched)),
-            and_(_contains(description, part), _contains(description, searched)),
+            q.is_(None),
+            _contains(col(Task.title_key), searched),
+            _contains(_without_case(col(Task.description)), searched),
         ),
     )
 
 
-# What a list is sorted by, beside the id that makes the order total, and its type.
-SORT_KEYS: dict[str, Expression] = {
-    "created_at": col(Task.created_at),
-    "updated_at": col(Task.updated_at),
-    "title": col(Task.title_key),
-}
+def _select_tasks(sort_key: Expression) -> Select:
+    columns = [TASKS.c[name] for name in schemas.Task.model_fields]
+    return select(*columns, sort_key.label("sort_key")).where(col(Task.user_id) == owner)
 
 
-SORT_TYPES = {
-    "created_at": DateTime(timezone=True),
-    "updated_at": DateTime(timezone=True),
-    "title": Text(collation="C"),
-}
+def _list_whole(order: Order, *filters: ColumnElement[bool]) -> Select:
+    """One row: the documents separated by commas, and their number. No row for too large a list.
 
+    The size is checked before documents are built. For example, by title:
 
-def _order(sort: str, order: str) -> list[Expression]:
-    keys = [SORT_KEYS[sort], col(Task.id)]
-    return keys if order == "asc" else [each.desc() for each in keys]
-
-
-# The least that the JSON of a task takes beside its texts, in bytes.
-TASK_OVERHEAD = literal_column("130", Integer)
-
-
-def _list_whole(sort: str, order: str) -> Select:
-    """One row: the documents separated by commas, their number, and a lower bound of their bytes.
-
-    No document is built where the lower bound exceeds `max_bytes`. For example, by title:
-
-        WITH size AS (SELECT sum(octet_length(title) + ...) AS bytes FROM tasks WHERE ...)
-        SELECT string_agg(row_to_json(document)::text, ','), count(*), (SELECT bytes FROM size)
-        FROM (SELECT ... FROM tasks WHERE user_id = :owner AND ...
-              ORDER BY title_key, id) AS page,
-             LATERAL (SELECT page.id, ...) AS document
-        WHERE (SELECT bytes FROM size) <= :max_bytes
+        WITH list AS (SELECT ..., title_key AS sort_key FROM tasks WHERE user_id = :owner
+                      ORDER BY title_key, id)
+        SELECT string_agg(row_to_json(document)::text, ','), count(*)
+        FROM list, LATERAL (SELECT list.id, ...) AS document
+        HAVING (SELECT sum(octet_length(title) + ...) FROM list) <= :max_bytes
     """
-    task_bytes = (
-        func.octet_length(col(Task.title))
-        + func.coalesce(func.octet_length(col(Task.description)), ZERO)
-        + TASK_OVERHEAD
-    )
-    size = select(func.coalesce(func.sum(task_bytes), ZERO).label("bytes")).where(_matching())
-    size = size.cte("size")
-    total_bytes = cast(select(size.c.bytes).scalar_subquery(), BigInteger)
-    page = select(Task).where(_matching()).order_by(*_order(sort, order)).subquery("page")
-    document = _document(page)
+    tasks = _select_tasks(order.key).where(*filters)
+    tasks = _sorted(tasks, order, order.key, col(Task.id)).cte("list")
+    document = _document(tasks)
+    documents = func.string_agg(_json(document), literal_column("','"))
     return (
-        select(_json_list(document), func.count(), total_bytes)
-        .select_from(page, document)
-        .where(total_bytes <= bindparam("max_bytes", type_=BigInteger))
+        select(func.coalesce(documents, literal_column("''")), func.count())
+        .select_from(tasks, document)
+        .having(_size(tasks) <= max_bytes)
     )
 
 
-def _list_page(sort: str, order: str) -> Select:
-    """One row: the documents (one more than `limit` where there is a next page), the position of
-    the last task of this page (its sort key as text, and its id), and the number of all tasks
-    where `count` is true.
+# The fewest bytes that the JSON of a task takes in addition to its texts, and the most for one byte
+# of a text: a control character is written as \u0001.
+MIN_TASK_OVERHEAD, MAX_ESCAPED = literal_column("130", Integer), literal_column("6", Integer)
 
-    For example, the next page of the newest tasks, without a filter:
 
-        SELECT array_agg(row_to_json(document)::text), (array_agg(sort_key::text))[:limit],
-               (array_agg(id))[:limit]
-        FROM (SELECT ... FROM tasks
+def _size(tasks: CTE) -> ColumnElement[int]:
+    """The bytes of the documents: a lower bound where that tells whether they are too many."""
+    texts = [func.octet_length(tasks.c[name]) for name in ("user_id", "title", "description")]
+    text_bytes = sum((func.coalesce(each, ZERO) for each in texts), MIN_TASK_OVERHEAD)
+    at_least = func.coalesce(func.sum(text_bytes), ZERO)
+    # Builds each document and forgets it: as much time as the list takes, but not its memory.
+    document = _document(tasks)
+    exact = select(func.sum(func.octet_length(_json(document)) + ONE)).select_from(tasks, document)
+    undecided = and_(at_least <= max_bytes, at_least * MAX_ESCAPED > max_bytes)
+    size = case((undecided, exact.correlate(None).scalar_subquery()), else_=at_least)
+    return select(size).select_from(tasks).correlate(None).scalar_subquery()
+
+
+def _page(tasks: Select) -> Select:
+    """A row for each task: its document, its sort key as text, and its id.
+
+    One more than `limit` where there is a next page. For example, the newest tasks after a cursor:
+
+        SELECT row_to_json(document)::text, page.sort_key::text, page.id
+        FROM (SELECT ..., created_at AS sort_key FROM tasks
               WHERE user_id = :owner AND (created_at, id) < (:after, :after_id)
               ORDER BY created_at DESC, id DESC LIMIT :limit + 1) AS page,
              LATERAL (SELECT page.id, ...) AS document
     """
-    sort_key = SORT_KEYS[sort]
-    after = bindparam("after", type_=SORT_TYPES[sort])
-    position = tuple_(sort_key, col(Task.id))
-    last = tuple_(after, bindparam("after_id", type_=BigInteger))
-    limit = bindparam("limit", type_=Integer)
-    page = (
-        select(Task, sort_key.label("sort_key"))
-        .where(
-            _matching(),
-            or_(after.is_(None), position > last if order == "asc" else position < last),
-        )
-        .order_by(*_order(sort, order))
-        .limit(limit + ONE)
-        .subquery("page")
-    )
+    page = tasks.limit(bindparam("limit", type_=Integer) + ONE).subquery("page")
     document = _document(page)
-    total = select(func.count()).select_from(Task).where(_matching()).scalar_subquery()
-    return select(
-        array_agg(_json(document)),
-        array_agg(cast(page.c.sort_key, Text), type_=ARRAY(Text))[limit],
-        array_agg(page.c.id, type_=ARRAY(BigInteger))[limit],
-        case((cast(bindparam("count"), Boolean), total)),
-    ).select_from(page, document)
+    rows = select(_json(document).label("document"), cast(page.c.sort_key, Text), page.c.id)
+    return rows.select_from(page, document)
 
 
-# One statement for each order, because a parameter cannot choose the columns of ORDER BY.
-_ORDERS = [(sort, order) for sort in SORT_KEYS for order in ("asc", "desc")]
+def _list_page(order: Order, *conditions: ColumnElement[bool]) -> Select:
+    tasks = _select_tasks(order.key).where(*conditions)
+    return _page(_sorted(tasks, order, order.key, col(Task.id)))
 
-LIST_WHOLE = {f"{sort} {order}": _list_whole(sort, order) for sort, order in _ORDERS}
-LIST_PAGE = {f"{sort} {order}": _list_page(sort, order) for sort, order in _ORDERS}
+
+def _counted_page(order: Order) -> Select:
+    """The same with the number of all matching tasks in each row, in one pass over the tasks.
+
+    A single row without a document where the page is empty. For example:
+
+        WITH matching AS (SELECT id, created_at AS sort_key FROM tasks
+                          WHERE user_id = :owner AND <filters>)
+        SELECT page.document, page.sort_key, page.id, counted.total
+        FROM (SELECT count(*) AS total FROM matching) AS counted
+        LEFT JOIN (<the page of matching JOIN tasks>) AS page ON true
+    """
+    matching = (
+        select(col(Task.id), order.key.label("sort_key"))
+        .where(col(Task.user_id) == owner, _filters())
+        .cte("matching")
+    )
+    key, id_ = matching.c.sort_key, matching.c.id
+    tasks = (
+        _select_tasks(key)
+        .join(matching, col(Task.id) == id_)
+        .where(or_(after_id.is_(None), _follows_cursor(order, key, id_)))
+    )
+    page = _page(_sorted(tasks, order, key, id_)).subquery("counted_page")
+    counted = select(func.count().label("total")).select_from(matching).subquery("counted")
+    return select(*page.c, counted.c.total).select_from(
+        counted.outerjoin(page, literal_column("true"))
+    )
+
+
+# Of each kind of list one statement for each order, because a parameter cannot choose the columns
+# of ORDER BY. In these three every condition always applies: one plan fits all parameters.
+LIST_WHOLE = {name: _list_whole(order) for name, order in ORDERS.items()}
+LIST_FIRST_PAGE = {name: _list_page(order) for name, order in ORDERS.items()}
+LIST_NEXT_PAGE = {
+    name: _list_page(order, _follows_cursor(order, order.key, col(Task.id)))
+    for name, order in ORDERS.items()
+}
+# These have filters, which are planned with the actual parameters: one that is null costs nothing.
+FILTERED_WHOLE = {name: _list_whole(order, _filters()) for name, order in ORDERS.items()}
+FILTERED_PAGE = {
+    name: _list_page(
+        order,
+        _filters(),
+        or_(after_id.is_(None), _follows_cursor(order, order.key, col(Task.id))),
+    )
+    for name, order in ORDERS.items()
+}
+COUNTED_PAGE = {name: _counted_page(order) for name, order in ORDERS.items()}
 
 GET = _returning_json(select(Task).where(owned).cte("task"))
 
@@ -281,7 +330,7 @@ EXISTS = select(exists().where(owned))
 def _changes(old: FromClause, **new: ColumnElement) -> dict[str, ColumnElement]:
     """`new` values of a task, with the version and the timestamp that follow if they differ."""
     same = tuple_(*(old.c[name] for name in new)).is_not_distinct_from(tuple_(*new.values()))
-    # Strictly forward, even where the clock stands still or is set back.
+    # `updated_at` increases with every change, even where the clock stands still or is set back.
     slightly_later = old.c.updated_at + cast(literal_column("'1 microsecond'"), Interval)
     return {
         **new,

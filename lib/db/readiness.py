@@ -102,7 +102,7 @@ def _statements(user: AuthenticatedUser, *, provision: bool) -> dict[str, Statem
         "its record": (compiled.RECORD, values),
         "creating a task": (create, short),
         "reading a task": (_created(compiled.GET), values),
-        "listing tasks": (compiled.LIST_PAGE["title asc"], values),
+        "listing tasks": (compiled.FILTERED_PAGE["title asc"], values),
         "changing a task": (_created(compiled.UPDATE), long | {"set_description": True}),
         "completing a task once": (_created(compiled.COMPLETE_ONCE), values | {"key": "second"}),
         "the record of that": (compiled.RECORD, values | {"key": "second"}),

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
-from typing import Any, LiteralString
+from typing import Any, LiteralString, NamedTuple
 
 from lib.db import compiled
 from lib.db.pipeline import Rows
@@ -26,8 +26,6 @@ from lib.settings import load_settings
 MAX_LIST_BYTES = 4_000_000
 # A list travels inside a JSON string on Lambda, with quotes and backslashes escaped, within 6 MB.
 MAX_ESCAPED_LIST_BYTES = 6_000_000
-# Searches first look for a part of the text, of this length: see `_matching` in lib/db/queries.py.
-SEARCH_PART_LENGTH = 32
 
 
 @dataclass(frozen=True)
@@ -50,8 +48,7 @@ class StoredTask:
         return sha256(self.body).hexdigest()[:32]
 
 
-@dataclass(frozen=True, slots=True)
-class TaskPage:
+class TaskPage(NamedTuple):
     """A JSON array of tasks.
 
     `total` is the number of all tasks that match, where it was counted. `last` is the position of
@@ -70,52 +67,69 @@ async def list_tasks(
 
     Raises InvalidInput for a whole list that is too large.
     """
+    if query.limit is None:
+        return await _whole_list(user, query)
     order = f"{query.sort_key} {query.direction}"
     values: dict[str, Any] = {
         "owner": user.id,
-        "completed": None if query.status == "all" else query.status == "completed",
-        "q": query.q or None,
-        "part": _most_varied_part(query.q),
-    }
-    if query.limit is None:
-        values["max_bytes"] = MAX_LIST_BYTES
-        [[(documents, total, least_bytes)]] = await run_transaction(
-            user.id, (compiled.LIST_WHOLE[order], values)
-        )
-        return TaskPage(_whole_list(documents, least_bytes), total)
-    values |= {
+        **_filter(query),
         "limit": query.limit,
         "after": after and after[0],
         "after_id": after and after[1],
-        "count": query.count == "true",
     }
-    [[(documents, sort_key, last_id, total)]] = await run_transaction(
-        user.id, (compiled.LIST_PAGE[order], values)
+    counted, filtered = query.count == "true", _is_filtered(query)
+    if counted:
+        statement = compiled.COUNTED_PAGE[order]
+    elif filtered:
+        statement = compiled.FILTERED_PAGE[order]
+    elif after:
+        statement = compiled.LIST_NEXT_PAGE[order]
+    else:
+        statement = compiled.LIST_FIRST_PAGE[order]
+    prepare = not (counted or filtered)
+    [rows] = await run_transaction(user.id, (statement, values), prepare=prepare)
+    total = rows[0][3] if counted else None
+    if counted and rows[0][0] is None:
+        rows = []
+    page = rows[: query.limit]
+    body = f"[{','.join([row[0] for row in page])}]".encode()
+    return TaskPage(body, total, page[-1][1:3] if len(rows) > len(page) else None)
+
+
+async def _whole_list(user: AuthenticatedUser, query: TaskQuery) -> TaskPage:
+    filtered = _is_filtered(query)
+    statements = compiled.FILTERED_WHOLE if filtered else compiled.LIST_WHOLE
+    values = {"owner": user.id, **_filter(query), "max_bytes": MAX_LIST_BYTES}
+    statement = statements[f"{query.sort_key} {query.direction}"]
+    [rows] = await run_transaction(user.id, (statement, values), prepare=not filtered)
+    for documents, total in rows:
+        body = f"[{documents}]".encode()
+        if _fits(body):
+            return TaskPage(body, total)
+    raise InvalidInput(
+        "The list is too large for one response. Use limit and follow the Link header.",
+        location=("query", "limit"),
+        kind="missing",
     )
-    documents = documents or []
-    more = len(documents) > query.limit
-    body = f"[{','.join(documents[: query.limit])}]".encode()
-    return TaskPage(body, total, (sort_key, last_id) if more else None)
 
 
-def _most_varied_part(text: str) -> str:
-    starts = range(max(1, len(text) - SEARCH_PART_LENGTH + 1))
-    parts = (text[start : start + SEARCH_PART_LENGTH] for start in starts)
-    return max(parts, key=lambda part: len(set(part)))
+def _is_filtered(query: TaskQuery) -> bool:
+    return query.status != "all" or query.q != ""
 
 
-def _whole_list(documents: str, least_bytes: int) -> bytes:
-    body = f"[{documents}]".encode()
-    too_large = least_bytes > MAX_LIST_BYTES or len(body) > MAX_LIST_BYTES
-    if not too_large and 2 * len(body) > MAX_ESCAPED_LIST_BYTES:
-        too_large = len(body) + body.count(b'"') + body.count(b"\\") > MAX_ESCAPED_LIST_BYTES
-    if too_large:
-        raise InvalidInput(
-            "The list is too large for one response. Use limit and follow the Link header.",
-            location=("query", "limit"),
-            kind="missing",
-        )
-    return body
+def _filter(query: TaskQuery) -> dict[str, Any]:
+    return {
+        "completed": None if query.status == "all" else query.status == "completed",
+        "q": query.q or None,
+    }
+
+
+def _fits(body: bytes) -> bool:
+    if len(body) > MAX_LIST_BYTES:
+        return False
+    if 2 * len(body) <= MAX_ESCAPED_LIST_BYTES:
+        return True
+    return len(body) + body.count(b'"') + body.count(b"\\") <= MAX_ESCAPED_LIST_BYTES
 
 
 async def get_task(user: AuthenticatedUser, task_id: int) -> StoredTask:

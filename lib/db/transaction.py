@@ -34,15 +34,27 @@ PAUSES = (0.0, 0.08, 0.16)
 UNAVAILABLE = (psycopg.OperationalError, psycopg.InternalError)
 MAX_LOGGED_MESSAGE = 200  # characters
 
-# For row-level security, and the time that is left. They end with the transaction, so that nothing
-# stays behind on a connection that PgBouncer shares.
+# For row-level security, the time that is left, and how statements are planned. They end with the
+# transaction, so that nothing stays behind on a connection that PgBouncer shares.
 SESSION_SETTINGS = """SELECT set_config('app.user_id', %(user_id)s, true),
 set_config('statement_timeout', %(statement_timeout)s, true),
 set_config('lock_timeout', %(lock_timeout)s, true)"""
+# By default the server would plan a prepared statement anew for its first five times, and for ever
+# where it expects more of a plan for the actual parameters.
+PREPARED_SETTINGS = SESSION_SETTINGS + ", set_config('plan_cache_mode', 'force_generic_plan', true)"
+
+PREPARED_STATEMENTS_FAIL = (
+    "A prepared statement was lost. This process continues without prepared statements. If the "
+    "pooler does not support them, set DATABASE_PREPARED_STATEMENTS=false."
+)
 
 
 async def run_transaction(
-    user_id: str | None, *statements: Statement, writes: bool = False, repeatable: bool = False
+    user_id: str | None,
+    *statements: Statement,
+    writes: bool = False,
+    repeatable: bool = False,
+    prepare: bool = True,
 ) -> list[Rows]:
     """Run statements as one transaction of a user, in one round trip. Returns the rows of each.
 
@@ -50,6 +62,8 @@ async def run_transaction(
         are also `repeatable`.
     repeatable: Running the statements twice has the same effect as running them once, even if
         another client changes the rows in between.
+    prepare: PostgreSQL keeps the statements and their plans, which must fit all parameters. Without
+        it they are planned each time, with the actual parameters.
 
     Raises:
         DatabaseUnavailable: no result within the time budget.
@@ -59,10 +73,12 @@ async def run_transaction(
     """
     user = user_id or ""
 
-    def run(connection: Connection) -> Awaitable[list[Rows]]:
-        return pipeline.run(connection, _settings(connection, user), *statements)
+    def run(connection: Connection, prepare: bool) -> Awaitable[list[Rows]]:
+        first = _session_settings(connection, user, prepare=prepare)
+        return pipeline.run(connection, first, *statements, prepare=prepare)
 
-    return await _within_budget(run, user, writes=writes, safe=repeatable or not writes)
+    safe = repeatable or not writes
+    return await _within_budget(run, user, writes=writes, safe=safe, prepare=prepare)
 
 
 async def try_transaction(
@@ -74,28 +90,39 @@ async def try_transaction(
     DatabaseUnavailable within the time budget.
     """
 
-    async def try_out(connection: Connection) -> tuple[list[Rows], psycopg.Error | None]:
-        settings = _settings(connection, user_id)
+    async def try_out(
+        connection: Connection, prepare: bool
+    ) -> tuple[list[Rows], psycopg.Error | None]:
+        settings = _session_settings(connection, user_id, prepare=prepare)
         rows, error = await pipeline.try_out(connection, settings, *statements)
         if error and (not _is_rolled_back(error) or error.sqlstate in RETRYABLE_SQLSTATES):
             raise error
         return rows, error
 
-    return await _within_budget(try_out, user_id, writes=False, safe=True)
+    return await _within_budget(try_out, user_id, writes=False, safe=True, prepare=False)
 
 
 async def _within_budget[T](
-    run: Callable[[Connection], Awaitable[T]], user: str, *, writes: bool, safe: bool
+    run: Callable[[Connection, bool], Awaitable[T]],
+    user: str,
+    *,
+    writes: bool,
+    safe: bool,
+    prepare: bool,
 ) -> T:
-    """The result of `run`, which is called again where that is safe."""
-    started = time.monotonic()
-    connections = pool.get_pool(load_settings())
+    """The result of `run`, which is called again where that is safe.
+
+    Its second argument says whether to prepare statements.
+    """
+    started, settings = time.monotonic(), load_settings()
+    connections = pool.get_pool(settings)
+    prepare &= settings.DATABASE_PREPARED_STATEMENTS and connections.prepares
     outcome_unknown = False
     for pause in (*PAUSES, None):
         try:
             connection = await connections.acquire(user, started, probe=not safe)
             try:
-                return await run(connection)
+                return await run(connection, prepare)
             finally:
                 connections.release(user, connection)
         except UNAVAILABLE as error:
@@ -113,6 +140,13 @@ async def _within_budget[T](
         except psycopg.DatabaseError as error:
             if error.sqlstate is None:  # raised by psycopg: nothing was sent
                 raise
+            stale = error.sqlstate in pipeline.STALE_STATEMENT_SQLSTATES
+            if prepare and stale and pause is not None:
+                prepare = False
+                if connections.prepares and error.sqlstate in pipeline.LOST_STATEMENT_SQLSTATES:
+                    connections.prepares = False
+                    log_warning(PREPARED_STATEMENTS_FAIL)
+                continue
             if is_missing_user(error):
                 if load_settings().PROVISION_USERS:
                     _warn_that_users_are_shared()
@@ -123,7 +157,7 @@ async def _within_budget[T](
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def _settings(connection: Connection, user: str) -> Statement:
+def _session_settings(connection: Connection, user: str, *, prepare: bool) -> Statement:
     left = connection.deadline - RESPONSE_RESERVE - time.monotonic()
     if left <= 0:
         raise NotConnected("no time left")
@@ -132,7 +166,7 @@ def _settings(connection: Connection, user: str) -> Statement:
         "statement_timeout": _milliseconds(left),
         "lock_timeout": _milliseconds(min(left, LOCK_TIMEOUT)),
     }
-    return SESSION_SETTINGS, values
+    return PREPARED_SETTINGS if prepare else SESSION_SETTINGS, values
 
 
 def _is_rolled_back(error: psycopg.Error) -> bool:

@@ -72,6 +72,8 @@ class Settings(BaseModel):
 
     DATABASE_URL: PostgresUrl | None = Field(default=None, repr=False)
     DATABASE_URL_UNPOOLED: PostgresUrl | None = Field(default=None, repr=False)
+    DATABASE_PREPARED_STATEMENTS: bool = True
+    DATABASE_POOL_SIZE: Annotated[int, Field(ge=1, le=100)] | None = None
     SSL_CERT_FILE: FilePath | None = None
 
     BETTER_AUTH_SECRET: str | None = Field(default=None, repr=False)

@@ -20,6 +20,8 @@ import certifi
 import psycopg
 import pytest
 import time_machine
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from psycopg import errors as sql_errors
 from psycopg.conninfo import conninfo_to_dict
 
@@ -29,7 +31,7 @@ from lib.db.pool import Pool, close_pools, get_pool
 from lib.db.transaction import run_transaction
 from lib.db.url import connection_parameters
 from lib.errors import DatabaseNotPrepared, DatabaseUnavailable
-from lib.settings import SettingsError, load_settings, read_settings
+from lib.settings import SettingsError, forget_settings, load_settings, read_settings
 from tests.conftest import RequestLines, StartApi, bearer
 from tests.resilience import roundtrips
 from tests.resilience.faults.catalogue import black_hole
@@ -465,6 +467,24 @@ def test_a_burst_never_opens_more_connections_than_the_pool_size(
     close_pools()
 
 
+@pytest.mark.parametrize(("size", "opened"), [(None, 8), ("3", 3), ("12", 12)])
+def test_the_size_of_the_pool_is_a_setting(
+    proxied_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, size: str | None, opened: int
+) -> None:
+    if size:
+        monkeypatch.setenv("DATABASE_POOL_SIZE", size)
+    monkeypatch.setenv("DATABASE_URL", proxied_url)
+    forget_settings()
+
+    async def crowd() -> None:
+        sleep = ("SELECT pg_sleep(0.2)", {})
+        await asyncio.gather(*(run_transaction(f"user {n}", sleep) for n in range(20)))
+
+    asyncio.run(crowd())
+    close_pools()
+    assert proxy.connections == opened
+
+
 def test_a_changed_url_gets_a_new_pool(
     start_api: StartApi, database: Database, fresh_database: Database
 ) -> None:
@@ -514,6 +534,113 @@ def test_the_limits_of_a_request_end_with_it(run_sql: RunSql) -> None:
             connections.release("", acquired)
 
     assert asyncio.run(run_without_settings()) == [[("", "0", "0", pid)]]
+
+
+PREPARED: LiteralString = (
+    "SELECT statement, generic_plans, custom_plans FROM pg_prepared_statements"
+)
+
+
+def test_a_statement_is_parsed_and_planned_once_for_a_connection(run_sql: RunSql) -> None:
+    for _ in range(4):
+        run_sql("alice", "SELECT 'planned once'")
+    prepared = {text: counts for text, *counts in run_sql(None, PREPARED, prepare=False)}
+    assert prepared.pop("SELECT 'planned once'") == [4, 0]
+    [settings] = prepared
+    assert "set_config" in settings
+
+
+def test_statements_with_filters_are_planned_for_their_parameters(
+    start_api: StartApi, run_sql: RunSql, proxied_url: str
+) -> None:
+    api = start_api(DATABASE_URL=proxied_url)
+    for query in ("", "?limit=5", "?q=x", "?status=pending&limit=5", "?limit=5&count=true"):
+        for _ in range(2):
+            assert api.get(f"/api/p/tasks{query}", headers=bearer("p")).status_code == 200
+    texts = [text for text, *_ in run_sql(None, PREPARED, prepare=False)]
+    assert len(texts) == 3  # the settings, the whole list, and the first page
+    assert not any("position" in text for text in texts)
+
+
+def test_prepared_statements_can_be_switched_off(
+    run_sql: RunSql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_PREPARED_STATEMENTS", "false")
+    forget_settings()
+    run_sql("alice", "SELECT 1")
+    assert run_sql(None, PREPARED) == []
+
+
+def test_a_failed_transaction_keeps_what_was_prepared_and_no_more(run_sql: RunSql) -> None:
+    """A statement is prepared even if a later one fails; the one that cannot be parsed is not."""
+    for _ in range(2):
+        with pytest.raises(DatabaseNotPrepared):
+            run_sql("alice", "SELECT 'parsed'", "SELECT nothing FROM nowhere", "SELECT 'skipped'")
+    assert run_sql("alice", "SELECT 'parsed'") == [("parsed",)]
+    assert run_sql("alice", "SELECT 'skipped'") == [("skipped",)]
+    texts = [text for text, *_ in run_sql(None, PREPARED, prepare=False)]
+    assert sorted(text for text in texts if "set_config" not in text) == [
+        "SELECT 'parsed'",
+        "SELECT 'skipped'",
+    ]
+
+
+@pytest.mark.parametrize("cause", ["deallocated", "duplicate", "other result"])
+def test_a_statement_that_is_not_as_it_was_prepared_is_sent_again_once(
+    run_sql: RunSql, database: Database, proxy: Proxy, cause: str
+) -> None:
+    table = f"t_{uuid.uuid4().hex}"
+    database.query(f"CREATE TABLE {table} (n int); GRANT ALL ON {table} TO task_api")
+    insert: Any = f"INSERT INTO {table} VALUES (1) RETURNING *"
+    name = pipeline._numbered(insert)[2].decode()
+    if cause == "duplicate":
+        other: Any = f'PREPARE "{name}" AS SELECT 1'
+        run_sql(None, other, prepare=False)
+    else:
+        run_sql(None, insert, writes=True)
+        if cause == "deallocated":
+            run_sql(None, "DEALLOCATE ALL", prepare=False)
+        else:
+            database.query(f"ALTER TABLE {table} ADD COLUMN added text")
+            database.query(f"ALTER TABLE {table} ALTER COLUMN n TYPE text")
+    database.query(f"TRUNCATE {table}")
+    before = proxy.connections
+    [row] = run_sql(None, insert, writes=True)
+    assert str(row[0]) == "1"
+    assert database.query(f"SELECT count(*) FROM {table}") == [(1,)]
+    # What the old connection has prepared is unknown.
+    assert proxy.connections == before + 1
+
+
+def test_a_migration_that_adds_a_column_leaves_every_prepared_statement_usable(
+    start_api: StartApi, fresh_database: Database
+) -> None:
+    api, headers = start_api(DATABASE_URL=fresh_database.app_url), bearer(roundtrips.USER)
+
+    def use_everything() -> None:
+        # Refused or repeated requests would be other than one round trip.
+        task = api.post(f"/api/{roundtrips.USER}/tasks", json={"title": "t"}, headers=headers)
+        path = task.headers["location"]
+        assert api.get(path, headers=headers).json() == task.json()
+        assert api.put(path, json={"title": "u"}, headers=headers).json()["title"] == "u"
+        assert api.patch(f"{path}/complete", headers=headers).json()["completed"] is True
+        collection = f"/api/{roundtrips.USER}/tasks"
+        for query in ("", "?limit=1", "?q=u", "?limit=1&count=true"):
+            [listed] = api.get(collection + query, headers=headers).json()
+            assert listed["title"] == "u"
+        keyed = headers | {"Idempotency-Key": uuid.uuid4().hex}
+        again = [api.post(collection, json={"title": "k"}, headers=keyed).json() for _ in "ab"]
+        assert again[0] == again[1]
+        for each in (path, f"{collection}/{again[0]['id']}"):
+            assert api.delete(each, headers=headers).status_code == 204
+
+    pids = "SELECT pid FROM pg_stat_activity WHERE usename = 'task_api' AND datname = %s"
+    use_everything()
+    before = fresh_database.query(pids, fresh_database.name)
+    for table in ("tasks", "idempotency_keys", "users"):
+        fresh_database.query(f"ALTER TABLE {table} ADD COLUMN added text DEFAULT 'x'")
+    use_everything()
+    assert fresh_database.query(pids, fresh_database.name) == before
 
 
 def test_the_server_cancels_a_slow_statement_within_the_budget(
@@ -644,14 +771,14 @@ def test_a_request_that_gets_no_connection_changes_nothing(
             for n in range(pool.POOL_SIZE["local"])
         ]
         late = [run_transaction(f"late {n}", (count, {}), writes=True) for n in range(8)]
+        started = time.monotonic()
         refusals = await asyncio.gather(*late, return_exceptions=True)
+        assert time.monotonic() - started < 0.6 + 0.3
         for n, each in enumerate(acquired):
             connections.release(str(n), each)
         return refusals
 
-    started = time.monotonic()
     refusals = asyncio.run(crowd())
-    assert time.monotonic() - started < 0.6 + 0.3
     nothing = DatabaseUnavailable(outcome_unknown=False).detail
     assert [refusal.detail for refusal in refusals] == [nothing] * 8
     assert database.query(f"SELECT is_called FROM {counter}") == [(False,)]
@@ -773,7 +900,7 @@ def grown_database(cluster: Cluster) -> Iterator[Database]:
 
 def explain(grown: Database, statement: str, user: str, **values: Any) -> dict[str, Any]:
     """Run a statement as this user; returns its plan with the number of pages read."""
-    values = {"owner": user, "completed": None, "part": None, "q": None, **values}
+    values = {"owner": user, "completed": None, "q": None, **values}
     with psycopg.connect(grown.app_url, prepare_threshold=None) as connection:
         connection.execute("SELECT set_config('app.user_id', %s, true)", [user])
         explained = b"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) " + statement.encode()
@@ -797,17 +924,20 @@ def pages(plan: dict[str, Any]) -> int:
 def test_a_page_costs_the_same_for_ten_tasks_and_a_hundred_thousand(
     grown_database: Database, sort: str, order: str
 ) -> None:
-    first: dict[str, Any] = {"limit": 9, "count": False, "after": None, "after_id": None}
-    middle = first | {"after_id": MANY // 2}
-    middle["after"] = "task 50000" if sort == "title" else "2026-01-01T00:00:00Z"
-    if sort != "title":
-        [(middle["after"],)] = grown_database.query(
-            "SELECT created_at::text FROM tasks WHERE user_id = 'many' AND title = 'task 50000'"
-        )
-    statement = compiled.LIST_PAGE[f"{sort} {order}"]
-    few = explain(grown_database, statement, "few", **first)
-    for position in (first, middle):
-        plan = explain(grown_database, statement, "many", **position)
+    [(middle,)] = grown_database.query(
+        "SELECT created_at::text FROM tasks WHERE user_id = 'many' AND title = 'task 50000'"
+    )
+    first: dict[str, Any] = {"limit": 9, "after": None, "after_id": None}
+    after = first | {"after": "task 50000" if sort == "title" else middle, "after_id": MANY // 2}
+    name = f"{sort} {order}"
+    few = explain(grown_database, compiled.LIST_FIRST_PAGE[name], "few", **first)
+    for statement, values in (
+        (compiled.LIST_FIRST_PAGE[name], first),
+        (compiled.LIST_NEXT_PAGE[name], after),
+        (compiled.FILTERED_PAGE[name], first),
+        (compiled.FILTERED_PAGE[name], after | {"completed": False}),
+    ):
+        plan = explain(grown_database, statement, "many", **values)
         assert not any("Sort" in node["Node Type"] for node in nodes(plan))
         [scan] = [node for node in nodes(plan) if node.get("Relation Name") == "tasks"][:1]
         index = "tasks_by_title_key" if sort == "title" else f"tasks_by_{sort}"
@@ -821,8 +951,7 @@ def test_a_complete_list_reads_only_one_users_tasks(grown_database: Database, us
     plan = explain(grown_database, compiled.LIST_WHOLE["created_at desc"], user, max_bytes=10**9)
     scans = [node for node in nodes(plan) if node.get("Relation Name") == "tasks"]
     owned = {"few": 10, "many": MANY}[user]
-    # One scan for the size of the list, one for its rows.
-    assert [scan["Actual Rows"] * scan["Actual Loops"] for scan in scans] == [owned, owned]
+    assert [scan["Actual Rows"] * scan["Actual Loops"] for scan in scans] == [owned]
     if user == "few":
         assert all("Index" in scan["Node Type"] for scan in scans)
         assert pages(plan) <= 40
@@ -832,7 +961,85 @@ def test_only_a_page_with_count_reads_the_complete_list(
     grown_database: Database,
 ) -> None:
     position = {"limit": 9, "after": None, "after_id": None}
-    statement = compiled.LIST_PAGE["created_at desc"]
-    without = explain(grown_database, statement, "many", count=False, **position)
-    counted = explain(grown_database, statement, "many", count=True, **position)
+    without = explain(grown_database, compiled.FILTERED_PAGE["created_at desc"], "many", **position)
+    counted = explain(grown_database, compiled.COUNTED_PAGE["created_at desc"], "many", **position)
     assert pages(without) < 50 < pages(counted)
+
+
+@pytest.mark.parametrize("kind", ["FILTERED_WHOLE", "FILTERED_PAGE", "COUNTED_PAGE"])
+def test_each_task_is_searched_once(grown_database: Database, kind: str) -> None:
+    statement = getattr(compiled, kind)["created_at desc"]
+    values = {"limit": 9, "after": None, "after_id": None, "max_bytes": 10**9, "q": "not found"}
+    plan = explain(grown_database, statement, "many", **values)
+    searches = [node for node in nodes(plan) if "POSITION" in node.get("Filter", "")]
+    assert [node["Actual Loops"] for node in searches] == [1]
+    # The searched text is converted once, not for each task.
+    conversions = [node for node in nodes(plan) if node["Node Type"] == "Result"]
+    assert all(node["Actual Loops"] <= 1 for node in conversions)
+
+
+# Characters that change with case, have several bytes, or share bytes with others.
+ALPHABET = st.sampled_from(list("aAbB %_\\'\"éÉßßſsKÄäяЯ😀😁\u0130\u0101\u0140\x01"))
+TEXTS = st.lists(ALPHABET, max_size=8).map("".join)
+
+
+@given(texts=st.lists(TEXTS, min_size=1, max_size=20), searched=TEXTS.filter(bool))
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_a_search_finds_what_contains_the_text_in_any_case(
+    search: psycopg.Connection, texts: list[str], searched: str
+) -> None:
+    search.execute("DELETE FROM tasks WHERE user_id = 'few'")
+    search.execute(
+        "INSERT INTO tasks (user_id, title, description)"
+        " SELECT 'few', n, text FROM unnest(%s::text[]) WITH ORDINALITY AS t (text, n)",
+        [texts],
+    )
+    values = {"owner": "few", "completed": None, "q": searched, "max_bytes": 10**6}
+    row = search.execute(compiled.FILTERED_WHOLE["created_at asc"].encode(), values).fetchone()
+    assert row
+    found = [task["description"] for task in json.loads(f"[{row[0]}]")]
+    lower = search.execute(
+        "SELECT lower(text COLLATE pg_c_utf8), lower(%s COLLATE pg_c_utf8)"
+        " FROM unnest(%s::text[]) WITH ORDINALITY AS t (text, n) ORDER BY n",
+        [searched, texts],
+    ).fetchall()
+    expected = [text for text, (low, q) in zip(texts, lower, strict=True) if q in low]
+    assert sorted(found) == sorted(expected)
+
+
+@pytest.fixture
+def search(grown_database: Database) -> Iterator[psycopg.Connection]:
+    """A connection whose changes are rolled back."""
+    with psycopg.connect(grown_database.admin_url, prepare_threshold=None) as connection:
+        yield connection
+        connection.rollback()
+
+
+@pytest.mark.parametrize("text", ["plain", "\x01", '"\\', "é"])
+@pytest.mark.parametrize("sizes", [(), (5,), (30, 0, 200)])
+def test_a_list_is_refused_before_its_documents_are_built(
+    search: psycopg.Connection, text: str, sizes: tuple[int, ...]
+) -> None:
+    """Exactly where the documents and the commas between them exceed the limit."""
+    search.execute("DELETE FROM tasks WHERE user_id = 'few'")
+    for size in sizes:
+        search.execute(
+            "INSERT INTO tasks (user_id, title, description) VALUES ('few', %s, %s)",
+            [text, text * size or None],
+        )
+    statement = compiled.LIST_WHOLE["created_at asc"].encode()
+
+    def bytes_of_list(max_bytes: int) -> int | None:
+        values = {"owner": "few", "max_bytes": max_bytes}
+        row = search.execute(statement, values).fetchone()
+        return len(row[0].encode()) if row else None
+
+    complete = bytes_of_list(10**9)
+    assert complete is not None
+    exact = complete + 1 if sizes else 0
+    assert bytes_of_list(exact) == complete
+    if sizes:
+        assert bytes_of_list(exact - 1) is None
+        assert bytes_of_list(0) is None

@@ -31,9 +31,9 @@ def statements(task: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     sent: list[str] = []
     run: Any = pipeline.run
 
-    def record(connection: Connection, *statements: tuple[str, object]) -> object:
+    def record(connection: Connection, *statements: tuple[str, object], **options: bool) -> object:
         sent.extend(text for text, _ in statements if "set_config" not in text)
-        return run(connection, *statements)
+        return run(connection, *statements, **options)
 
     monkeypatch.setattr(pipeline, "run", record)
     return sent

@@ -8,6 +8,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
 from dev.app import GROUPS
 from dev.deploy import vercel_build
@@ -59,7 +60,7 @@ def test_the_functions_have_the_packages_that_lambda_gets_and_one_for_the_server
     built: vercel_build.Built,
 ) -> None:
     vendor = built.function_folder("api/tasks") / "_vendor"
-    names = {one.name.lower() for one in distributions(path=[str(vendor)])}
+    names = {canonicalize_name(one.name) for one in distributions(path=[str(vendor)])}
     of_lambda = set(vercel_build.pinned_packages(vercel_build.ROOT / "requirements.txt"))
     added = names - of_lambda - vercel_build.BUILDER_PACKAGES
     assert (of_lambda - names, added) == (set(), {"httptools"})

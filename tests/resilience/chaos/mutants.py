@@ -125,8 +125,10 @@ def lose_responses(
         loses.set(True)
         return await run_transaction(user_id, *statements, **options, repeatable=repeatable)
 
-    async def run_and_lose(connection: Connection, first: Statement, *statements: Statement) -> Any:
-        rows = await run(connection, first, *statements)
+    async def run_and_lose(
+        connection: Connection, first: Statement, *statements: Statement, **options: Any
+    ) -> Any:
+        rows = await run(connection, first, *statements, **options)
         if statements and loses.get():
             loses.set(False)
             await interlude(connection, first, statements[0], rows)

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -14,6 +14,7 @@ import pytest
 from dev import postgres
 from dev.local_database import PASSWORD, ROLE
 from lib.db import pool as database
+from lib.db import transaction
 from lib.db.connection import NotConnected, connect
 from lib.db.transaction import run_transaction
 from lib.db.url import connection_parameters
@@ -117,8 +118,8 @@ def test_many_clients_on_few_backends_access_only_their_own_rows(
             if read != [(users[index],)] * (index + 1) or changed != read:
                 cross_tenant.append((users[index], read))
             if turn % 8 == 0 and (row := await read_without_user()) not in [
-                ("", "0", "0", 0, 0),
-                (None, "0", "0", 0, 0),
+                ("", "0", "0", "auto", 0),
+                (None, "0", "0", "auto", 0),
             ]:
                 cross_tenant.append(("no user", row))
 
@@ -130,8 +131,7 @@ def test_many_clients_on_few_backends_access_only_their_own_rows(
             cursor = await connection.execute(
                 "SELECT current_setting('app.user_id', true),"
                 " current_setting('statement_timeout'), current_setting('lock_timeout'),"
-                " (SELECT count(*) FROM tasks),"
-                " (SELECT count(*) FROM pg_prepared_statements)"
+                " current_setting('plan_cache_mode'), (SELECT count(*) FROM tasks)"
             )
             return await cursor.fetchone()
 
@@ -163,6 +163,48 @@ def test_a_statement_is_cancelled_through_the_pooler(
     )
     assert fresh_database.query(sleeping, "active") == [(0,)]
     database.close_pools()
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_prepared_statements_need_the_support_of_the_pooler(
+    cluster: Cluster,
+    fresh_database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    *,
+    supported: bool,
+) -> None:
+    """Without it statements are lost or exist already, and requests still succeed, once."""
+    fresh_database.query("CREATE TABLE counted (n int); GRANT ALL ON counted TO task_api")
+    notices: list[str] = []
+    monkeypatch.setattr(transaction, "log_warning", notices.append)
+    clients = database.POOL_SIZE["local"]
+    with pgbouncer.running(
+        postgres.Server(cluster.port, "", 0, Path()),
+        users={ROLE: PASSWORD},
+        folder=tmp_path,
+        tls=False,
+        settings={
+            "default_pool_size": "3",
+            "max_prepared_statements": "1000" if supported else "0",
+        },
+    ) as pooler:
+        monkeypatch.setenv(
+            "DATABASE_URL", pooler.url(fresh_database.name, user=ROLE, password=PASSWORD)
+        )
+
+        async def write(n: int) -> None:
+            insert: LiteralString = "INSERT INTO counted VALUES (%(n)s::int)"
+            for _ in range(5):
+                await run_transaction(f"user-{n}", (insert, {"n": n}), writes=True)
+
+        async def write_all() -> None:
+            await asyncio.gather(*map(write, range(clients)))
+
+        asyncio.run(write_all())
+        database.close_pools()
+    assert fresh_database.query("SELECT count(*) FROM counted") == [(5 * clients,)]
+    assert len(notices) == (0 if supported else 1)
 
 
 def test_a_wrong_bundle_is_503_with_its_reason_in_the_log(
