@@ -3,12 +3,12 @@
 SHELL := /bin/sh
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest -q
-# Tests that wait leave a processor idle: one worker more than processors pays where many do.
+# Tests that wait leave a processor idle, so there are more workers than processors.
 WORKERS := --dist worksteal -n
-# PYTEST_ADDOPTS may select no test of a stage, which pytest reports with exit code 5.
+# PYTEST_ADDOPTS may select none of these tests. pytest then exits with 5.
 MAY_BE_EMPTY := || { [ $$? -eq 5 ] && [ -n "$$PYTEST_ADDOPTS" ]; }
 export PYTHONPATH := $(CURDIR)
-# The Node.js of package.json comes before the one that the machine may have.
+# The Node.js that package.json installs comes before that of the machine.
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
 ##@ Every day
@@ -22,7 +22,7 @@ help: ## List the targets
 .venv/ready: requirements-dev.txt .python-version
 	@sh dev/bootstrap.sh
 
-# No package runs scripts here: those that ship a program ship it for each platform.
+# Packages may not run scripts: they contain their programs for every platform.
 node_modules/.ready: package-lock.json
 	@command -v npm >/dev/null || { echo "npm is missing: install Node.js 22 and run make again." >&2; exit 1; }
 	@echo "Installing the npm packages (half a minute) ..."
@@ -43,12 +43,12 @@ test-fast: .venv/ready ## Run the fast tests (under a minute): tests/contract an
 	@$(PYTEST) $(WORKERS) 4 -m "fast and not verify" $(if $(PYTEST_ADDOPTS),,tests/contract tests/unit) $(MAY_BE_EMPTY)
 
 .PHONY: test
-test: test-fast ## Run every test that needs only Python packages, the fast ones first
+test: test-fast ## Run all tests that need only Python packages, the fast ones first
 	@echo "Running the other tests that need only Python packages (two minutes) ..."
 	@$(PYTEST) $(WORKERS) 3 -m "not fast and not verify" $(MAY_BE_EMPTY)
 
 .PHONY: verify
-verify: test verify-rest ## Run every test, including those with the real components of each platform
+verify: test verify-rest ## Run all tests, including those with the real components of each platform
 
 .PHONY: verify-rest
 verify-rest: .venv/ready node_modules/.ready
@@ -146,7 +146,7 @@ hostile: .venv/ready ## Attack the API: other users' tasks, malformed bytes, lea
 ##@ Reliability and performance
 
 .PHONY: chaos
-chaos: .venv/ready ## Check that no write is lost or doubled under faults (CHAOS=quick, SEED=, SECONDS=, MUTANT=)
+chaos: .venv/ready ## Check that no write is lost or applied twice under faults (CHAOS=quick, SEED=, SECONDS=, MUTANT=)
 	@$(PYTHON) -m tests.resilience.chaos $(if $(filter quick,$(CHAOS)),--quick) $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(MUTANT),--mutant $(MUTANT)) $(if $(AVAILABILITY),--availability $(AVAILABILITY))
 
 .PHONY: faults

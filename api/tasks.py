@@ -41,8 +41,8 @@ router = APIRouter(
     strict_content_type=False,  # a body without a Content-Type is JSON
 )
 
-# The routes declare `response_model` for the OpenAPI document, and return a Response: PostgreSQL
-# has already written the JSON, and FastAPI would parse and write it again.
+# The routes declare `response_model` for the OpenAPI document only. They return a Response, because
+# PostgreSQL has already written the JSON, which FastAPI would otherwise parse and write again.
 
 
 @router.get("", response_model=list[Task], response_description="The tasks")

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Creates .venv with the development packages of requirements-dev.txt, all verified by hash.
-# make runs it when that file changes; it can be repeated at any time.
+# make runs it when that file changes. It can be run again at any time.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -40,12 +40,12 @@ free_megabytes() { df -Pk . | awk 'NR == 2 {print int($4 / 1024)}'; }
 disk_full="The disk is full: free 1 GB and run make again."
 trap 'rm -f "$log" "$packages"' EXIT
 log=$(mktemp 2>/dev/null) && packages=$(mktemp 2>/dev/null) || give_up "$disk_full"
-# step MESSAGE COMMAND...: prints the message and runs the command; its output is shown on failure.
+# step MESSAGE COMMAND...: prints the message and runs the command. On failure, prints its output.
 step() {
     echo "$1" >&2
     shift
     "$@" >"$log" 2>&1 && return
-    # Not every tool reports a full disk as the cause.
+    # Not every tool says that the disk is full.
     if grep -qiE 'no space left|disk quota' "$log" || [ "$(free_megabytes)" -lt 50 ]; then
         give_up "$disk_full"
     elif grep -qiE 'peer certificate|certificate.verify.failed' "$log"; then
@@ -60,7 +60,7 @@ step() {
 .venv/bin/python -c 'import pip, sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null || rm -rf .venv
 [ -x .venv/bin/python ] || step "Creating .venv with $("$python" --version) ..." "$python" -m venv .venv
 
-# Settings that would make pip install elsewhere than into .venv.
+# With these settings, pip would not install into .venv.
 export PIP_USER=0
 unset PIP_TARGET PIP_PREFIX PIP_ROOT
 uv=$(sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements-dev.txt)

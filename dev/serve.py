@@ -22,6 +22,7 @@ from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from ipaddress import ip_address
 from pathlib import Path
+from textwrap import shorten
 
 if __name__ == "__main__":
     # Ctrl-C during the imports below ends the process without a traceback.
@@ -139,10 +140,10 @@ def _check_database() -> None:
             f"DATABASE_URL does not work ({why}): correct it, or remove it from .env and the "
             "environment to use the database that make dev starts."
         ) from None
-    except Unavailable:
+    except Unavailable as error:
         raise CannotServe(
             "The database of DATABASE_URL has not been migrated: run make migrate with its direct "
-            "URL as DATABASE_URL_UNPOOLED."
+            f"URL as DATABASE_URL_UNPOOLED. ({shorten(str(error.reason), 300)})"
         ) from None
     finally:
         close_pools()

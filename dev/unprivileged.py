@@ -1,9 +1,9 @@
-"""Starts a program that does not run as root and ends when its parent ends.
+"""Starts a program that does not run as root and that ends when its parent ends.
 
 PostgreSQL and PgBouncer refuse to run as root, and containers and CI machines often have no other
-user. subprocess can change the user, but can neither enter a user namespace nor ask the kernel for
-a signal at the parent's death, and its preexec_fn may deadlock in a process that has threads. So
-`start` runs this file as a program: it gives up root, and then replaces itself with the command.
+user. subprocess can change the user, but it cannot enter a user namespace or request a signal for
+the end of the parent, and its preexec_fn may deadlock in a process that has threads. So `start`
+runs this file as a program, which gives up root and then replaces itself with the command.
 """
 
 import ctypes
@@ -32,11 +32,13 @@ _CAPABILITY_VERSION_3 = 0x20080522
 
 
 def choose_identity(*reachable: Path) -> str:
-    """The identity for a program that needs to access these files and folders.
+    """Return the identity for a program that needs to access these files and folders.
 
-    SELF for every user but root. For root NAMESPACE, a user namespace in which root is another
-    user, so that all files stay root's. Where namespaces are refused, as in most containers, or
-    give no access to the paths, the id of the user nobody.
+    - SELF for every user except root.
+    - NAMESPACE for root: a user namespace in which root is another user, so that root still owns
+      all files.
+    - The id of the user nobody for root if namespaces are refused, as in most containers, or give
+      no access to the paths.
     """
     if os.geteuid() != 0:
         return SELF
@@ -123,16 +125,16 @@ def _enter_namespace() -> None:
 
 
 def _lower_to(libc: ctypes.CDLL, uid: int) -> None:
-    # Capabilities survive the change of user, and access(2), by which PostgreSQL examines its own
-    # programs, takes them into account. Where this bit is refused the next call keeps them at
-    # least over the change.
+    # Keep the capabilities when the user changes. PostgreSQL examines its own programs with
+    # access(2), which takes them into account. If this bit is refused, the next call still keeps
+    # them during the change.
     libc.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
-    # One capability stays, so that the programs and the data may lie in folders that only root can
-    # enter: a home folder, pytest's temporary folders.
+    # Keep one capability, so that the programs and the data may be in folders that only root can
+    # enter, such as a home folder or pytest's temporary folders.
     bit = 1 << _CAP_DAC_OVERRIDE
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     data = (ctypes.c_uint32 * 6)(bit, bit, bit, 0, 0, 0)

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Runs .venv/bin/uv with pip's settings, which uv does not read: companies configure their mirror,
-# certificates and proxy there.
+# Runs .venv/bin/uv with pip's settings for the mirror, certificates and proxy. uv does not read them,
+# and many companies set only those.
 set -eu
 venv=$(dirname "$0")/../.venv
 
-# pip_setting NAME VARIABLE: the variable's value, else the one of pip's configuration files.
+# pip_setting NAME VARIABLE: prints the value of the variable, or else of pip's configuration files.
 pip_setting() {
     eval "value=\${$2:-}"
     [ -n "$value" ] || value=$("$venv/bin/python" -m pip config list 2>/dev/null | sed -n "s/^\(global\|install\)[.]$1='\(.*\)'\$/\2/p" | sed -n '$p')
@@ -14,7 +14,7 @@ mirror=$(pip_setting index-url PIP_INDEX_URL)
 [ -z "$mirror" ] || export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$mirror}"
 certificates=$(pip_setting cert PIP_CERT)
 : "${certificates:=${REQUESTS_CA_BUNDLE:-${CURL_CA_BUNDLE:-}}}"
-# Over an SSL_CERT_FILE that is set: conda sets it to its own certificates.
+# Replaces SSL_CERT_FILE if it is set, because conda sets it to its own certificates.
 [ -z "$certificates" ] || export SSL_CERT_FILE="$certificates"
 client_certificate=$(pip_setting client-cert PIP_CLIENT_CERT)
 [ -z "$client_certificate" ] || export SSL_CLIENT_CERT="${SSL_CLIENT_CERT:-$client_certificate}"
@@ -27,7 +27,7 @@ errors=$(mktemp)
 trap 'rm -f "$errors"' EXIT
 status=0
 "$venv/bin/uv" "$@" 2>"$errors" || status=$?
-# pip also trusts the system's certificates.
+# pip also trusts the certificates of the system, so try again with them.
 if [ "$status" -ne 0 ] && grep -q 'peer certificate' "$errors"; then
     status=0
     UV_SYSTEM_CERTS=1 "$venv/bin/uv" "$@" 2>"$errors" || status=$?

@@ -27,7 +27,7 @@ _COLUMN_TYPE = text(
 def check_version_table(connection: Connection) -> None:
     """Raise MigrationError if the version table exists and does not hold one revision.
 
-    An empty one is as good as none where our tables are missing too.
+    An empty table is accepted if our tables do not exist either.
     """
     if not connection.scalar(text(f"SELECT to_regclass('{VERSION_TABLE}')")):
         return

@@ -24,16 +24,16 @@ SERVERLESS = ROOT / "node_modules" / ".bin" / "serverless"
 SERVICE = "task-api"
 PACKAGE = ROOT / "build" / "deployment"
 TEMPLATE = "cloudformation-template-update-stack.json"
-# SnapStart bills every published version: keep the current one and one to roll back to.
+# SnapStart is billed for every published version. Keep the current one and one for a rollback.
 KEPT_VERSIONS = 2
 
 
 class CannotDeploy(Exception):
-    """The deployment stopped. The text says what to do, and what was changed if anything was."""
+    """The deployment stopped. The text says what to do, and what has been changed, if anything."""
 
 
 def main() -> int:
-    """Deploy the stage named by STAGE; return the exit status."""
+    """Deploy the stage that STAGE names. Return the exit status."""
     try:
         deploy(os.environ.get("STAGE", ""), os.environ.get("AWS_REGION", "eu-central-1"))
     except (CannotDeploy, RuntimeError) as error:
@@ -111,7 +111,7 @@ def check_environment(stage: str) -> None:
 
 
 def algorithm() -> str:
-    """Return the signature algorithm of the tokens; an empty variable counts as unset."""
+    """Return the signature algorithm of the tokens. An empty variable counts as unset."""
     return os.environ.get("JWT_ALGORITHM") or "HS256"
 
 
@@ -132,12 +132,12 @@ def read_stack(options: list[str]) -> dict[str, Any]:
 def check_parameters(stack: dict[str, Any], stage: str, region: str) -> None:
     """Raise CannotDeploy unless the functions can read every SSM parameter that they name.
 
-    Where the environment has the same variable, the values are compared: no later step could
-    explain two databases, or two secrets, that should be the same.
+    If the environment has the same variable, the values must be equal. With two different databases
+    or secrets, a later step would fail without naming the cause.
     """
     ssm = boto3.client("ssm", region_name=region)
     for variable, name in named_parameters(stack):
-        # The roles append the name to "...:parameter": without the slash no role would match it.
+        # The roles append the name to "...:parameter", so a name without a slash matches no role.
         if not name.startswith("/"):
             raise CannotDeploy(
                 f"The name of the SSM parameter {name} must begin with a slash, as in "
@@ -203,7 +203,7 @@ def stack_output(stage: str, region: str, name: str) -> str:
 
 
 def prune_versions(region: str) -> Iterator[str]:
-    """Delete published versions beyond the newest ones; yield their names."""
+    """Delete all published versions except the newest ones. Yield their names."""
     client = boto3.client("lambda", region_name=region)
     template = json.loads((PACKAGE / TEMPLATE).read_text())
     for resource in template["Resources"].values():

@@ -1,7 +1,7 @@
-"""Runs `vercel build` in a copy of the tracked files and checks the result; needs no account.
+"""Runs `vercel build` in a copy of the tracked files and checks the result, without an account.
 
-Vercel's builder resolves the packages itself, from pyproject.toml: the versions are pinned there
-and compared here, but nothing compares their hashes.
+Vercel's builder resolves the packages of pyproject.toml itself. This module compares their versions
+with the pins. Nothing compares their hashes.
 """
 
 import argparse
@@ -36,8 +36,8 @@ PACKAGES_FOLDER = "_vendor"
 TRAMPOLINE = "vc__handler__python.py"
 # The builder adds these to the packages of requirements-vercel.txt.
 BUILDER_PACKAGES = frozenset({"pip", "vercel-runtime"})
-# Files of a developer's machine that must never be published: the copy that is built holds them, so
-# that every build shows whether they are left out.
+# Files that must never be published. The copy that is built contains them, so that every build
+# shows whether they are left out.
 DECOYS = (
     ".env",
     ".env.production.local",
@@ -68,7 +68,7 @@ class BuiltFunction:
 
 @dataclass(frozen=True)
 class Built:
-    """A finished build: `output` as Vercel takes it, and each function's folder as it runs."""
+    """A finished build: `output` for Vercel, and a folder for each function as it is deployed."""
 
     folder: Path
     seconds: float
@@ -83,7 +83,7 @@ class Built:
 
 
 def build(*, fresh: bool = False, root: Path = ROOT, cache: Path = CACHE) -> Built:
-    """Return the build of the current sources; make it if there is none, or if `fresh`.
+    """Return the build of the current sources. Build them if there is none, or if `fresh`.
 
     Raises BuildError, or SourcesError if git does not track a file that would be deployed.
     """
@@ -160,7 +160,7 @@ def _problems_of_function(built: Built, function: BuiltFunction, root: Path) -> 
     if missing := sorted(bytecode - own):
         yield f"{function.name} has no bytecode for {missing}: is VERCEL_PYTHON_COMPILEALL set?"
     if surplus := sorted(own - sources - bytecode - {TRAMPOLINE}):
-        yield f"{function.name} carries {surplus}: exclude them in vercel.json."
+        yield f"{function.name} has extra files {surplus}: exclude them in vercel.json."
 
     installed = {
         canonicalize_name(one.name): one.version
@@ -219,7 +219,7 @@ def _sources_digest(root: Path) -> str:
 
 
 def copy_tracked_files(root: Path, folder: Path) -> None:
-    """Copy what git tracks, in its present state. Raises SourcesError."""
+    """Copy the files that git tracks, as they are now. Raises SourcesError."""
     for name in tracked_files(root):
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -227,8 +227,8 @@ def copy_tracked_files(root: Path, folder: Path) -> None:
 
 
 def _copy_sources(root: Path, project: Path) -> None:
-    # The builder would silently use a uv.lock and packages of an earlier build: only uv's download
-    # cache is kept.
+    # The builder would use a uv.lock and packages of an earlier build without a message. So only
+    # uv's download cache is kept.
     downloads = project / ".vercel" / "python" / "cache" / "uv"
     kept = project.parent / "uv-downloads"
     if downloads.exists():
@@ -242,7 +242,7 @@ def _copy_sources(root: Path, project: Path) -> None:
     downloads.parent.mkdir(parents=True, exist_ok=True)
     if kept.exists():
         kept.rename(downloads)
-    # With ids in this file the builder asks for a login; without the file it stops.
+    # The builder stops if this file does not exist, and asks for a login if it contains ids.
     (project / ".vercel" / "project.json").write_text('{"settings":{}}')
 
 
@@ -277,15 +277,15 @@ def _run_vercel_build(project: Path, cache: Path) -> None:
 
 
 def _build_environment() -> dict[str, str]:
-    # PYTHONPATH and VIRTUAL_ENV would make the builder use this tree's packages; VERCEL_* of a
-    # deployment would change what is built.
+    # PYTHONPATH and VIRTUAL_ENV would make the builder use the packages of this environment.
+    # VERCEL_* of a deployment would change what is built.
     environment = {
         name: value
         for name, value in os.environ.items()
         if name not in {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}
         and (not name.startswith(("VERCEL_", "NOW_")) or name == "VERCEL_RUNTIME_PYTHON")
     }
-    # uv refuses the interpreter of a virtual environment, so the one behind it comes first.
+    # uv refuses the interpreter of a virtual environment, so the original one comes first.
     real_python = Path(sys.base_prefix) / "bin"
     search_path = [str(real_python), str(Path(sys.prefix) / "bin"), os.environ["PATH"]]
     return environment | {
@@ -336,7 +336,7 @@ def _load(folder: Path) -> Built:
 
 
 def _remove_old_builds(cache: Path, keep: Path) -> None:
-    # The previous build stays: instances may still run from its folder.
+    # The previous build is kept, because instances may still run from its folder.
     finished = sorted(cache.glob("*/built.json"), key=lambda path: path.stat().st_mtime)
     for summary in finished[:-2]:
         if summary.parent != keep:

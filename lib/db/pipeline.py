@@ -17,8 +17,8 @@ from lib.db.connection import Connection
 # A parameter or a percent sign in the text of a statement, as SQLAlchemy and psycopg write them.
 PLACEHOLDER = re.compile(r"%\((\w+)\)s|%%")
 
-# A prepared statement does not exist, exists already, or would have another result, because of
-# other clients of a pooler, of DEALLOCATE or of a migration. The transaction was rolled back.
+# A prepared statement does not exist, exists already, or would return other columns. Other clients
+# of a pooler, DEALLOCATE or a migration can cause this. The transaction was rolled back.
 LOST_STATEMENT_SQLSTATES = {"26000", "42P05"}
 STALE_STATEMENT_SQLSTATES = {*LOST_STATEMENT_SQLSTATES, "0A000"}
 
@@ -48,7 +48,7 @@ async def run(
         if result.status == pq.ExecStatus.FATAL_ERROR:
             error = error_from_result(result, encoding="utf-8")
             if prepare and error.sqlstate in STALE_STATEMENT_SQLSTATES:
-                connection.close()  # what it has prepared is unknown
+                connection.close()  # it is unknown which statements are prepared on it
             raise error
     if any(sent):
         results = [result for text, result in zip(sent, results, strict=True) if not text]
@@ -80,8 +80,10 @@ async def try_out(
 def _send(
     connection: Connection, transformer: Any, statements: Sequence[Statement], *, prepare: bool
 ) -> list[str | None]:
-    """Returns an item for each expected result: the text of the statement that it says is parsed,
-    or None for the result of a statement.
+    """Return one item per expected result.
+
+    The item is the text of a statement if the result confirms that it was prepared, and None if it
+    is the result of a statement.
     """
     pgconn = connection.pgconn
     expected: list[str | None] = []
@@ -104,11 +106,10 @@ def _send(
 
 @cache
 def _numbered(text: LiteralString) -> tuple[bytes, Sequence[str], bytes]:
-    """A statement as PostgreSQL's protocol wants it: its text with $1 for a parameter, the names of
-    the parameters in order, and its own name.
+    """Return the text with $1 for a parameter, the parameters' names in order, and a name for it.
 
-    The name is a digest, so that it never stands for another statement, even behind a pooler that
-    gives the prepared statements of one client to another.
+    The name is a digest of the text, so it never denotes another statement, even if a pooler shares
+    the prepared statements of its clients.
     """
     names = list(dict.fromkeys(filter(None, PLACEHOLDER.findall(text))))
 

@@ -29,8 +29,8 @@ CONNECTION_LIFETIME = 240.0
 # ended while the sandbox was frozen. A write that cannot be repeated probes it first.
 MAX_TRUSTED_IDLE = 15.0
 PROBE_TIMEOUT = 1.0
-# Connections of one process, unless DATABASE_POOL_SIZE says another number. A Lambda sandbox serves
-# one request at a time, a server many.
+# Connections of one process, unless DATABASE_POOL_SIZE is set. A Lambda sandbox serves one request
+# at a time, a server many.
 POOL_SIZE = {"lambda": 1, "vercel": 8, "local": 8}
 # Requests of one user that one process has under way. More are refused with 429.
 MAX_REQUESTS_PER_USER = 64
@@ -39,8 +39,8 @@ MAX_REQUESTS_PER_USER = 64
 class Pool:
     """Connections, the most recently used first.
 
-    One user has at most half of them at once. Where requests wait, users take turns. `prepares`
-    becomes false where prepared statements do not work, as behind some poolers.
+    One user has at most half of them at once. If requests wait, users take turns. `prepares` is
+    false after a prepared statement was lost, as behind some poolers.
     """
 
     def __init__(self, connect: Callable[[float], Awaitable[Connection]], size: int) -> None:

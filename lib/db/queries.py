@@ -164,10 +164,10 @@ def _without_case(value: Expression) -> ColumnElement[str]:
 
 
 def _contains(text: Expression, searched: ColumnElement[bytes]) -> ColumnElement[bool]:
-    """Whether a text contains the bytes `searched`. In UTF-8 this is as good as characters.
+    """Whether a text contains the bytes `searched`, which in UTF-8 are the same as its characters.
 
-    PostgreSQL compares bytes in little more than the time it takes to read them. Its searches in
-    text (strpos, LIKE) can take the product of both lengths.
+    PostgreSQL compares bytes with memcmp, in little more than the time to read them. Its searches
+    in text (strpos, LIKE) can take the product of both lengths.
     """
     return func.position(searched.op("IN")(_utf8(text)), type_=Integer) > ZERO
 

@@ -2,7 +2,7 @@
 
 No list of conditions would be complete, because any trigger, constraint or policy can refuse what
 the privileges allow. So the statements of requests run for a user who does not exist, in one
-transaction that is rolled back. It leaves nothing behind but two ids that no task will have.
+transaction that is rolled back. The only lasting effect is that two task ids are skipped.
 """
 
 import time
@@ -29,11 +29,12 @@ from lib.settings import Settings, load_settings
 # writes 12 KB of WAL, and anybody can ask for it.
 TRY_INTERVAL = 10.0
 SHORT = TaskCreate(title="x")
-# Of the greatest length, and with a character that not every encoding of a database has.
+# The greatest lengths, and a character that some encodings of databases cannot store.
 LONG = TaskCreate(title="\U0001f600".ljust(200, "x"), description="\U0001f600".ljust(1000, "x"))
-# Their effect shows in their records.
+# Statements that return no row where they succeed. Two of them are checked by the record that the
+# next statement reads.
 WITHOUT_ROWS = {"creating a task once", "completing a task once", "the end of the transaction"}
-# The id of the task that this transaction has created last.
+# The id of the task that this transaction created last.
 CREATED = "currval(pg_get_serial_sequence('tasks', 'id'))"
 
 
@@ -68,7 +69,7 @@ async def _try_requests(*, provision: bool) -> bool:
     if error is None:
         missing = policies + _without_effect(statements, rows)
     elif is_missing_user(error) and (users_are_shared or not provision):
-        # Where users are not provisioned, this one has no row: the last check of an INSERT.
+        # Users are not provisioned, so the new task refers to no user. PostgreSQL checks this last.
         missing = policies + missing
     else:
         failed = list(statements)[len(rows)]
@@ -86,7 +87,7 @@ async def _try_requests(*, provision: bool) -> bool:
 
 def _statements(user: AuthenticatedUser, *, provision: bool) -> dict[str, Statement]:
     """The statements by the name of what they do."""
-    # Null for every other parameter: a filter or a condition that does not apply.
+    # Every other parameter is null, so that its filter or condition does not apply.
     values: Mapping[str, Any] = defaultdict(
         lambda: None, profile_values(user), owner=user.id, key="readiness", request_hash="", limit=1
     )
@@ -116,7 +117,7 @@ def _created(statement: LiteralString) -> LiteralString:
 
 
 def _without_effect(statements: Mapping[str, Statement], rows: list[Rows]) -> list[str]:
-    """What found or changed no row, without an error: a trigger or a policy prevented it."""
+    """Return the statements that affected no row although they raised no error."""
     return [
         name
         for name, result in zip(statements, rows, strict=True)

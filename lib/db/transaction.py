@@ -39,8 +39,8 @@ MAX_LOGGED_MESSAGE = 200  # characters
 SESSION_SETTINGS = """SELECT set_config('app.user_id', %(user_id)s, true),
 set_config('statement_timeout', %(statement_timeout)s, true),
 set_config('lock_timeout', %(lock_timeout)s, true)"""
-# By default the server would plan a prepared statement anew for its first five times, and for ever
-# where it expects more of a plan for the actual parameters.
+# By default, PostgreSQL plans a prepared statement again for its first five executions, and for all
+# later ones if it expects plans for the actual parameters to be cheaper.
 PREPARED_SETTINGS = SESSION_SETTINGS + ", set_config('plan_cache_mode', 'force_generic_plan', true)"
 
 PREPARED_STATEMENTS_FAIL = (
@@ -62,8 +62,8 @@ async def run_transaction(
         are also `repeatable`.
     repeatable: Running the statements twice has the same effect as running them once, even if
         another client changes the rows in between.
-    prepare: PostgreSQL keeps the statements and their plans, which must fit all parameters. Without
-        it they are planned each time, with the actual parameters.
+    prepare: PostgreSQL keeps the statements and their plans, which must suit all parameters. If
+        false, PostgreSQL plans them each time, for the actual parameters.
 
     Raises:
         DatabaseUnavailable: no result within the time budget.
@@ -110,9 +110,9 @@ async def _within_budget[T](
     safe: bool,
     prepare: bool,
 ) -> T:
-    """The result of `run`, which is called again where that is safe.
+    """Return the result of `run`, which is called again if that is safe.
 
-    Its second argument says whether to prepare statements.
+    The second argument of `run` says whether to prepare statements.
     """
     started, settings = time.monotonic(), load_settings()
     connections = pool.get_pool(settings)
@@ -189,9 +189,10 @@ def is_missing_user(error: psycopg.Error) -> bool:
 
 
 def describe(error: psycopg.Error, *, with_message: bool = False) -> str:
-    """What a fault of the database concerns, for the log.
+    """Describe a fault of the database for the log.
 
-    A message may quote the data of a row, except those about the schema and the privileges.
+    Only messages about the schema and the privileges are included by default: others may quote the
+    data of a row.
     """
     diag = error.diag
     name = f"{type(error).__name__}({error.sqlstate})"

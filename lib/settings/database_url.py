@@ -125,7 +125,7 @@ def _check_options(options: Mapping[str, str]) -> None:
 
 
 def redirecting_variable(url: DatabaseUrl, environment: Mapping[str, str]) -> str | None:
-    """Return the variable of libpq that leads a local URL to another machine, if there is one."""
+    """Return the variable that makes libpq connect to another machine despite a local URL."""
     if not url.is_local:
         return None
     if environment.get("PGSERVICE"):  # the host is in a file of libpq

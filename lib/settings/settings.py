@@ -24,7 +24,7 @@ from lib.settings.types import (
 # The secret in .env.example. It is public, so no deployment may use it.
 EXAMPLE_SECRET = "an-example-secret-for-local-use-only-0123456789"  # noqa: S105
 LOCAL_ORIGIN = "http://localhost:3000"  # the default of CORS_ORIGINS in local use
-# The variables by which a process recognises its platform. Emulators set none of them.
+# If one of these variables is set, a platform runs the process. Emulators set none of them.
 PLATFORM_VARIABLES = (
     "VERCEL",
     "AWS_LAMBDA_RUNTIME_API",
@@ -107,7 +107,7 @@ class Settings(BaseModel):
         one_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
     ] = "INFO"
 
-    # One of PLATFORM_VARIABLES that is set.
+    # The first of PLATFORM_VARIABLES that is set.
     _platform_variable: str | None = PrivateAttr(default=None)
 
     def model_post_init(self, context: dict[str, str | None] | None, /) -> None:
@@ -248,7 +248,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
 
 
 def _fault_of_text(name: str, text: str) -> str | None:
-    """Find what was pasted with a value and would become part of it, in one sentence."""
+    """Return a sentence about marks that were pasted with a value, or None if there are none."""
     value = text.strip()
     if value.startswith(f"{name}="):
         return f"{name} begins with its own name and an equals sign: set only what follows."

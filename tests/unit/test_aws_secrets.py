@@ -1,5 +1,6 @@
-"""Secrets that AWS keeps: found, missing, denied, rotated in a warm process, slow; and boto3 is
-imported only for them.
+"""Secrets that AWS stores: found, missing, denied, slow, and rotated in a warm process.
+
+boto3 is imported only for them.
 """
 
 import json

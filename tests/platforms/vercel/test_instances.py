@@ -1,5 +1,6 @@
-"""One instance serves many users at once, as under Fluid compute: requests do not mix, connections
-are bounded, and a slow request does not delay others.
+"""One instance serves many users at once, as under Fluid compute.
+
+Requests do not mix, connections are bounded, and a slow request does not delay others.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""`make chaos`: checks that nothing is lost or doubled under faults, and measures availability."""
+"""`make chaos`: no write is lost or applied twice under faults. Measures availability too."""
 
 import argparse
 import asyncio

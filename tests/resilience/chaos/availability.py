@@ -1,7 +1,7 @@
-"""Measures errors and latency at a fixed rate of requests, without and with faults, of this API and
-of one in the style of tutorials.
+"""Measures errors and latency at a fixed rate of requests, without and with faults.
 
-Latency counts from the time a request was due, not from when it could be sent.
+It compares this API with one in the style of tutorials. Latency counts from the time at which a
+request was due, not from the time at which it could be sent.
 """
 
 import asyncio

@@ -1,5 +1,6 @@
-"""Clients as they should be: they repeat what may be repeated, read before they repeat the rest,
-and record the responses.
+"""Clients that follow the documentation, and record the responses.
+
+They repeat what may be repeated, and read before they repeat the rest.
 """
 
 import asyncio

@@ -1,5 +1,7 @@
-"""Runs what serves the calls: sandboxes that handle one event at a time, and one instance that
-serves many requests at once. Both can be frozen and killed.
+"""Runs the processes that serve requests, which can be frozen and killed.
+
+There are sandboxes, which handle one event at a time, and one instance, which serves many requests
+at once.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Every fault of the database: responses are in time and true, nothing is lost or doubled."""
+"""Every fault of the database: responses are timely and true, no write is lost or repeated."""
 
 from collections.abc import Generator
 from typing import Any

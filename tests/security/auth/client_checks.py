@@ -1,5 +1,7 @@
-"""What the HTTP client must do. Each check takes the module under test, so that a mutant can be
-checked too, and a temporary directory.
+"""Checks of the HTTP client.
+
+Each check takes the module under test, so that a mutant can be checked too, and a temporary
+directory.
 """
 
 import socket

@@ -1,5 +1,7 @@
-"""How a key set is fetched from a server. Each check takes the module under test, so that a mutant
-can be checked too, and a temporary directory.
+"""Checks that fetch a key set from a server.
+
+Each check takes the module under test, so that a mutant can be checked too, and a temporary
+directory.
 """
 
 import asyncio

@@ -1,5 +1,6 @@
-"""What remembering signatures must not change. Each check takes the modules under test by name, so
-that a mutant can be checked too.
+"""Checks that remembered signatures change nothing else.
+
+Each check takes the modules under test by name, so that a mutant can be checked too.
 """
 
 import asyncio

@@ -1,5 +1,7 @@
-"""What the key cache must do, as scenarios in the life of one key set. Each takes the module under
-test, so that a mutant can be tested too. Sources are functions here; test_jwks.py has servers.
+"""Checks of the key cache, as scenarios in the life of one key set.
+
+Each takes the module under test, so that a mutant can be tested too. The sources of keys are
+functions here; test_jwks.py uses servers.
 """
 
 import asyncio

@@ -1,7 +1,8 @@
-"""Tokens that Better Auth 1.7.25 issued, recorded in files: its session tokens are accepted by the
-API that is configured for them and by no other, and nothing else that it signs is accepted by any.
+"""The API accepts the session tokens of Better Auth, and no other token that it signs.
 
-They come from a server that was set up for these tests: the secret protects nothing.
+Better Auth 1.7.25 issued the tokens, which are recorded in files. Each session token is accepted
+only by the API that is configured for it. The secret protects nothing: the server was set up for
+these tests.
 """
 
 import asyncio

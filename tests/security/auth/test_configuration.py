@@ -1,5 +1,6 @@
-"""Invalid configurations are reported at the start or in the log, in one sentence with the remedy;
-and an HS256 deployment imports nothing for public keys.
+"""Invalid configurations are reported at the start or in the log, in one sentence with the remedy.
+
+An HS256 deployment imports nothing for public keys.
 """
 
 import json

@@ -1,5 +1,7 @@
-"""The key server may fail in any way: no response is a 500, no invalid token is accepted, no
-request waits long, and the server is not called too often.
+"""The API tolerates every failure of the key server.
+
+No response is a 500, no invalid token is accepted, no request waits long, and the server is not
+called too often.
 """
 
 import asyncio

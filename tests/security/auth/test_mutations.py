@@ -1,6 +1,8 @@
-"""Removes each check of lib/auth, lib/settings/key_set.py and lib/http_client.py in turn: the token
-table, the scenarios of the key cache, the checks of remembered signatures or those of the HTTP
-client must then fail.
+"""Removes one check of the token verification at a time: a test must then fail.
+
+The checks are in lib/auth, lib/settings/key_set.py and lib/http_client.py. The tests are the token
+table, the scenarios of the key cache, and the checks of remembered signatures and of the HTTP
+client.
 
 A mutation whose text is not in the source is an error, so the mutations must follow the source.
 """

@@ -1,5 +1,6 @@
-"""The table of tokens, in this process and over HTTP: no forged token is accepted, no valid one is
-refused, and every refusal is a 401.
+"""The table of tokens, in this process and over HTTP.
+
+No forged token is accepted, no valid one is refused, and every refusal is a 401.
 """
 
 import asyncio

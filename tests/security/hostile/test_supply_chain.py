@@ -1,5 +1,7 @@
-"""Only reviewed sources and packages whose hashes are pinned are deployed; none of those packages
-has a vulnerability that was known when this was written; `make audit` fails without a response.
+"""Only reviewed sources, and packages whose hashes are pinned, are deployed.
+
+None of these packages has a vulnerability that was known when this was written. `make audit` fails
+if it gets no response.
 """
 
 import json
