@@ -12,7 +12,7 @@ import traceback
 from pathlib import Path
 
 import uvicorn
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 ROOT = Path(__file__).parent.parent
@@ -40,7 +40,18 @@ def _load() -> ASGIApp:
         failure = describe(error)
         notice = f"Every request fails with this error until you save a correction:\n{failure}"
         return _announced(_failing(failure), f"{banner}\n\n{notice}" if banner else notice)
-    return _announced(app, banner)
+    return _announced(_with_start_page(app), banner)
+
+
+def _with_start_page(app: ASGIApp) -> ASGIApp:
+    """Redirect the addresses that people open first, which are 404 in a deployment, to the docs."""
+    redirect = RedirectResponse("/api/docs", headers={"Cache-Control": "no-store"})
+
+    async def with_start_page(scope: Scope, receive: Receive, send: Send) -> None:
+        opened = scope["type"] == "http" and scope["path"] in ("/", "/api", "/api/")
+        await (redirect if opened else app)(scope, receive, send)
+
+    return with_start_page
 
 
 def describe(error: BaseException) -> str:

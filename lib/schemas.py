@@ -27,10 +27,12 @@ _TRIMMED = (
     "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000\ufeff"
 )
-# Characters that show nothing: white space, the code points with the Unicode property
-# Default_Ignorable_Code_Point, and the blank pattern of Braille.
+# Characters that show nothing: white space (with U+0085, which JavaScript keeps), the code points
+# with the Unicode property Default_Ignorable_Code_Point, and the blank pattern of Braille. Not
+# Python's \s, which has the control characters U+001C to U+001F too.
 _INVISIBLE = re.compile(
-    r"[\s\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    rf"[{_TRIMMED}\u0085"
+    r"\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
     r"\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8"
     r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]*"
 )

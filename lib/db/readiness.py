@@ -14,7 +14,7 @@ from uuid import uuid4
 from lib.db import compiled
 from lib.db.pipeline import Rows, Statement
 from lib.db.transaction import (
-    NOT_PREPARED,
+    UNAVAILABLE,
     describe,
     is_missing_user,
     run_transaction,
@@ -80,7 +80,7 @@ async def _try_requests(*, provision: bool) -> bool:
     else:
         failed = list(statements)[len(rows)]
         missing = [*policies, *missing, f"{failed} ({describe(error, with_message=True)})"]
-        if not isinstance(error, NOT_PREPARED):
+        if isinstance(error, UNAVAILABLE):
             unavailable = DatabaseUnavailable(outcome_unknown=False)
             unavailable.reason = f"missing: {', '.join(missing)}"
             raise unavailable from error

@@ -11,7 +11,7 @@ from lib.db import compiled
 from lib.db.pipeline import Rows
 from lib.db.transaction import run_transaction
 from lib.db.users import profile_values
-from lib.errors import InvalidInput, TaskChanged, TaskNotFound
+from lib.errors import DatabaseNotPrepared, InvalidInput, TaskChanged, TaskNotFound
 from lib.schemas import (
     ALWAYS,
     PRIORITIES,
@@ -172,8 +172,8 @@ async def create_task(
         values |= profile_values(user)
     if idempotency_key is None:
         statement = compiled.CREATE_WITH_USER if provision else compiled.CREATE
-        [[row]] = await run_transaction(user.id, (statement, values), writes=True)
-        return StoredTask(*row)
+        [rows] = await run_transaction(user.id, (statement, values), writes=True)
+        return StoredTask(*_stored(rows))
     values |= _idempotent(idempotency_key, "create", new_task.model_dump(exclude_unset=True))
     statement = compiled.CREATE_ONCE_WITH_USER if provision else compiled.CREATE_ONCE
     [_, records] = await run_transaction(
@@ -265,8 +265,10 @@ async def _change_once(
         writes=True,
         repeatable=True,
     )
-    if not records:
-        raise TaskChanged if exists else TaskNotFound
+    if not records and not exists:
+        raise TaskNotFound
+    if not records and values["etags"] is not None:
+        raise TaskChanged
     return _recorded(records, values)
 
 
@@ -288,8 +290,16 @@ def _idempotent(key: str, *request: Any) -> dict[str, str]:
     }
 
 
+def _stored(rows: Rows) -> tuple[Any, ...]:
+    if not rows:
+        not_prepared = DatabaseNotPrepared()
+        not_prepared.reason = "a trigger or a rule skipped the new row"
+        raise not_prepared
+    return rows[0]
+
+
 def _recorded(records: Rows, values: Mapping[str, Any]) -> StoredTask:
-    [(request_hash, *task)] = records
+    request_hash, *task = _stored(records)
     if request_hash != values["request_hash"]:
         raise InvalidInput(
             "This Idempotency-Key was used for another request. Use a new key.",

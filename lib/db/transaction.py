@@ -29,13 +29,9 @@ RETRYABLE_SQLSTATES = {"40001", "40P01", "55P03"}
 # Seconds before each retry, on average.
 PAUSES = (0.0, 0.08, 0.16)
 
-# The statements do not fit the schema, its constraints or the privileges.
-NOT_PREPARED = (
-    psycopg.ProgrammingError,
-    psycopg.IntegrityError,
-    psycopg.NotSupportedError,
-    psycopg.DataError,
-)
+# The server cannot run statements now. Every other error, also one with an SQLSTATE of a trigger's
+# own, means that the statements do not fit the schema, its constraints, triggers or privileges.
+UNAVAILABLE = (psycopg.OperationalError, psycopg.InternalError)
 MAX_LOGGED_MESSAGE = 200  # characters
 
 # For row-level security, the time that is left, and how statements are planned. They end with the
@@ -129,7 +125,7 @@ async def _within_budget[T](
                 return await run(connection, prepare)
             finally:
                 connections.release(user, connection)
-        except (psycopg.OperationalError, psycopg.InternalError) as error:
+        except UNAVAILABLE as error:
             not_sent = isinstance(error, NotConnected)
             rolled_back = _is_rolled_back(error)
             # Of any attempt, not of the last one: an earlier one may have been applied.
@@ -141,7 +137,7 @@ async def _within_budget[T](
                 unavailable.reason = f"no connection: {error}" if not_sent else None
                 raise unavailable from error
             await waiting.sleep(pause * (0.5 + random.random()))  # noqa: S311 - jitter
-        except NOT_PREPARED as error:
+        except psycopg.DatabaseError as error:
             if error.sqlstate is None:  # raised by psycopg: nothing was sent
                 raise
             stale = error.sqlstate in pipeline.STALE_STATEMENT_SQLSTATES

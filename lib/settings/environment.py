@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Mapping
 
-from lib.settings.settings import Settings, SettingsError, read_settings
+from lib.settings.settings import DATABASE_URLS, Settings, SettingsError, read_settings
 
 # Each may be replaced by NAME_PARAMETER, the name of an SSM parameter, or by NAME_SECRET_ARN, the
 # ARN of a secret in Secrets Manager.
@@ -122,11 +122,17 @@ def forget_settings() -> None:
 
 
 def load_cors_settings() -> Settings:
-    """Read only the CORS settings, for responses while other settings are invalid.
+    """Read the CORS settings and what they depend on, while other settings are invalid.
 
     Raises SettingsError.
     """
-    others = {
-        name for name in Settings.model_fields if not name.startswith(("CORS_", "VERCEL", "AWS_"))
-    }
-    return read_settings({name: text for name, text in os.environ.items() if name not in others})
+    prefixes = ("CORS_", "VERCEL", "AWS_", "DATABASE_")
+    others = {name for name in Settings.model_fields if not name.startswith(prefixes)}
+    environment = {name: text for name, text in os.environ.items() if name not in others}
+    try:
+        return read_settings(environment)
+    except SettingsError:
+        # If a database URL is the cause, nobody knows that it names this machine. So the defaults
+        # of local use, such as its origin, must not apply.
+        unknown = {n: "postgresql://unknown.invalid" for n in DATABASE_URLS if environment.get(n)}
+        return read_settings(environment | unknown)

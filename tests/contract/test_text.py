@@ -32,7 +32,7 @@ def test_an_invisible_title_is_blank(user: User, title: str) -> None:
 
 @pytest.mark.parametrize(
     "title",
-    ["\u0301", "\u20dd", "\u0001", "\ufffc", "\U0001d159", "\ue000"],
+    ["\u0301", "\u20dd", "\u0001", "\u001c", "\u001f", "\ufffc", "\U0001d159", "\ue000"],
     ids=lambda each: f"U+{ord(each):04X}",
 )
 def test_a_title_is_blank_only_by_the_properties_of_its_characters(user: User, title: str) -> None:

@@ -46,6 +46,23 @@ FAULTS = {
     ),
     "no table": ("DROP TABLE idempotency_keys", "idempotency_keys"),
     "a check": ("ALTER TABLE tasks ADD CONSTRAINT no_x CHECK (title <> 'x')", "tasks, no_x"),
+    **{
+        f"a trigger that skips new rows of {table}": (
+            "CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+            f"CREATE TRIGGER t BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION skip()",
+            "a trigger or a rule skipped the new row",
+        )
+        for table in ("tasks", "idempotency_keys")
+    },
+    **{
+        f"a trigger with the SQLSTATE {code}": (
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$"
+            f"BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{code}'; END $$;"
+            "CREATE TRIGGER t BEFORE INSERT ON tasks FOR EACH ROW EXECUTE FUNCTION refuse()",
+            f"({code})",
+        )
+        for code in ("P0001", "ABC01", "02000", "01000")  # psycopg knows the first alone
+    },
     "a shorter column": ("ALTER TABLE users ALTER name TYPE varchar(2)", "DataRightTruncation"),
 }
 
@@ -128,6 +145,17 @@ def test_this_version_on_the_schema_of_the_previous_one_is_not_prepared(
                 assert detail == "The database is not prepared. Run the migrations."
         migrate(database.admin_url)
         assert [task["title"] for task in api.get("/api/eve/tasks", headers=eve).json()] == ["kept"]
+
+
+def test_a_record_that_a_trigger_skips_is_not_a_failed_precondition(
+    api: TestClient, fresh_database: Database
+) -> None:
+    headers = bearer("keyed")
+    task = api.post("/api/keyed/tasks", json={"title": "x"}, headers=headers).json()
+    fresh_database.query(FAULTS["a trigger that skips new rows of idempotency_keys"][0])
+    path = f"/api/keyed/tasks/{task['id']}/complete"
+    response = api.patch(path, headers=headers | {"Idempotency-Key": "k"})
+    assert response.status_code == 503
 
 
 def test_an_error_at_the_end_of_the_transaction_has_changed_nothing(

@@ -153,6 +153,31 @@ def test_a_preflight_passes_with_invalid_settings(start_broken: StartBroken) -> 
     assert response.headers["access-control-allow-origin"] == ORIGIN
 
 
+@pytest.mark.parametrize(
+    ("url", "allowed"),
+    [
+        ("postgresql://app@127.0.0.1/tasks", ORIGIN),
+        ("postgresql://app@db.example/tasks", None),
+        ("postgresql://app@[/tasks", None),
+    ],
+)
+@pytest.mark.parametrize("name", ["DATABASE_URL", "DATABASE_URL_UNPOOLED"])
+def test_a_deployment_with_invalid_settings_does_not_allow_the_origin_of_local_use(
+    start_broken: StartBroken, monkeypatch: pytest.MonkeyPatch, name: str, url: str, allowed: str
+) -> None:
+    client = start_broken(LOG_LEVEL="LOUD", **{name: url})
+    monkeypatch.delenv("CORS_ORIGINS")
+    response = client.get("/api/health", headers=SENT)
+    assert response.headers.get("access-control-allow-origin") == allowed
+
+
+def test_explicit_origins_are_allowed_while_the_database_url_is_invalid(
+    start_broken: StartBroken,
+) -> None:
+    client = start_broken(DATABASE_URL="postgresql://app@[/tasks", CORS_ORIGINS=ORIGIN)
+    assert_500_of_the_contract(client.get("/api/health", headers=SENT))
+
+
 def test_valid_settings_are_used_by_the_next_request(
     start_broken: StartBroken, monkeypatch: pytest.MonkeyPatch
 ) -> None:

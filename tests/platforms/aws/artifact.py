@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dev import lock
 from dev.deploy import package
 from dev.deploy.sources import deployable_files
 
@@ -69,7 +70,7 @@ def installed(requirements: Path, *options: str) -> Path:
         if not folder.exists():
             unfinished = CACHE / f"{requirements.stem}-unfinished"
             shutil.rmtree(unfinished, ignore_errors=True)
-            command = [Path(sys.executable).with_name("uv"), "--quiet", "pip", "install"]
+            command = [*lock.UV, "--quiet", "pip", "install", "--python", sys.executable]
             command += ["--require-hashes", "--compile-bytecode", "--link-mode", "copy", *options]
             subprocess.run(
                 [*command, "--target", unfinished, "--requirements", requirements], check=True
