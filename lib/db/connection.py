@@ -130,7 +130,7 @@ async def _resolve(parameters: Mapping[str, Any], deadline: float) -> list[dict[
         try:
             infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
             found.set_result([str(info[4][0]) for info in infos])
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # UnicodeError: a part of the name is too long
             found.set_exception(error)
 
     threading.Thread(target=look_up, daemon=True).start()
@@ -138,6 +138,6 @@ async def _resolve(parameters: Mapping[str, Any], deadline: float) -> list[dict[
         addresses = await waiting.result_of(found, max(0.0, deadline - time.monotonic()))
     except TimeoutError:
         raise NotConnected("the host name was not resolved in time") from None
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise NotConnected("the host name cannot be resolved") from error
     return [{"hostaddr": address} for address in dict.fromkeys(addresses)]

@@ -52,6 +52,7 @@ class Pool:
         self._in_use: Counter[str] = Counter()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         self._granted: set[asyncio.Future[None]] = set()
+        self._opening = 0
 
     async def acquire(self, user: str, started: float, *, probe: bool = False) -> Connection:
         """A connection with the deadline of a request that began at `started` (monotonic).
@@ -60,21 +61,32 @@ class Pool:
         or TooManyRequests where the user has too many requests under way. Must be followed by
         `release`.
         """
-        await self._take_slot(user, started + BUDGET)
+        before = time.monotonic()
+        # Where connections are being opened, a request may wait as long as those that open them.
+        waits_for_database = self._opening > 0
+        cold_deadline = started + COLD_BUDGET
+        await self._take_slot(user, cold_deadline if waits_for_database else started + BUDGET)
         try:
-            connection = await self._idle_connection(started + BUDGET, probe=probe)
-            if connection:
-                connection.deadline = started + BUDGET
-                return connection
-            before = time.monotonic()
-            connection = await self._connect(started + COLD_BUDGET)
-            # The time to open it does not count, up to the longer budget.
-            extended = started + BUDGET + time.monotonic() - before
-            connection.deadline = min(extended, started + COLD_BUDGET)
+            # The time to open connections does not count, up to the longer budget.
+            opening = time.monotonic() - before if waits_for_database else 0.0
+            deadline = min(started + BUDGET + opening, cold_deadline)
+            connection = await self._idle_connection(deadline, probe=probe)
+            if not connection:
+                before = time.monotonic()
+                connection = await self._open(cold_deadline)
+                deadline = min(deadline + time.monotonic() - before, cold_deadline)
+            connection.deadline = deadline
         except BaseException:
             self._release_slot(user)
             raise
         return connection
+
+    async def _open(self, deadline: float) -> Connection:
+        self._opening += 1
+        try:
+            return await self._connect(deadline)
+        finally:
+            self._opening -= 1
 
     def release(self, user: str, connection: Connection) -> None:
         """Keep the connection for the next request, unless it is still in use, or broken."""

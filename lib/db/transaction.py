@@ -12,7 +12,12 @@ from psycopg import errors as sql_errors
 from lib.db import pipeline, pool, waiting
 from lib.db.connection import Connection, NotConnected
 from lib.db.pipeline import Rows, Statement
-from lib.errors import DatabaseNotPrepared, DatabaseUnavailable, UserNotProvisioned
+from lib.errors import (
+    DatabaseNotPrepared,
+    DatabaseUnavailable,
+    TooManyRequests,
+    UserNotProvisioned,
+)
 from lib.log import log_warning
 from lib.settings import load_settings
 
@@ -137,6 +142,10 @@ async def _within_budget[T](
                 unavailable.reason = f"no connection: {error}" if not_sent else None
                 raise unavailable from error
             await waiting.sleep(pause * (0.5 + random.random()))  # noqa: S311 - jitter
+        except TooManyRequests as error:
+            if outcome_unknown:  # of an earlier attempt
+                raise DatabaseUnavailable(outcome_unknown=True) from error
+            raise
         except psycopg.DatabaseError as error:
             if error.sqlstate is None:  # raised by psycopg: nothing was sent
                 raise

@@ -303,6 +303,13 @@ def test_an_unknown_host_name_raises_not_connected() -> None:
         open_and_close(parameters, 2)
 
 
+def test_a_host_name_that_cannot_be_encoded_is_refused_at_once() -> None:
+    label = "x" * 64  # one character more than DNS allows
+    parameters = connection_parameters(f"postgresql://o:p@{label}.example.com/db")
+    with pytest.raises(NotConnected, match="cannot be resolved"):
+        open_and_close(parameters, 60)
+
+
 def test_the_reason_for_a_failed_connection_is_only_in_the_log(
     start_api: StartApi,
     database: Database,
@@ -448,6 +455,26 @@ def test_after_a_freeze_all_idle_connections_together_cost_one_probe(
         backend(connections, probe=True)
         assert time.monotonic() - started < pool.PROBE_TIMEOUT + 0.5
         assert proxy.connections == 5
+
+
+def test_a_repeat_that_is_refused_does_not_deny_the_first_attempt(
+    proxied_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user sends other requests in the meantime, so that there is no place for the repeat."""
+    monkeypatch.setenv("DATABASE_URL", proxied_url)
+
+    async def lose_the_response() -> None:
+        await run_transaction("busy", ("SELECT 'connected'", {}))
+        proxy.before(b"SELECT 'lost'", Fault.RESET)
+        request = run_transaction("busy", ("SELECT 'lost'", {}), writes=True, repeatable=True)
+        task = asyncio.create_task(request)
+        await asyncio.sleep(0)
+        monkeypatch.setattr(pool, "MAX_REQUESTS_PER_USER", 0)
+        await task
+
+    with pytest.raises(DatabaseUnavailable, match="may or may not have been applied"):
+        asyncio.run(lose_the_response())
+    close_pools()
 
 
 @pytest.mark.parametrize("platform", ["vercel", "local"])

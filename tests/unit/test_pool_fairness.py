@@ -119,6 +119,36 @@ def test_a_wait_ends_with_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not connections._granted
 
 
+def test_requests_wait_for_a_database_that_starts_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that wait for a slot have the same time as those that open the connections."""
+    monkeypatch.setattr(pool, "BUDGET", 0.3)
+    monkeypatch.setattr(pool, "COLD_BUDGET", 60.0)
+    users = [f"user {n}" for n in range(50)]
+
+    async def main() -> list[float]:
+        started = asyncio.Event()
+
+        async def connect(_: float) -> Connection:
+            await started.wait()
+            return cast("Connection", FakeConnection())
+
+        connections = Pool(connect, SIZE)
+
+        async def request(user: str) -> float:
+            connection = await acquire(connections, user)
+            left = connection.deadline - time.monotonic()
+            await asyncio.sleep(0)
+            connections.release(user, connection)
+            return left
+
+        requests = [asyncio.create_task(request(user)) for user in users]
+        await asyncio.sleep(0.4)
+        started.set()
+        return await asyncio.gather(*requests)
+
+    assert min(asyncio.run(main())) > 0, "each has time left for its statements"
+
+
 def test_the_refusal_is_429_with_retry_after(
     start_api: StartApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
