@@ -151,10 +151,9 @@ class InvalidSettings:
         if scope["type"] == "lifespan" and not runs_on_vercel():
             await receive()
             await send({"type": "lifespan.startup.failed", "message": str(self.error)})
-            return
         if scope["type"] != "http":
-            # Vercel's runtime continues after an exception. After `lifespan.startup.failed` it
-            # would exit, and Vercel would respond with an error of its own.
+            # Starlette raises too, after the message. Vercel's runtime continues after an exception
+            # alone. After the message it would exit, and Vercel would respond with its own error.
             raise self.error
         scope["app"].middleware_stack = None  # built again by the next request
         log.log_warning("The settings are invalid.", faults=self.faults)
