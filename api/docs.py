@@ -124,7 +124,7 @@ def _read(path: Path) -> tuple[bytes, str]:
 
 @cache
 def _compress(path: Path) -> bytes:
-    # Swagger UI takes 60 ms and shrinks from 1.5 MB to 0.4 MB. Level 9 would save 0.3 % more.
+    # Compressing Swagger UI takes 60 ms: 1.5 MB become 0.4 MB. Level 9 would save 0.3 % more.
     return gzip.compress(_read(path)[0], compresslevel=6, mtime=0)
 
 

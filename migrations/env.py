@@ -20,7 +20,7 @@ context.configure(
     transaction_per_migration=False,
 )
 with context.begin_transaction():
-    # Of several deployments at once, one migrates; the others wait and find nothing to do.
+    # If several deployments run at once, one migrates. The others wait and have nothing to do.
     timeout = {"seconds": f"{attributes['lock_timeout']}s"}
     connection.execute(text("SELECT set_config('lock_timeout', :seconds, true)"), timeout)
     connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))

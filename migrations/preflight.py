@@ -24,7 +24,7 @@ _MAY_SHARE_USERS = text(
 )
 
 
-# The first with the collation pg_c_utf8, by which titles are ordered.
+# The first version with the collation pg_c_utf8, which orders the titles.
 MIN_SERVER_VERSION = 170000
 
 

@@ -1,4 +1,4 @@
-"""What requests need in the database: columns, privileges, sequences and row-level security."""
+"""The columns, privileges, sequences and row-level security that requests need."""
 
 from sqlalchemy import Connection, text
 

@@ -45,7 +45,7 @@ def migrate(
     config = Config()
     # ConfigParser would interpolate a per cent sign.
     config.set_main_option("script_location", scripts.replace("%", "%%"))
-    # The same sentence comes again with every attempt.
+    # Each attempt would announce the same sentence again.
     announce = functools.cache(announce)
     config.attributes |= {"announce": announce, "lock_timeout": LOCK_TIMEOUT}
     is_connected = False

@@ -37,7 +37,7 @@ TASK_ROOT = "/var/task"
 PLATFORMS = {"arm64": "aarch64-manylinux_2_28", "x86_64": "x86_64-manylinux_2_28"}
 MACHINES = {"arm64": "aarch64", "x86_64": "x86_64"}
 
-# Metadata stays: SQLAlchemy reads psycopg's version from it, OpenTelemetry its entry points.
+# Metadata is kept: SQLAlchemy reads psycopg's version from it, OpenTelemetry its entry points.
 INSTALLER_FILES = {"RECORD", "INSTALLER", "REQUESTED"}
 EXTENSION_SOURCE_SUFFIXES = {".c", ".h", ".pxd", ".pyi", ".pyx"}
 UNUSED_FOLDERS = {"bin", "tests", "__pycache__"}

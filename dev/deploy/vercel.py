@@ -27,7 +27,7 @@ def main() -> int:
             return 1
     else:
         print("DATABASE_URL_UNPOOLED is not set: migrations are skipped.", file=sys.stderr)
-    # The CLI uploads what .vercelignore allows, tracked or not: it gets a folder of tracked files.
+    # The CLI would also upload untracked files, so it gets a folder with tracked files only.
     shutil.rmtree(UPLOAD, ignore_errors=True)
     vercel_build.copy_tracked_files(ROOT, UPLOAD)
     if link.exists():

@@ -25,7 +25,7 @@ from lib.settings.key_set import Keys, UnusableKeySet, read_keys
 REFRESH_AFTER = 600.0  # the age at which keys are fetched again, while requests use them
 DISCARD_AFTER = 24 * 3600.0  # the age at which keys are no longer used
 COOLDOWN = 10.0  # the minimum time between the starts of two fetches
-COOLDOWN_AFTER_FAILURE = 5.0  # the same after a failed fetch; also the Retry-After of the 503
+COOLDOWN_AFTER_FAILURE = 5.0  # after a failed fetch; also the Retry-After of the 503
 MAX_WAIT = 1.5  # how long a request waits for a fetch, which continues after that
 FETCH_TIMEOUT = 10.0
 # Replaces MAX_WAIT and FETCH_TIMEOUT on Lambda, where a sandbox is frozen between requests and no
@@ -121,7 +121,7 @@ class KeySet:
         return self._keys.get(kid) or self._keys.get(None)
 
     def _start_refresh(self) -> Future[None]:
-        """Start a fetch, unless one is running or the cooldown lasts. Return the last fetch."""
+        """Start a fetch, unless one is running or the cooldown is not over. Return the last one."""
         succeeded = self._fetched_at == self._attempted_at
         cooldown = COOLDOWN if succeeded else COOLDOWN_AFTER_FAILURE
         if self._refresh.done() and time.time() - self._attempted_at >= cooldown:

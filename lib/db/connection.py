@@ -21,10 +21,10 @@ from psycopg.conninfo import make_conninfo
 from lib.db import waiting
 from lib.settings.database_url import is_this_machine
 
-# Seconds to reach one of several addresses: one that drops packets leaves time for the others.
+# Seconds for each of several addresses: if one drops packets, time is left for the others.
 ADDRESS_TIMEOUT = 2.0
 
-# Its warnings name the host and the user. What they say is in the log line of the request.
+# Its warnings name the host and the user. The request's log line has the reason.
 logging.getLogger("psycopg").setLevel(logging.CRITICAL)
 
 
@@ -43,7 +43,7 @@ class Connection:
         self.pgconn = pgconn
         self.deadline = math.inf
         self.prepared: set[str] = set()
-        # Timestamps of the wall clock: the monotonic one may stand still while a sandbox is frozen.
+        # Timestamps of the wall clock: the monotonic one may stop while a sandbox is frozen.
         self.opened_at = self.used_at = time.time()
         pgconn.nonblocking = 1
         pgconn.enter_pipeline_mode()
@@ -74,14 +74,14 @@ class Connection:
 
 
 async def connect(parameters: Mapping[str, Any], deadline: float) -> Connection:
-    """Open a connection, as libpq's `parameters` say. Raises NotConnected, by `deadline`."""
+    """Open a connection with libpq's `parameters`. Raises NotConnected by `deadline`."""
     addresses = await _resolve(parameters, deadline)
     failure = "no time left"
     for address in addresses:
         if (now := time.monotonic()) >= deadline:
             break
         reached_by = math.inf if address is addresses[-1] else now + ADDRESS_TIMEOUT
-        # libpq's own connect_timeout counts whole seconds, two at least, for each address anew.
+        # libpq's own connect_timeout is at least two whole seconds and applies to each address.
         pgconn = pq.PGconn.connect_start(make_conninfo("", **{**parameters, **address}).encode())
         try:
             failure = await _log_in(pgconn, deadline, reached_by)
@@ -118,8 +118,8 @@ async def _log_in(pgconn: pq.abc.PGconn, deadline: float, reached_by: float) -> 
 async def _resolve(parameters: Mapping[str, Any], deadline: float) -> list[dict[str, str]]:
     """The addresses of the host, each as a parameter of libpq. Raises NotConnected.
 
-    libpq would wait for a dead name server beyond every timeout. A daemon thread can be left behind
-    at the deadline, also when the process ends.
+    libpq would wait for a dead name server beyond every timeout. A daemon thread can be abandoned
+    at the deadline, and does not keep the process from ending.
     """
     host = str(parameters.get("host", ""))
     if "hostaddr" in parameters or is_this_machine(host):

@@ -31,12 +31,12 @@ async def run(
 ) -> list[Rows]:
     """Send all statements at once, as one transaction.
 
-    Returns the rows of each but the `first`, which is for settings. With `prepare` the server keeps
-    the parsed statements for the next time: the request to parse one travels together with its
-    first use. Uses libpq's pipeline mode through psycopg.pq, because psycopg's own
+    Returns the rows of each except `first`, which sets parameters. With `prepare`, the server keeps
+    the parsed statements for later transactions: the request to parse one is sent together with
+    its first use. Uses libpq's pipeline mode through psycopg.pq, because psycopg's own
     `Connection.pipeline()` writes and waits for each statement (measured in bench/NOTES.md).
 
-    Raises psycopg.Error. After one that is not of a statement the connection must be closed.
+    Raises psycopg.Error. If no statement caused it, the connection must be closed.
     """
     transformer = Transformer()
     sent = _send(connection, transformer, (first, *statements), prepare=prepare)
@@ -64,7 +64,7 @@ async def try_out(
     """
     transformer = Transformer()
     _send(connection, transformer, (("BEGIN", {}), first, *statements), prepare=False)
-    # After an error the server skips what was sent before the next synchronization point only.
+    # After an error, the server skips only the statements before the next synchronization point.
     _send(connection, transformer, (("ROLLBACK", {}),), prepare=False)
     results = await _results(connection)
     if not connection.closed:

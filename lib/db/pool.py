@@ -1,6 +1,6 @@
 """The pool of connections of this process: bounded, fair to users, and without a timer.
 
-Threads and timers stand still while a function is frozen. So the pool checks whether a connection
+Threads and timers stop while a function is frozen. So the pool checks whether a connection
 is too old or was closed by the server when it is acquired, without a round trip.
 """
 
@@ -32,7 +32,7 @@ PROBE_TIMEOUT = 1.0
 # Connections of one process, unless DATABASE_POOL_SIZE is set. A Lambda sandbox serves one request
 # at a time, a server many.
 POOL_SIZE = {"lambda": 1, "vercel": 8, "local": 8}
-# Requests of one user that one process has under way. More are refused with 429.
+# The limit of requests of one user in one process at a time. More are refused with 429.
 MAX_REQUESTS_PER_USER = 64
 
 
@@ -110,7 +110,7 @@ class Pool:
             async with asyncio.timeout(deadline - time.monotonic()):
                 await slot
         except BaseException as error:
-            if slot in self._granted:  # it was granted while the request gave up
+            if slot in self._granted:  # it was granted while the request timed out or was cancelled
                 self._release_slot(user)
             elif slot in (queue := self._waiting.get(user, deque())):
                 queue.remove(slot)
@@ -135,7 +135,7 @@ class Pool:
             queue = self._waiting.pop(waiting_user)
             slot = queue.popleft()
             if queue:
-                self._waiting[waiting_user] = queue  # at the end: the others come first
+                self._waiting[waiting_user] = queue  # at the end: other users come first
             self._in_use[waiting_user] += 1
             self._granted.add(slot)
             # The request may wait in the event loop of another thread.

@@ -39,8 +39,8 @@ PAUSES = (0.0, 0.08, 0.16)
 UNAVAILABLE = (psycopg.OperationalError, psycopg.InternalError)
 MAX_LOGGED_MESSAGE = 200  # characters
 
-# For row-level security, the time that is left, and how statements are planned. They end with the
-# transaction, so that nothing stays behind on a connection that PgBouncer shares.
+# Sets the user for row-level security, the time limits and the planning of statements. The values
+# end with the transaction, because PgBouncer shares the connection with other clients.
 SESSION_SETTINGS = """SELECT set_config('app.user_id', %(user_id)s, true),
 set_config('statement_timeout', %(statement_timeout)s, true),
 set_config('lock_timeout', %(lock_timeout)s, true)"""
@@ -133,7 +133,7 @@ async def _within_budget[T](
         except UNAVAILABLE as error:
             not_sent = isinstance(error, NotConnected)
             rolled_back = _is_rolled_back(error)
-            # Of any attempt, not of the last one: an earlier one may have been applied.
+            # Set by any attempt, not only the last one: an earlier attempt may have been applied.
             outcome_unknown |= writes and not (not_sent or rolled_back)
             retry = not_sent or (error.sqlstate in RETRYABLE_SQLSTATES if rolled_back else safe)
             out_of_time = time.monotonic() - started + MIN_RETRY_TIME >= pool.BUDGET
@@ -184,7 +184,7 @@ def _is_rolled_back(error: psycopg.Error) -> bool:
 
 
 def _milliseconds(seconds: float) -> str:
-    return str(max(1, int(1000 * seconds)))  # 0 would mean without a limit
+    return str(max(1, int(1000 * seconds)))  # 0 would mean no limit
 
 
 def is_missing_user(error: psycopg.Error) -> bool:

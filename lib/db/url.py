@@ -1,4 +1,4 @@
-"""From a database URL to the parameters of libpq."""
+"""Converts a database URL to the parameters of libpq."""
 
 from functools import cache
 from typing import Any
