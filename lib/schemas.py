@@ -27,7 +27,7 @@ _TRIMMED = (
     "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000\ufeff"
 )
-# Characters that show nothing: white space (with U+0085, which JavaScript keeps), the code points
+# Invisible characters: white space (with U+0085, which JavaScript keeps), the code points
 # with the Unicode property Default_Ignorable_Code_Point, and the blank pattern of Braille. Not
 # Python's \s, which has the control characters U+001C to U+001F too.
 _INVISIBLE = re.compile(
@@ -346,7 +346,8 @@ class TaskQuery(BaseModel):
         default=None, description="Default: desc; asc when sorted by title or due date."
     )
     limit: Annotated[int, Field(ge=1, le=100), WholeNumber] | None = Field(
-        default=None, description="Tasks per page. Without it, all tasks are returned."
+        default=None,
+        description="The maximum number of tasks per page. Without it, all tasks are returned.",
     )
     offset: Annotated[int, Field(ge=0, le=MAX_OFFSET), WholeNumber] | None = Field(
         default=None, description="How many tasks come before the page. Requires a limit."

@@ -47,7 +47,7 @@ def _timestamp(name: str) -> Column:
 class User(SQLModel, table=True):
     """The table that Better Auth creates with `user: { modelName: "users" }`, column by column.
 
-    Either side may create it first: the other finds the table it expects.
+    Better Auth or the migrations may create it first; both expect the same table.
     https://www.better-auth.com/docs/concepts/database
     """
 

@@ -160,7 +160,7 @@ def _etag() -> ColumnElement[str]:
     return func.left(func.encode(digest, literal_column("'hex'")), literal_column("32"))
 
 
-# If-Match and If-None-Match: lib.schemas.Precondition. Null means without a condition.
+# If-Match and If-None-Match: lib.schemas.Precondition. Null means no condition.
 precondition = or_(etags.is_(None), (_etag() == any_(etags)) == must_match)
 
 
@@ -288,13 +288,16 @@ MIN_TASK_OVERHEAD, MAX_ESCAPED = literal_column("130", Integer), literal_column(
 
 
 def _size(tasks: CTE) -> ColumnElement[int]:
-    """The bytes of the documents: a lower bound where that tells whether they are too many."""
+    """The bytes of the documents.
+
+    A lower bound if that is enough to decide whether they exceed the limit.
+    """
     tags = func.array_to_string(tasks.c.tags, literal_column("','"))
     texts = (tasks.c.user_id, tasks.c.title, tasks.c.description, tags)
     texts = [func.octet_length(each) for each in texts]
     text_bytes = sum((func.coalesce(each, ZERO) for each in texts), MIN_TASK_OVERHEAD)
     at_least = func.coalesce(func.sum(text_bytes), ZERO)
-    # Builds each document and forgets it: as much time as the list takes, but not its memory.
+    # Builds each document and discards it. This takes the time of the list but not its memory.
     document = _document(tasks)
     exact = select(func.sum(func.octet_length(_json(document)) + ONE)).select_from(tasks, document)
     undecided = and_(at_least <= max_bytes, at_least * MAX_ESCAPED > max_bytes)
@@ -398,7 +401,7 @@ def _counted_page(order: Order) -> Select:
     )
 
 
-# Of each kind of list one statement for each order, because a parameter cannot choose the columns
+# Each kind of list has one statement for each order, because a parameter cannot choose the columns
 # of ORDER BY. In these three every condition always applies: one plan fits all parameters.
 LIST_WHOLE = {name: _list_whole(order) for name, order in ORDERS.items()}
 LIST_FIRST_PAGE = {name: _list_page(order) for name, order in ORDERS.items()}
@@ -406,7 +409,7 @@ LIST_NEXT_PAGE = {
     name: _list_page(order, _follows_cursor(order, order.key, col(Task.id)))
     for name, order in ORDERS.items()
 }
-# These have filters, which are planned with the actual parameters: one that is null costs nothing.
+# These have filters. They are planned with the actual parameters: a null filter costs nothing.
 FILTERED_WHOLE = {name: _list_whole(order, _filters()) for name, order in ORDERS.items()}
 FILTERED_PAGE = {name: _filtered_page(order) for name, order in ORDERS.items()}
 COUNTED_PAGE = {name: _counted_page(order) for name, order in ORDERS.items()}
@@ -468,7 +471,8 @@ _RANKS = {
 STATISTICS = _statistics()
 GET = _returning_json(select(Task).where(owned).cte("task"))
 
-# Sent in the same round trip after a conditional change: tells a changed task from a missing one.
+# Sent in the same round trip after a conditional change, to distinguish a changed task from a
+# missing one.
 EXISTS = select(exists().where(owned))
 
 
@@ -489,7 +493,7 @@ EXISTS = select(exists().where(owned))
 def _changes(old: FromClause, **new: ColumnElement) -> dict[str, ColumnElement]:
     """`new` values of a task, with the version and the timestamp that follow if they differ."""
     same = tuple_(*(old.c[name] for name in new)).is_not_distinct_from(tuple_(*new.values()))
-    # `updated_at` increases with every change, even where the clock stands still or is set back.
+    # `updated_at` increases with every change, even if the clock stops or is set back.
     slightly_later = old.c.updated_at + cast(literal_column("'1 microsecond'"), Interval)
     return {
         **new,
@@ -613,7 +617,7 @@ def _create() -> Select:
 
 
 def _create_once() -> Insert:
-    # The record holds the response, which contains the id: so the id is drawn first.
+    # The record holds the response, which contains the id. So the sequence is read first.
     sequence = func.pg_get_serial_sequence(literal_column("'tasks'"), literal_column("'id'"))
     values = {
         "id": func.nextval(sequence, type_=BigInteger),

@@ -26,10 +26,10 @@ from lib.schemas import AuthenticatedUser, TaskCreate
 from lib.settings import Settings, load_settings
 
 # Seconds after a success in which only the catalogs are read: running the statements of requests
-# writes 12 KB of WAL, and anybody can ask for it.
+# writes 12 KB of WAL, and anybody can request it.
 TRY_INTERVAL = 10.0
 SHORT = TaskCreate(title="x")
-# The greatest lengths, and a character that some encodings of databases cannot store.
+# The maximum lengths, and a character that some encodings of databases cannot store.
 LONG = TaskCreate(
     title="\U0001f600".ljust(200, "x"),
     description="\U0001f600".ljust(1000, "x"),
@@ -92,7 +92,7 @@ async def _try_requests(*, provision: bool) -> bool:
 
 
 def _statements(user: AuthenticatedUser, *, provision: bool) -> dict[str, Statement]:
-    """The statements by the name of what they do."""
+    """The statements, each under a description of its effect."""
     # Every other parameter is null, so that its filter or condition does not apply.
     values: Mapping[str, Any] = defaultdict(
         lambda: None, profile_values(user), owner=user.id, key="readiness", request_hash="", limit=1

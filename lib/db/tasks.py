@@ -28,7 +28,7 @@ from lib.settings import load_settings
 # How priorities are stored.
 RANKS = {name: rank for rank, name in enumerate(("none", *PRIORITIES))}
 MAX_LIST_BYTES = 4_000_000
-# A list travels inside a JSON string on Lambda, with quotes and backslashes escaped, within 6 MB.
+# On Lambda a list is sent as a JSON string, with quotes and backslashes escaped, of at most 6 MB.
 MAX_ESCAPED_LIST_BYTES = 6_000_000
 
 
@@ -45,7 +45,7 @@ class StoredTask:
 
     @cached_property
     def etag(self) -> str:
-        """A digest of the document: no two states of a task share it, in any database.
+        """A digest of the document: two states of a task have different ones, in any database.
 
         `_etag` in lib/db/queries.py computes the same from a row.
         """
@@ -163,8 +163,8 @@ async def create_task(
 ) -> StoredTask:
     """Store a new task, and the user's row if there is none (setting PROVISION_USERS).
 
-    Raises UserNotProvisioned if the user has no row and gets none, InvalidInput for a key that was
-    used for another request.
+    Raises UserNotProvisioned if the user has no row and none is added, and InvalidInput for a key
+    that was used for another request.
     """
     provision = load_settings().PROVISION_USERS
     values: dict[str, Any] = {"owner": user.id, **new_task.model_dump()}
@@ -277,7 +277,7 @@ def _condition(precondition: Precondition) -> dict[str, Any]:
 
 
 def _hashed_condition(precondition: Precondition) -> list[Any]:
-    # The records of earlier versions have the ETags alone, so only other conditions add to them.
+    # The records of earlier versions contain only the ETags, so only other conditions add to them.
     added = {"any_etag": precondition.any_etag, "must_not_match": not precondition.must_match}
     return [precondition.etags, *(name for name, applies in added.items() if applies)]
 

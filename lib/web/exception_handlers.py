@@ -38,7 +38,7 @@ MESSAGES = {
 LABELS = {"q": "The search text"}
 MAX_LOGGED_ERRORS = 5
 MAX_LOGGED_PATH = 200  # characters
-# Limits for what is read after the response to a request with too large a body.
+# Limits for reading the rest of a body that is too large, after the response.
 MAX_DISCARDED_BYTES = 1024 * 1024
 MAX_DISCARD_SECONDS = 1.0
 

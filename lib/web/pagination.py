@@ -77,7 +77,7 @@ def link_to_next_page(
     """The Link header (RFC 8288) of a page whose last task is at the position `last`.
 
     It keeps every parameter of the request but an offset: the next page starts where this one ends,
-    even if tasks are created or deleted meanwhile. Raises InvalidInput where they are too long.
+    even if tasks are created or deleted meanwhile. Raises InvalidInput if they are too long.
     """
     payload = json.dumps(last, ensure_ascii=False, separators=(",", ":")).encode()
     signature = _sign(payload, user, query, load_settings().cursor_keys[0])

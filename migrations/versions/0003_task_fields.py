@@ -43,7 +43,7 @@ def _add_columns() -> None:
     op.execute(
         """ALTER TABLE tasks
         ALTER COLUMN completed_at TYPE timestamptz USING CASE WHEN completed THEN updated_at END,
-        -- Its collation is built into PostgreSQL 17 and later, and orders alike on every server.
+        -- Its collation is built into PostgreSQL 17 and later: the same order on every server.
         ADD COLUMN title_key text COLLATE "C"
             GENERATED ALWAYS AS (lower(title COLLATE pg_c_utf8)) STORED,
         ADD COLUMN priority smallint NOT NULL DEFAULT 0
