@@ -955,6 +955,7 @@ WHERE attnum > 0 AND attnotnull AND NOT atthasdef AND attidentity = '' AND NOT a
 AND (relation, attname) NOT IN (
 VALUES ('tasks', 'id'), ('tasks', 'user_id'), ('tasks', 'title'), ('tasks', 'description'), ('tasks', 'completed'), ('tasks', 'priority'), ('tasks', 'due_at'), ('tasks', 'due_at_desc'), ('tasks', 'due_is_date'), ('tasks', 'tags'), ('tasks', 'completed_at'), ('tasks', 'title_key'), ('tasks', 'created_at'), ('tasks', 'updated_at'), ('tasks', 'version'), ('tasks', 'changed_in'), ('deleted_tasks', 'id'), ('deleted_tasks', 'user_id'), ('deleted_tasks', 'title'), ('deleted_tasks', 'description'), ('deleted_tasks', 'completed'), ('deleted_tasks', 'priority'), ('deleted_tasks', 'due_at'), ('deleted_tasks', 'due_at_desc'), ('deleted_tasks', 'due_is_date'), ('deleted_tasks', 'tags'), ('deleted_tasks', 'completed_at'), ('deleted_tasks', 'title_key'), ('deleted_tasks', 'created_at'), ('deleted_tasks', 'updated_at'), ('deleted_tasks', 'version'), ('deleted_tasks', 'changed_in'), ('deleted_tasks', 'deleted_at'), ('idempotency_keys', 'user_id'), ('idempotency_keys', 'key'), ('idempotency_keys', 'request_hash'), ('idempotency_keys', 'task'), ('idempotency_keys', 'task_id'), ('idempotency_keys', 'version'), ('idempotency_keys', 'created_at')
 )
+ORDER BY 1
 ), ARRAY(
 SELECT 'INSERT on users.' || name
 FROM (VALUES ('id'), ('name'), ('email'), ('emailVerified')) AS needed (name)

@@ -772,6 +772,7 @@ READY = select(  # ty: ignore[no-matching-overload]
       AND (relation, attname) NOT IN (
         {_values(*(column[:2] for column in _types(OWNED)))}
       )
+    ORDER BY 1
   )"""),  # noqa: S608
     literal_column("""ARRAY(
     SELECT 'INSERT on users.' || name

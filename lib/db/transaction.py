@@ -200,12 +200,13 @@ def is_missing_user(error: psycopg.Error) -> bool:
 def describe(error: psycopg.Error, *, with_message: bool = False) -> str:
     """Describe a fault of the database for the log.
 
-    Only messages about the schema and the privileges are included by default: others may quote the
-    data of a row.
+    Only PostgreSQL's own messages about the schema and the privileges are included by default.
+    Others, and those of functions (which have a context), may quote the data of a row.
     """
     diag = error.diag
     name = f"{type(error).__name__}({error.sqlstate})"
-    if with_message or (error.sqlstate or "").startswith("42"):
+    is_about_schema = (error.sqlstate or "").startswith("42") and not diag.context
+    if with_message or is_about_schema:
         named = (diag.message_primary or "").partition("\n")[0][:MAX_LOGGED_MESSAGE]
     else:
         column = ".".join(filter(None, (diag.table_name, diag.column_name)))

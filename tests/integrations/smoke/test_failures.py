@@ -100,8 +100,9 @@ def create_loses_the_title(request: Request, forward: Forward) -> Reply:
 
 @breaks("read", "read unchanged", "list", "edit", "toggle", "delete")
 def create_succeeds_and_is_not_stored(request: Request, forward: Forward) -> Reply:
-    if request.method == "POST" and len(request.body) < 100:
-        task = {"id": 2**40, "user_id": "smoke", "completed": False, **json.loads(request.body)}
+    if request.method == "POST" and "idempotency-key" in request.headers:
+        fields = {"id": 2**40, "user_id": "smoke", "completed": False, "completed_at": None}
+        task = fields | json.loads(request.body)
         return Reply(201, JSON | {"etag": '"1"'}, json.dumps(task).encode())
     return forward(request)
 

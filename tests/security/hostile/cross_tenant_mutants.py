@@ -13,7 +13,15 @@ __all__ = ["app"]
 
 # The statements without a condition on the owner.
 MUTANTS = {
-    "owner not checked": ["GET", "UPDATE", "COMPLETE", "DELETE", "RECORD", "LIST_WHOLE"],
+    "owner not checked": [
+        "GET",
+        "UPDATE",
+        "COMPLETE",
+        "DELETE",
+        "RECORD",
+        "LIST_WHOLE",
+        "FILTERED_WHOLE",
+    ],
     "If-Match reveals existence": ["EXISTS"],
 }
 CONDITIONS = (

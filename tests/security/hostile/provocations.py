@@ -267,7 +267,7 @@ CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON tasks FOR EACH ROW EXECUTE FUNC
 """
 # Errors of PostgreSQL, whose messages contain values, with the status of the response.
 SQLSTATES = {
-    "22000": 500, "22P05": 500,
+    "22000": 503, "22P05": 503,
     "23505": 503, "23514": 503, "42703": 503, "42501": 503, "23503": 503,
     "40001": 503, "40P01": 503, "55P03": 503, "57014": 503, "53200": 503, "XX000": 503,
     "P0001": 503,  # a trigger that is not ours

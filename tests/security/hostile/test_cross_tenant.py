@@ -77,11 +77,20 @@ def create_targets(wire: Wire, database: Database) -> tuple[Names, Names]:
 
 def data_of_victim(database: Database) -> list[tuple]:
     return [
-        *database.query("SELECT * FROM users WHERE id IN (%s, %s)", VICTIM, ABSENT),
+        *database.query("SELECT users::text FROM users WHERE id IN (%s, %s)", VICTIM, ABSENT),
         *database.query(
-            "SELECT * FROM tasks WHERE user_id IN (%s, %s) ORDER BY id", VICTIM, ABSENT
+            "SELECT tasks::text FROM tasks WHERE user_id IN (%s, %s) ORDER BY id", VICTIM, ABSENT
         ),
-        *database.query("SELECT * FROM idempotency_keys WHERE user_id IN (%s, %s)", VICTIM, ABSENT),
+        *database.query(
+            "SELECT keys::text FROM idempotency_keys AS keys WHERE user_id IN (%s, %s)",
+            VICTIM,
+            ABSENT,
+        ),
+        *database.query(
+            "SELECT deleted_tasks::text FROM deleted_tasks WHERE user_id IN (%s, %s) ORDER BY id",
+            VICTIM,
+            ABSENT,
+        ),
     ]
 
 
