@@ -6,12 +6,14 @@ Every input of the API contains canaries, while the API is made to refuse and fa
 import logging
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
 
 from lib import log
+from lib.db import transaction
 from lib.db.pool import close_pools
 from lib.settings import aws_secrets
 from lib.web import app, middleware
@@ -54,6 +56,10 @@ def log_the_headers(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(middleware, "_log_request", with_headers)
 
 
+def log_messages_of_the_database(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(transaction, "describe", partial(transaction.describe, with_message=True))
+
+
 def log_the_text_of_errors(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(log, "log_failure", lambda message, error: log.log_warning(f"{message}: {error}"))
 
@@ -86,8 +92,9 @@ type Mutant = Callable[[pytest.MonkeyPatch], None]
 MUTANTS: list[tuple[Mutant, Provocation, Transport, str]] = [
     (log_the_headers, provocations.ordinary_requests, "asgi", "token in log line"),
     (log_the_headers, provocations.mismatched_keys_and_tags, "lambda", "key in log line"),
-    (log_the_text_of_errors, provocations.statements_that_fail, "asgi", "title in log line"),
-    (log_with_a_traceback, provocations.statements_that_fail, "lambda", "title in log record"),
+    (log_messages_of_the_database, provocations.statements_that_fail, "asgi", "title in log line"),
+    (log_messages_of_the_database, provocations.statements_that_fail, "lambda", "title in log"),
+    (log_with_a_traceback, provocations.unexpected_errors, "lambda", "exception in log record"),
     (log_the_text_of_errors, provocations.unexpected_errors, "lambda", "exception in"),
     (respond_with_the_error, provocations.unexpected_errors, "asgi", "exception in error"),
     (respond_with_the_error, provocations.unexpected_errors, "lambda", "exception in"),
