@@ -29,8 +29,9 @@ _TRIMMED = (
 )
 # Invisible characters: white space (with U+0085, which JavaScript keeps), the code points
 # with the Unicode property Default_Ignorable_Code_Point, and the blank pattern of Braille. Not
-# Python's \s, which has the control characters U+001C to U+001F too.
-_INVISIBLE = re.compile(
+# Python's \s, which has the control characters U+001C to U+001F too. Like the patterns of dates, it
+# is compiled when it is first needed, because most functions start for other requests.
+_INVISIBLE = (
     rf"[{_TRIMMED}\u0085"
     r"\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
     r"\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8"
@@ -53,7 +54,7 @@ def _trim(value: object) -> object:
     if not isinstance(_check_storable(value), str):
         return value
     text = str(value).strip(_TRIMMED)
-    return "" if _INVISIBLE.fullmatch(text) else text
+    return "" if re.fullmatch(_INVISIBLE, text) else text
 
 
 def parse_id(not_found: type[ApiError], value: object) -> object:
@@ -96,18 +97,16 @@ def _parse_tag_filter(value: object) -> object:
     return [tag for tag in values if tag != ""]
 
 
-_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_DATE_TIME = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?(?P<offset>[Zz]|[+-]\d\d:?\d\d)?", re.ASCII
-)
+_DATE = r"\d{4}-\d\d-\d\d"
+_DATE_TIME = r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?(?P<offset>[Zz]|[+-]\d\d:?\d\d)?"
 
 
 def _parse_date(value: object) -> str | None:
     """A date as it is, or a date-time in UTC: "2026-12-24T13:30:00.000000Z"."""
     if value is None or value == "":
         return None
-    is_date = isinstance(value, str) and _DATE.fullmatch(value)
-    date_time = isinstance(value, str) and _DATE_TIME.fullmatch(value)
+    is_date = isinstance(value, str) and re.fullmatch(_DATE, value, re.ASCII)
+    date_time = isinstance(value, str) and re.fullmatch(_DATE_TIME, value, re.ASCII)
     if not isinstance(value, str) or not (is_date or date_time):
         raise ValueError(
             "must be a date such as 2026-12-24, or a date-time such as 2026-12-24T18:30:00Z"
@@ -279,7 +278,7 @@ class TaskComplete(BaseModel):
         return value
 
 
-class Task(BaseModel):
+class Task(BaseModel, defer_build=True):
     """A task as it is stored."""
 
     model_config = ConfigDict(
@@ -379,7 +378,7 @@ class TaskQuery(BaseModel):
         return filters | several | {"sort": self.sort_key, "order": self.direction}
 
 
-class TaskStatistics(BaseModel):
+class TaskStatistics(BaseModel, defer_build=True):
     """How many tasks there are. `by_priority` and `by_tag` count open tasks."""
 
     total: int
@@ -392,7 +391,7 @@ class TaskStatistics(BaseModel):
     by_tag: dict[str, int] = Field(description="The 100 most frequent tags.")
 
 
-class FieldError(BaseModel):
+class FieldError(BaseModel, defer_build=True):
     """One error in the input. It never repeats the input itself."""
 
     loc: list[str | int]
@@ -400,7 +399,7 @@ class FieldError(BaseModel):
     type: str
 
 
-class ErrorResponse(BaseModel):
+class ErrorResponse(BaseModel, defer_build=True):
     """The body of every error response."""
 
     detail: str = Field(examples=["Task not found."])
@@ -412,7 +411,7 @@ class ValidationErrorResponse(ErrorResponse):
     errors: list[FieldError]
 
 
-class Health(BaseModel):
+class Health(BaseModel, defer_build=True):
     """The state of the service."""
 
     status: Literal["ok"] = "ok"

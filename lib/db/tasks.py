@@ -2,8 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from hashlib import sha256
 from typing import Any, LiteralString, NamedTuple
 
@@ -32,24 +30,17 @@ MAX_LIST_BYTES = 4_000_000
 MAX_ESCAPED_LIST_BYTES = 6_000_000
 
 
-@dataclass(frozen=True)
 class StoredTask:
-    """A task as the JSON document that clients get."""
+    """A task as the JSON document that clients get.
 
-    document: str
-    id: int
+    `etag` is a digest of the document: two states of a task have different ones, in any database.
+    `_etag` in lib/db/queries.py computes the same from a row.
+    """
 
-    @cached_property
-    def body(self) -> bytes:
-        return self.document.encode()
-
-    @cached_property
-    def etag(self) -> str:
-        """A digest of the document: two states of a task have different ones, in any database.
-
-        `_etag` in lib/db/queries.py computes the same from a row.
-        """
-        return sha256(self.body).hexdigest()[:32]
+    def __init__(self, document: str, id_: int) -> None:
+        self.id = id_
+        self.body = document.encode()
+        self.etag = sha256(self.body).hexdigest()[:32]
 
 
 class TaskPage(NamedTuple):

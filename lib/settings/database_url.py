@@ -3,7 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 from urllib.parse import unquote
 
 # Two parsers may disagree about where the password of a malformed URL ends. One of them could then
@@ -29,8 +29,7 @@ SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"
 CHANNEL_BINDINGS = ("disable", "prefer", "require")
 
 
-@dataclass(frozen=True, slots=True)
-class DatabaseUrl:
+class DatabaseUrl(NamedTuple):
     """The parts of a database URL, percent-decoded. An empty `host` means the default of libpq.
 
     `options` are the parameters of the query string, except those that replace a part of the URL.
@@ -39,9 +38,12 @@ class DatabaseUrl:
     host: str
     port: int | None
     user: str | None
-    password: str | None = field(repr=False)
+    password: str | None
     database: str | None
-    options: Mapping[str, str] = field(repr=False)
+    options: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        return f"DatabaseUrl(host={self.host!r})"  # without the password
 
     @property
     def is_local(self) -> bool:

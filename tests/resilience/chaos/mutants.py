@@ -77,7 +77,7 @@ def toggle_by_read_then_write() -> None:
         if idempotency_key:
             return await complete_task(user, task_id, completion, precondition, idempotency_key)
         before = await store.get_task(user, task_id)
-        opposite = TaskUpdate(completed=not json.loads(before.document)["completed"])
+        opposite = TaskUpdate(completed=not json.loads(before.body)["completed"])
         return await store.update_task(user, task_id, opposite)
 
     replace(store, "complete_task", complete)
