@@ -22,6 +22,12 @@ PLACEHOLDER = re.compile(r"%\((\w+)\)s|%%")
 LOST_STATEMENT_SQLSTATES = {"26000", "42P05"}
 STALE_STATEMENT_SQLSTATES = {*LOST_STATEMENT_SQLSTATES, "0A000"}
 
+# PgBouncer reads 4,096 bytes at a time. It needs the whole of a message about a prepared statement,
+# and over TLS it does not notice that the rest has arrived (1.24.1): the request would wait until
+# its deadline. More bytes are sent without prepared statements, which PgBouncer forwards in parts.
+MAX_PREPARED_BYTES = 4000
+OVERHEAD = 250  # bytes of the messages for one statement, in addition to its text and its values
+
 type Statement = tuple[LiteralString, Mapping[str, Any]]
 type Rows = list[tuple[Any, ...]]
 
@@ -87,11 +93,18 @@ def _send(
     """
     pgconn = connection.pgconn
     expected: list[str | None] = []
+    messages = []
+    size = 0
     for text, values in statements:
         query, names, name = _numbered(text)
         # In text format, which every type has. PostgreSQL derives the types from the statement.
         formats = [PyFormat.TEXT] * len(names)
         parameters = transformer.dump_sequence([values[name] for name in names], formats)
+        messages.append((text, query, name, parameters))
+        size += OVERHEAD + (0 if text in connection.prepared else len(query))
+        size += sum(len(each) for each in parameters if each is not None)
+    prepare = prepare and size <= MAX_PREPARED_BYTES
+    for text, query, name, parameters in messages:
         if not prepare:
             pgconn.send_query_params(query, parameters)
         else:

@@ -77,4 +77,4 @@ def test_the_fast_tests_run_alone(copy: WorkingCopy) -> None:
     only = "tests/unit/test_pipeline.py"
     output = copy.run(*documented("make test-fast"), PYTEST_ADDOPTS=only)
     assert "Running the fast tests" in output
-    assert "3 passed" in output
+    assert "4 passed" in output
