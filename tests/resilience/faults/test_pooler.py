@@ -218,20 +218,3 @@ def test_a_wrong_bundle_is_503_with_its_reason_in_the_log(
     assert "retry-after" in response.headers
     [line] = request_lines()
     assert "certificate verify failed" in line["reason"]
-
-
-def test_requests_of_every_size_pass_a_pooler_over_tls(start_api: StartApi, url: str) -> None:
-    """Prepared statements must not be split by the buffer of PgBouncer, which has 4 KiB."""
-    api, headers = start_api(DATABASE_URL=url), bearer(roundtrips.USER)
-    for length in range(0, 1001, 25):
-        body = {"title": "t" * 200, "description": "\U0001f600" * length}
-        created = api.post(f"/api/{roundtrips.USER}/tasks", json=body, headers=headers)
-        assert created.status_code == 201, length
-        path = f"/api/{roundtrips.USER}/tasks/{created.json()['id']}"
-        for key in ({}, {"Idempotency-Key": f"put-{length}"}):
-            changed = api.put(path, json=body | {"title": "x"}, headers=headers | key)
-            assert changed.status_code == 200, length
-        for key in ({}, {"Idempotency-Key": f"toggle-{length}"}):
-            toggled = api.patch(f"{path}/complete", headers=headers | key)
-            assert toggled.status_code == 200, length
-    database.close_pools()
