@@ -29,7 +29,7 @@ def main() -> None:
             f"{done.stdout}{result}: update these packages in pyproject.toml and run make lock."
         )
     else:
-        sys.exit(f"The audit is incomplete. Run it where pypi.org is reachable: {result}")
+        sys.exit(f"The audit is incomplete. Run it where the package index is reachable: {result}")
 
 
 if __name__ == "__main__":

@@ -319,7 +319,9 @@ def test_an_audit_without_a_connection_fails_with_one_sentence() -> None:
     done = audit(HTTPS_PROXY="http://127.0.0.1:9")
     assert (done.returncode, done.stdout) == (1, "")
     [sentence] = done.stderr.splitlines()
-    assert sentence.startswith("The audit is incomplete. Run it where pypi.org is reachable: ")
+    assert sentence.startswith(
+        "The audit is incomplete. Run it where the package index is reachable: "
+    )
 
 
 # make sbom
