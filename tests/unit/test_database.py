@@ -38,6 +38,7 @@ from tests.resilience.faults.catalogue import black_hole
 from tests.support import tcp_proxy
 from tests.support.certificate import Certificate, write_certificate
 from tests.support.databases import Cluster, Database
+from tests.support.plans import NO_FILTER, explain, nodes
 from tests.support.tcp_proxy import Fault, Proxy
 
 NEON = "ep-cool-darkness-a1b2c3d4-pooler.eu-central-1.aws.neon.tech"
@@ -923,26 +924,6 @@ def grown_database(cluster: Cluster) -> Iterator[Database]:
             )
         grown.query("VACUUM ANALYZE tasks")
         yield grown
-
-
-NO_FILTER = dict.fromkeys(["completed", "priority", "tag", "due_from", "due_to", "q"])
-
-
-def explain(grown: Database, statement: str, user: str, **values: Any) -> dict[str, Any]:
-    """Run a statement as this user; returns its plan with the number of pages read."""
-    values = {"owner": user, "offset": 0, **NO_FILTER, **values}
-    with psycopg.connect(grown.app_url, prepare_threshold=None) as connection:
-        connection.execute("SELECT set_config('app.user_id', %s, true)", [user])
-        explained = b"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) " + statement.encode()
-        row = connection.execute(explained, values).fetchone()
-    assert row
-    return row[0][0]["Plan"]
-
-
-def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for part in plan.get("Plans", []):
-        yield from nodes(part)
 
 
 def pages(plan: dict[str, Any]) -> int:

@@ -12,11 +12,11 @@ import pytest
 
 from lib.db import compiled
 from tests.support.databases import Cluster, Database
+from tests.support.plans import NO_FILTER, explain, nodes
 
 MANY, OTHERS, LIMIT = 100_000, 50_000, 10
 RARE = 1000  # MAX_RARE in lib/db/queries.py
 ORDERS = list(compiled.LIST_FIRST_PAGE)
-NO_FILTER = dict.fromkeys(["completed", "priority", "tag", "due_from", "due_to", "q"])
 FIRST = {"limit": LIMIT, "offset": 0, "after": None, "after_id": None}
 # Of the user's tasks one, the oldest, is completed, urgent, due and tagged.
 RARE_FILTERS: dict[str, dict[str, Any]] = {
@@ -79,22 +79,6 @@ def grown(cluster: Cluster) -> Iterator[Database]:
             )
         database.query("VACUUM ANALYZE tasks")
         yield database
-
-
-def explain(database: Database, statement: str, user: str, **values: Any) -> dict[str, Any]:
-    """Run a statement as this user; returns its plan."""
-    with psycopg.connect(database.app_url, prepare_threshold=None) as connection:
-        connection.execute("SELECT set_config('app.user_id', %s, true)", [user])
-        explained = b"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) " + statement.encode()
-        row = connection.execute(explained, {"owner": user, **values}).fetchone()
-    assert row
-    return row[0][0]["Plan"]
-
-
-def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for part in plan.get("Plans", []):
-        yield from nodes(part)
 
 
 def rows_read(plan: dict[str, Any]) -> int:
