@@ -4,7 +4,7 @@ The tasks of other users have other values, so that PostgreSQL's statistics misl
 security applies. `pytest tests/unit/test_list_plans.py -s` prints the table of docs/database.md.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
@@ -12,7 +12,7 @@ import pytest
 
 from lib.db import compiled
 from tests.support.databases import Cluster, Database
-from tests.support.plans import NO_FILTER, explain, nodes
+from tests.support.plans import NO_FILTER, explain, explain_prepared, nodes
 
 MANY, OTHERS, LIMIT = 100_000, 50_000, 10
 RARE = 1000  # MAX_RARE in lib/db/queries.py
@@ -105,13 +105,16 @@ def positions(database: Database, order: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_an_unfiltered_page_reads_its_own_rows_at_any_depth(grown: Database, order: str) -> None:
-    few = explain(grown, compiled.LIST_FIRST_PAGE[order], "few", **FIRST | {"limit": 5})
-    assert rows_read(few) == 6
+@pytest.mark.parametrize("explained", [explain, explain_prepared])
+def test_an_unfiltered_page_reads_its_own_rows_at_any_depth(
+    grown: Database, order: str, explained: Callable[..., dict[str, Any]]
+) -> None:
     first, following = compiled.LIST_FIRST_PAGE[order], compiled.LIST_NEXT_PAGE[order]
+    few = explained(grown, first, "few", **FIRST | {"limit": 5})
+    assert rows_read(few) == 6
     plans = [
-        explain(grown, first, "many", **FIRST),
-        *(explain(grown, following, "many", **FIRST | each) for each in positions(grown, order)),
+        explained(grown, first, "many", **FIRST),
+        *(explained(grown, following, "many", **FIRST | each) for each in positions(grown, order)),
     ]
     for plan in plans:
         assert rows_read(plan) == LIMIT + 1
