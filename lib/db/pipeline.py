@@ -26,7 +26,7 @@ STALE_STATEMENT_SQLSTATES = {*LOST_STATEMENT_SQLSTATES, "0A000"}
 # wait for ever for one that its buffer of 4,096 bytes splits (found by the round trips in
 # tests/resilience/faults/test_pooler.py). More bytes are sent without prepared statements.
 MAX_PREPARED_BYTES = 4000
-OVERHEAD = 250  # bytes of the messages for one statement, in addition to its text and its values
+MESSAGE_OVERHEAD = 250  # bytes for one statement, in addition to its text and its values
 
 type Statement = tuple[LiteralString, Mapping[str, Any]]
 type Rows = list[tuple[Any, ...]]
@@ -101,7 +101,7 @@ def _send(
         formats = [PyFormat.TEXT] * len(names)
         parameters = transformer.dump_sequence([values[name] for name in names], formats)
         messages.append((text, query, name, parameters))
-        size += OVERHEAD + (0 if text in connection.prepared else len(query))
+        size += MESSAGE_OVERHEAD + (0 if text in connection.prepared else len(query))
         size += sum(len(each) for each in parameters if each is not None)
     prepare = prepare and size <= MAX_PREPARED_BYTES
     for text, query, name, parameters in messages:

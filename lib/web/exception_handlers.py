@@ -34,7 +34,7 @@ MESSAGES = {
     "model_type": "must be an object",
     "model_attributes_type": "must be an object",
 }
-# Names that say nothing to the users of a frontend.
+# Names that mean nothing to the users of a frontend.
 LABELS = {"q": "The search text"}
 MAX_LOGGED_ERRORS = 5
 MAX_LOGGED_PATH = 200  # characters

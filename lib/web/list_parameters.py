@@ -13,7 +13,7 @@ from pydantic import BeforeValidator
 from lib.errors import InvalidInput
 from lib.schemas import MAX_OFFSET, TaskQuery
 
-# Other names of a parameter. They count where its own name is absent or empty.
+# Other names of a parameter. They are used if its own name is absent or empty.
 NAMES: dict[str, tuple[str, ...]] = {
     "q": ("search",),
     "sort": ("sort_by", "sortBy"),
@@ -50,7 +50,7 @@ type Values = dict[str, str | list[str]]
 
 
 class Form(NamedTuple):
-    """Another parameter that says the same in another form."""
+    """Another parameter with the same meaning, such as `page` for `offset`."""
 
     parameter: str
     example: str
@@ -99,7 +99,7 @@ PAGE_START = {"cursor", "offset", *NAMES["offset"], "page"}
 
 
 def read_list_parameters(given: Mapping[str, str | list[str]]) -> Values:
-    """The parameters under their own names. A parameter that is empty is as if absent."""
+    """Return the parameters under their own names, without those that are empty."""
     if not given:
         return {}
     values: Values = {}
@@ -121,7 +121,7 @@ def read_list_parameters(given: Mapping[str, str | list[str]]) -> Values:
 
 
 def _value(given: str | list[str], *, several: bool = False) -> str | list[str]:
-    """Of a repeated parameter all values that are not empty, or the last value."""
+    """Return all values of a repeated parameter that are not empty, or the last value."""
     values = given if isinstance(given, list) else [given]
     return [value for value in values if value] if several else values[-1]
 
@@ -131,7 +131,7 @@ TaskListQuery = Annotated[TaskQuery, BeforeValidator(read_list_parameters), Quer
 
 
 def other_spellings(name: str) -> str:
-    """What else a parameter understands, as a sentence of its documentation, or an empty string."""
+    """Describe the other names and values of a parameter for its documentation."""
     values: dict[str, list[str]] = {}
     for other, value in VALUES.get(name, {}).items():
         values.setdefault(value, []).append(f"`{other}`")
