@@ -2,7 +2,8 @@
 
 from typing import Any
 
-# `users` is created by Better Auth or by revision 0001, the one that runs first, and never altered.
+# Better Auth or revision 0001 creates `users`, whichever runs first. Migrations add a trigger to it
+# and change nothing else.
 BETTER_AUTH_TABLES = {"users", "session", "account", "verification", "jwks"}
 
 

@@ -36,7 +36,7 @@ class TransactionId(UserDefinedType):
         return "xid8"
 
 
-# For SQLAlchemy where it reads the columns of a database.
+# SQLAlchemy uses it when it reads the columns of an existing table.
 ischema_names["xid8"] = TransactionId  # ty: ignore[invalid-assignment]
 
 
@@ -139,7 +139,8 @@ class Task(SQLModel, table=True):
 
 
 # The trash, which the trigger after_delete fills: the columns of a task, and when it was deleted.
-# The trigger users_after_delete of `users` empties it, in the place of a foreign key.
+# When a user is deleted, the trigger users_after_delete empties it. With a foreign key, the previous
+# release would add no users.
 DELETED_TASKS = Table(
     "deleted_tasks",
     SQLModel.metadata,

@@ -88,7 +88,7 @@ expired = col(IdempotencyKey.created_at) < func.now() - cast(literal_column("'24
 # A field of lib.schemas.Task is stored in a column of its name, and written from a parameter of its
 # name, unless these functions say otherwise.
 
-# In the place of a due date where there is none.
+# Stored if a task has no due date.
 INFINITY = literal_column("'infinity'::timestamptz", DateTime(timezone=True))
 PRIORITIES = array([literal_column(f"'{name}'", Text) for name in schemas.PRIORITIES])
 DATE_LENGTH, DATE_TIME_LENGTH = literal_column("10", Integer), literal_column("27", Integer)
@@ -240,7 +240,7 @@ def _filters() -> ColumnElement[bool]:
 
 
 def _indexed_filters() -> ColumnElement[bool]:
-    """Those whose columns are in the index tasks_by_completed."""
+    """The filters on columns of the index tasks_by_completed."""
     priorities = bindparam("priority", type_=ARRAY(SmallInteger))
     due_from, due_to = (
         bindparam(name, type_=DateTime(timezone=True)) for name in ("due_from", "due_to")
@@ -331,16 +331,17 @@ def _list_page(order: Order, *conditions: ColumnElement[bool]) -> Select:
     return _page(_sorted(tasks, order, order.key, col(Task.id)))
 
 
-# A filter that so many tasks pass is rare: the index finds them sooner than a list in its order.
+# If at most this many tasks match, reading them by an index and sorting them is faster than reading
+# the tasks in the order of the list.
 MAX_RARE = literal_column("1000", Integer)
 
 
 def _filtered_page(order: Order) -> Select:
     """A page of the tasks that pass the filters, in one of two ways.
 
-    Where few tasks pass the filters on indexed columns, these are read by their ids and sorted.
-    Otherwise the tasks are read in the order of the list until the page is full. PostgreSQL could
-    not choose: it does not know how often a value occurs among the tasks of one user.
+    If few tasks pass the filters on indexed columns, they are read by their ids and sorted.
+    Otherwise the tasks are read in the order of the list until the page is full. PostgreSQL cannot
+    choose, because it does not know how often a value occurs among the tasks of one user.
 
         WITH matching AS MATERIALIZED (SELECT id FROM tasks WHERE user_id = :owner AND <filters>),
              rare AS (SELECT id FROM matching LIMIT 1001)
@@ -353,8 +354,8 @@ def _filtered_page(order: Order) -> Select:
         ) AS tasks ORDER BY ... LIMIT ... OFFSET :offset
     """
     matching = select(col(Task.id)).where(col(Task.user_id) == owner, _indexed_filters())
-    # Planned as if all were wanted, but read only as far as they are: a plan for the first 1001
-    # would scan the table.
+    # MATERIALIZED makes PostgreSQL plan for all matches, although it reads only the first 1,001. A
+    # plan for the first 1,001 would scan the table.
     matching = matching.cte("matching").prefix_with("MATERIALIZED")
     rare = select(matching.c.id).limit(MAX_RARE + ONE).cte("rare")
     number = select(func.count()).select_from(rare).scalar_subquery()
