@@ -2,7 +2,7 @@
 
 from typing import Any
 
-# Better Auth or revision 0001 creates `users`, whichever runs first. Migrations add a trigger to it
+# Better Auth or revision 0001 creates `users`. Migrations add a trigger to it
 # and change nothing else.
 BETTER_AUTH_TABLES = {"users", "session", "account", "verification", "jwks"}
 

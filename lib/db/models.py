@@ -139,8 +139,8 @@ class Task(SQLModel, table=True):
 
 
 # The trash, which the trigger after_delete fills: the columns of a task, and when it was deleted.
-# When a user is deleted, the trigger users_after_delete empties it. With a foreign key, the previous
-# release would add no users.
+# When a user is deleted, the trigger users_after_delete empties it. With a foreign key, the
+# previous release would add no users.
 DELETED_TASKS = Table(
     "deleted_tasks",
     SQLModel.metadata,
