@@ -164,9 +164,17 @@ def an_abandoned_request_is_not_sent(client: ModuleType, _: Path) -> None:
 
 
 def a_kept_connection_serves_again_after_a_failure(client: ModuleType, _: Path) -> None:
-    behaviours = {"/slow": waits(2, http_response(b"late")), "/": sends(http_response(b"root"))}
+    behaviours = {
+        "/slow": waits(2, http_response(b"late")),
+        "/large": sends(http_response(b"large")),
+        "/": sends(http_response(b"root")),
+    }
     with KeyServer(behaviours) as server:
         connection = client.Connection(server.url(""))
+        with pytest.raises(client.TransportError, match="larger than 4 bytes"):
+            connection.request("GET", "/large", timeout=TIMEOUT, max_bytes=4)
+        assert connection.request("GET", "/", timeout=TIMEOUT).body == b"root"
+        connection.close()
         for _attempt in range(2):
             with pytest.raises(
                 client.TransportError, match=r"^no complete response within 0\.2 s$"
