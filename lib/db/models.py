@@ -6,7 +6,7 @@ in compiled.py.
 
 from datetime import datetime
 
-from sqlalchemy import SmallInteger, Table
+from sqlalchemy import SmallInteger, Table, Uuid
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.types import UserDefinedType
@@ -149,6 +149,8 @@ DELETED_TASKS = Table(
         for each in SQLModel.metadata.tables["tasks"].columns
     ),
     Column("deleted_at", DateTime(timezone=True), nullable=False),
+    # When the text was erased. The id is kept for clients that follow the changes.
+    Column("purged_at", DateTime(timezone=True)),
     Index("deleted_tasks_by_changed_in", "user_id", "changed_in", "id"),
     Index("deleted_tasks_by_deleted_at", "deleted_at"),
 )
@@ -158,7 +160,10 @@ class IdempotencyKey(SQLModel, table=True):
     """A used idempotency key: a digest of its request, and the response for repeated requests."""
 
     __tablename__ = "idempotency_keys"
-    __table_args__ = (Index("idempotency_keys_by_age", "user_id", "created_at"),)
+    __table_args__ = (
+        Index("idempotency_keys_by_age", "user_id", "created_at"),
+        Index("idempotency_keys_by_task", "user_id", "task_id"),
+    )
 
     user_id: str = Field(sa_column=_user_id(primary_key=True))
     key: str = Field(sa_column=Column(Text(collation="C"), primary_key=True))
@@ -167,3 +172,12 @@ class IdempotencyKey(SQLModel, table=True):
     task_id: int = Field(sa_column=Column(BigInteger, nullable=False))
     version: int = Field(sa_column=Column(BigInteger, nullable=False))
     created_at: datetime = Field(sa_column=_timestamp("created_at"))
+
+
+# One row, which identifies the history of the database. A restore begins another one.
+DATABASE_HISTORY = Table(
+    "database_history",
+    SQLModel.metadata,
+    Column("id", Uuid, primary_key=True, server_default=text("gen_random_uuid()")),
+    Column("began_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
