@@ -71,6 +71,13 @@ def _check_offset(query: TaskQuery) -> None:
         )
 
 
+def make_cursor(user: AuthenticatedUser, query: TaskQuery, last: Position) -> str:
+    """The cursor of the page that starts after the position `last`."""
+    payload = json.dumps(last, ensure_ascii=False, separators=(",", ":")).encode()
+    signature = _sign(payload, user, query, load_settings().cursor_keys[0])
+    return _encode(signature + payload)
+
+
 def link_to_next_page(
     request: Request, user: AuthenticatedUser, query: TaskQuery, last: Position
 ) -> str:
@@ -79,10 +86,8 @@ def link_to_next_page(
     It keeps every parameter of the request but an offset: the next page starts where this one ends,
     even if tasks are created or deleted meanwhile. Raises InvalidInput if they are too long.
     """
-    payload = json.dumps(last, ensure_ascii=False, separators=(",", ":")).encode()
-    signature = _sign(payload, user, query, load_settings().cursor_keys[0])
     parameters = [each for each in request.query_params.multi_items() if each[0] not in PAGE_START]
-    parameters.append(("cursor", _encode(signature + payload)))
+    parameters.append(("cursor", make_cursor(user, query, last)))
     query_string = urlencode(parameters, safe=_SAFE, quote_via=quote)
     link = f'<{tasks_path(request, user)}?{query_string}>; rel="next"'
     if len(link) > MAX_LINK_BYTES:
