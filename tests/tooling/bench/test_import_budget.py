@@ -61,17 +61,18 @@ BUDGETS = {
 }
 
 # A process like a deployed one. Development packages are installed, so that an import of one is
-# detected. cryptography is hidden, since HS256 deployments do not have it. The time budgets are
+# detected. Two are hidden: cryptography, since HS256 deployments do not have it, and
+# python_multipart, which Starlette imports where it is installed. The time budgets are
 # long: on a busy machine, a timeout would change what is imported.
 PROGRAM = """
 import gc, importlib, json, sys
 
-class WithoutCryptography:
+class NotDeployed:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "cryptography":
+        if name.partition(".")[0] in ("cryptography", "python_multipart", "multipart"):
             raise ModuleNotFoundError(name, name="cryptography")
 
-sys.meta_path.insert(0, WithoutCryptography())
+sys.meta_path.insert(0, NotDeployed())
 before = set(sys.modules)
 function, paths, headers = json.loads(sys.argv[1])
 handler = importlib.import_module("api." + function).lambda_handler
