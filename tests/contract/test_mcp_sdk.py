@@ -72,7 +72,7 @@ def test_a_session_of_the_sdk(new_user: NewUser, mode: str) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_the_sdk_shows_the_sentence_of_an_unknown_tool(new_user: NewUser, mode: str) -> None:
     async def session(client: Client) -> None:
-        with pytest.raises(MCPError, match="Unknown tool. The tools are add_task, "):
+        with pytest.raises(MCPError, match=r"Unknown tool\. The tools are add_task, "):
             await client.call_tool("remove_task", {})
 
     run(new_user(), mode, session)
