@@ -8,6 +8,7 @@ import httpx2
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from jwt.algorithms import OKPAlgorithm
 from starlette.testclient import TestClient
 
 from lib.db import pool, tasks
@@ -105,7 +106,7 @@ def test_no_text_of_a_task_is_logged(
 def oauth(start_api: StartApi) -> Any:
     """The API with an authorization server, and a function that makes its access tokens."""
     key = Ed25519PrivateKey.generate()
-    public = json.loads(jwt.algorithms.OKPAlgorithm.to_jwk(key.public_key()))
+    public = json.loads(OKPAlgorithm.to_jwk(key.public_key()))
     api = start_api(
         JWT_ALGORITHM="EdDSA",
         JWKS=json.dumps({"keys": [public | {"kid": "1", "alg": "EdDSA"}]}),
