@@ -211,7 +211,7 @@ def test_a_key_makes_a_write_safe_to_repeat(assistant: Assistant) -> None:
 
 
 def test_a_key_is_shared_with_the_routes(assistant: Assistant) -> None:
-    """A request that was sent over one of them has one effect, no matter which of them repeats it."""
+    """A request over one of them has one effect, no matter which of them repeats it."""
     key = uuid.uuid4().hex
     task = assistant.done("add_task", title="Once", idempotency_key=key)
     response = assistant.user.post({"title": "Once"}, headers={"Idempotency-Key": key})
@@ -227,6 +227,15 @@ def test_writes_with_one_key_at_the_same_time_have_one_effect(assistant: Assista
     added = in_parallel(4, lambda _: assistant.done("add_task", title="Once", idempotency_key=key))
     assert len({task["id"] for task in added}) == 1
     assert assistant.user.titles() == ["Once"]
+
+
+@pytest.mark.parametrize("tool", WRITES)
+def test_a_key_that_is_null_is_none(assistant: Assistant, tool: str) -> None:
+    arguments = {} if tool == "add_task" else {"id": assistant.done("add_task", title="x")["id"]}
+    if tool in ("add_task", "update_task"):
+        arguments["title"] = "New"
+    first, second = (assistant.done(tool, **arguments, idempotency_key=None) for _ in range(2))
+    assert (first["id"] == second["id"]) == (tool != "add_task")
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "with space", "é", "a\nb"])
