@@ -32,7 +32,7 @@ OF_TRASH = {"GET_DELETED", "EXISTS_DELETED", "LOCK_DELETED", "RESTORE", "RESTORE
 
 @pytest.fixture
 def owned(fresh_database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
-    """Alice has two tasks, two more in the trash, and a key. Mallory attacks with one connection."""
+    """Alice has two tasks, two more in the trash, and a key. Mallory has one connection."""
     monkeypatch.setenv("DATABASE_URL", fresh_database.app_url)
     monkeypatch.setenv("DATABASE_POOL_SIZE", "1")
     fresh_database.query(
