@@ -22,9 +22,16 @@ from tests.platforms.aws.stack import read_functions
 from tests.support.targets.vercel_runtime import Deployment
 
 STARTS, REQUESTS = 7, 200
-EVENTS = {"tasks": "list_tasks", "health": "health", "docs": "openapi", "smoke": "unknown_path"}
+EVENTS = {
+    "tasks": "list_tasks",
+    "mcp": "unknown_path",
+    "health": "health",
+    "docs": "openapi",
+    "smoke": "unknown_path",
+}
 PATHS = {
     "tasks": "/api/ada/tasks",
+    "mcp": "/api/mcp",
     "health": "/api/health",
     "docs": "/api/openapi.json",
     "smoke": "/api/smoke",
