@@ -4,9 +4,16 @@
 // POST /fixture/clock {"seconds": n} sets its clock. Prints one JSON line when it is ready.
 import { setClock } from "../clock.mjs";
 import { createServer } from "node:http";
+import { registerHooks } from "node:module";
 import { toNodeHandler } from "better-auth/node";
 import { getMigrations } from "better-auth/db/migration";
-import { auth } from "./frontend/lib/auth.ts";
+
+// Next.js imports TypeScript files without their extension.
+registerHooks({
+  resolve: (name, context, next) => next(name.endsWith("/lib/auth") ? `${name}.ts` : name, context),
+});
+const { auth } = await import("./frontend/lib/auth.ts");
+const wellKnown = await import("./frontend/app/.well-known/oauth-authorization-server/route.ts");
 
 const { BETTER_AUTH_URL, PORT } = process.env;
 const migrations = await getMigrations(auth.options);
@@ -23,7 +30,9 @@ const server = createServer(async (request, response) => {
   if (pathname === "/fixture/clock") {
     setClock((await bodyOf(request)).seconds);
     response.writeHead(204).end();
-  } else if (pathname.startsWith("/api/auth/") || pathname.startsWith("/.well-known/")) {
+  } else if (pathname === "/.well-known/oauth-authorization-server") {
+    await toNodeHandler(wellKnown.GET)(request, response);
+  } else if (pathname.startsWith("/api/auth/")) {
     await toNodeHandler(auth)(request, response);
   } else {
     response.writeHead(404, { "content-type": "text/plain" }).end("Not found");
