@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +146,15 @@ def test_an_assistant_adds_a_task_that_its_user_sees(
     headers = {"authorization": f"Bearer {alice.token()}"}
     seen = httpx2.get(f"{system.api}/api/{alice.id}/tasks/{task['id']}", headers=headers)
     assert seen.json() == task
+
+
+def test_signing_in_continues_the_authorization(
+    system: System, alice: Person, client: OAuthClient
+) -> None:
+    signed_out = replace(alice, browser=system.auth.browser())
+    token = client.token(signed_out, resource=system.resource)["access_token"]
+    assert claims_of(token)["sub"] == alice.id
+    assert call(system.api, token).status_code == 200
 
 
 def test_an_assistant_of_another_user_does_not_see_it(
