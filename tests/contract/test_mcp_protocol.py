@@ -306,7 +306,6 @@ def test_a_foreign_origin_is_403(assistant: Assistant) -> None:
     for origin in ("https://evil.example", "null", "http://localhost:3000.evil.example", ""):
         response = assistant.send("tools/list", Origin=origin)
         assert_error(response, 403)
-        assert "Access-Control-Allow-Origin" not in response.headers
     response = assistant.send("tools/list", Origin="http://localhost:3000")
     assert response.status_code == 200
     assert response.headers["Access-Control-Allow-Origin"] == "http://localhost:3000"
