@@ -1,5 +1,6 @@
-"""`make sbom`: writes the CycloneDX bill of materials of a deployment to build/sbom.json.
+"""`make sbom`: writes the CycloneDX bill of materials of the deployments to build/sbom.json.
 
+It lists every package that a function may have, on AWS or on Vercel, with optional ones.
 cyclonedx-py reads licences and dependencies from installed packages only, so the pinned ones are
 installed into a temporary environment. The same pins give the same bytes.
 """
@@ -9,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from dev.lock import ASYMMETRIC, PROJECT, ROOT, UV
+from dev.lock import ASYMMETRIC, PROJECT, ROOT, UV, VERCEL
 
 OUTPUT = ROOT / "build" / "sbom.json"
 
@@ -20,7 +21,8 @@ def write_bill_of_materials(output: Path) -> None:
     with tempfile.TemporaryDirectory() as environment:
         _run(*UV, "venv", "--quiet", "--clear", "--python", sys.executable, environment)
         install = (*UV, "pip", "install", "--quiet", "--no-config", "--require-hashes")
-        _run(*install, "--python", environment, "--requirement", ASYMMETRIC)
+        requirements = ("--requirement", ASYMMETRIC, "--requirement", VERCEL)
+        _run(*install, "--python", environment, *requirements)
         command = (sys.executable, "-m", "cyclonedx_py", "environment", "--spec-version", "1.6")
         options = ("--output-reproducible", "--pyproject", PROJECT, "--output-file", output)
         _run(*command, *options, environment)

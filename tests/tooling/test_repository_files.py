@@ -140,10 +140,14 @@ def test_updates_are_proposed_for_every_lock_file() -> None:
         for update in updates
         for folder in update.get("directories", [update.get("directory")])
     }
-    locks = [name for name in tracked_files(ROOT) if Path(name).name == "package-lock.json"]
-    for name in locks:
-        assert ("npm", f"/{Path(name).parent}".removesuffix("/.").rstrip(".") or "/") in folders
-    assert {("pip", "/"), ("github-actions", "/")} <= folders
+    files = {"package-lock.json": "npm", "pyproject.toml": "pip", "requirements.txt": "pip"}
+    needed = {
+        (files[path.name], "/" if path.parent == Path() else f"/{path.parent}")
+        for path in map(Path, tracked_files(ROOT))
+        if path.name in files
+    }
+    assert {("pip", "/bench"), ("npm", "/bench/hono")} <= needed
+    assert needed | {("github-actions", "/")} == folders
     assert all(update["cooldown"]["default-days"] >= 7 for update in updates)
 
 
