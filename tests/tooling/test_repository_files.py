@@ -16,6 +16,8 @@ import yaml
 
 from dev.deploy.sources import tracked_files, untracked_files
 from dev.serve import ROOT
+from tests.tooling.contributor.working_copy import contributing_section
+from tests.tooling.documented import RECIPES
 from tests.tooling.make_targets import TARGETS, make_targets
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
@@ -214,3 +216,13 @@ def test_contributing_names_what_exists() -> None:
     )
     assert len(named) > 15
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_migration_of_a_recipe_follows_the_newest_one(recipe: str) -> None:
+    newest = max(each.name[:4] for each in (ROOT / "migrations/versions").glob("[0-9]*.py"))
+    text = contributing_section(recipe)
+    assert re.findall(r'^down_revision = "(.*)"$', text, re.M) == [newest]
+    [revision] = re.findall(r'^revision = "(.*)"$', text, re.M)
+    assert int(revision) == int(newest) + 1
+    assert set(re.findall(r"migrations/versions/(\d+)_", text)) == {revision}
