@@ -1,4 +1,4 @@
-"""Reads the parameters of a list, with the other names and values that frontends use.
+"""Reads the parameters of a list, which frontends spell in many ways.
 
 The declarations below say which other names and values mean the same. The OpenAPI document lists
 them too.
