@@ -16,7 +16,11 @@ import yaml
 
 from dev.deploy.sources import tracked_files, untracked_files
 from dev.serve import ROOT
-from tests.tooling.contributor.working_copy import contributing_section
+from tests.tooling.contributor.working_copy import (
+    apply_blocks,
+    contributing_section,
+    copy_tree,
+)
 from tests.tooling.documented import RECIPES
 from tests.tooling.make_targets import TARGETS, make_targets
 
@@ -226,3 +230,10 @@ def test_the_migration_of_a_recipe_follows_the_newest_one(recipe: str) -> None:
     [revision] = re.findall(r'^revision = "(.*)"$', text, re.M)
     assert int(revision) == int(newest) + 1
     assert set(re.findall(r"migrations/versions/(\d+)_", text)) == {revision}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_blocks_of_a_recipe_fit_the_code(recipe: str, tmp_path: Path) -> None:
+    # Without its commands, which the tests in tests/tooling/contributor run.
+    blocks = re.sub(r"^```sh\n.*?^```$", "", contributing_section(recipe), flags=re.M | re.S)
+    assert apply_blocks(copy_tree(tmp_path / "copy", installed=()), blocks)
