@@ -210,9 +210,10 @@ def test_a_page_of_changes_reads_its_own_rows_at_any_depth(
         for since in (None, f"{1000 + depth}:{1000 + depth}:"):
             plan = explained(followed, compiled.CHANGES, user, since=since, **position)
             scans = [node for node in nodes(plan) if node.get("Relation Name") in tables]
-            assert {scan.get("Index Name") for scan in scans} == {
-                "tasks_by_changed_in",
-                "deleted_tasks_by_changed_in",
+            # Without `since`, deleted tasks are left out, at the latest when the plan runs.
+            indexes = {scan.get("Index Name") for scan in scans if since or scan["Actual Loops"]}
+            assert indexes == {
+                f"{table}_by_changed_in" for table in (tables if since else ["tasks"])
             }
             assert rows_read(plan, *tables) <= 2 * 101
             assert blocks_read(plan) < 250
