@@ -69,7 +69,9 @@ def check_origin(origin: str | None) -> None:
         return
     preview = settings.CORS_PREVIEW_ORIGIN
     if preview is None or not re.fullmatch(preview, origin):
-        raise Forbidden("Web pages of this origin must not use the API.")
+        refusal = Forbidden("Web pages of this origin must not use the API.")
+        refusal.reason = "the Origin is not among CORS_ORIGINS"
+        raise refusal
 
 
 async def respond(request: Request, access: McpAccess, body: bytes) -> Response:

@@ -188,7 +188,8 @@ def test_a_token_for_another_purpose_is_refused(assistant: Assistant, secret: st
     for other in ({"scope": "tasks:read tasks:write"}, {"azp": "client"}, {"client_id": "client"}):
         token = mint(secret, **claims, **other)
         assert assistant.send("tools/list", Authorization=f"Bearer {token}").status_code == 401
-    expired = mint(secret, **(claims | {"exp": int(time.time()) - 60}))
+    claims["exp"] = int(time.time()) - 60
+    expired = mint(secret, **claims)
     assert assistant.send("tools/list", Authorization=f"Bearer {expired}").status_code == 401
     both = f"Bearer {assistant.user.token}, Bearer {assistant.user.token}"
     assert assistant.send("tools/list", Authorization=both).status_code == 401

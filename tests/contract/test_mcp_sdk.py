@@ -9,6 +9,7 @@ import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
+from mcp_types import TextContent
 
 from tests.contract.conftest import NewUser
 from tests.contract.mcp_client import STATELESS, TOOLS, WITH_HANDSHAKE
@@ -63,7 +64,9 @@ def test_a_session_of_the_sdk(new_user: NewUser, mode: str) -> None:
             assert done.structured_content["id"] == task_id
         refused = await client.call_tool("delete_task", {"id": 2**53})
         assert refused.is_error
-        assert refused.content[0].text == "Task not found."
+        [content] = refused.content
+        assert isinstance(content, TextContent)
+        assert content.text == "Task not found."
 
     run(user, mode, session)
     assert user.titles() == ["Buy bread"]

@@ -211,7 +211,7 @@ def test_a_key_makes_a_write_safe_to_repeat(assistant: Assistant) -> None:
 
 
 def test_a_key_is_shared_with_the_routes(assistant: Assistant) -> None:
-    """A request that was sent over one of them has one effect, whichever repeats it."""
+    """A request over one of them has one effect, no matter which of them repeats it."""
     key = uuid.uuid4().hex
     task = assistant.done("add_task", title="Once", idempotency_key=key)
     response = assistant.user.post({"title": "Once"}, headers={"Idempotency-Key": key})
@@ -229,6 +229,15 @@ def test_writes_with_one_key_at_the_same_time_have_one_effect(assistant: Assista
     assert assistant.user.titles() == ["Once"]
 
 
+@pytest.mark.parametrize("tool", WRITES)
+def test_a_key_that_is_null_is_none(assistant: Assistant, tool: str) -> None:
+    arguments = {} if tool == "add_task" else {"id": assistant.done("add_task", title="x")["id"]}
+    if tool in ("add_task", "update_task"):
+        arguments["title"] = "New"
+    first, second = (assistant.done(tool, **arguments, idempotency_key=None) for _ in range(2))
+    assert (first["id"] == second["id"]) == (tool != "add_task")
+
+
 @pytest.mark.parametrize("key", ["", "x" * 256, "with space", "é", "a\nb"])
 @pytest.mark.parametrize("tool", WRITES)
 def test_a_malformed_key_is_refused(assistant: Assistant, tool: str, key: str) -> None:
@@ -240,7 +249,7 @@ def test_a_malformed_key_is_refused(assistant: Assistant, tool: str, key: str) -
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_unknown_arguments_are_refused_by_name(assistant: Assistant, tool: str) -> None:
-    arguments = {"title": "x"} if tool in ("add_task", "update_task") else {}
+    arguments: dict[str, Any] = {"title": "x"} if tool in ("add_task", "update_task") else {}
     arguments |= {} if tool in ("add_task", "list_tasks") else {"id": 1}
     sentence = assistant.refused(tool, **arguments, user_id="somebody", dueDate="2026-12-24")
     assert sentence.startswith("Unknown argument: user_id, dueDate. The arguments are ")
