@@ -79,7 +79,7 @@ def protected_resource_metadata() -> dict[str, Any] | None:
 
 
 def _accepts_access_tokens(settings: Settings) -> bool:
-    # Whoever can verify an HS256 token can also sign one, so OAuth needs a key pair.
+    # The secret that verifies HS256 tokens can also sign them, so OAuth needs a key pair.
     return settings.MCP_AUTHORIZATION_SERVER is not None and settings.JWT_ALGORITHM != "HS256"
 
 

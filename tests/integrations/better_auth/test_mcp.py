@@ -274,6 +274,22 @@ def test_a_token_without_a_resource_is_refused(
     assert statuses_of(system, token) == {"mcp": 401, "tasks": 401}
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize(("application_type", "status"), [("native", 201), (None, 400)])
+def test_programs_on_the_users_machine_register_as_native_applications(
+    host: str, application_type: str | None, status: int, system: System
+) -> None:
+    metadata = {
+        "client_name": "An editor",
+        "redirect_uris": [f"http://{host}:33418/callback"],
+        "token_endpoint_auth_method": "none",
+        "grant_types": ["authorization_code", "refresh_token"],
+        **({"application_type": application_type} if application_type else {}),
+    }
+    response = httpx2.post(f"{system.auth.url}/api/auth/oauth2/register", json=metadata)
+    assert response.status_code == status, response.text
+
+
 def test_a_client_that_acts_for_itself_is_no_user(system: System, alice: Person) -> None:
     machine = register_machine(alice, system.auth)
     with psycopg.connect(system.database.admin) as connection:  # as an administrator would

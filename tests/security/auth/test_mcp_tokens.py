@@ -16,7 +16,7 @@ from tests.security.auth.access_tokens import access_table, session_table
 from tests.security.auth.mcp_checks import CHECKS
 from tests.security.auth.test_tokens import header_of
 from tests.security.auth.tokens import ACCEPT, ALGORITHMS, FREE, NOW, REFUSE, Case, variables
-from tests.security.auth.verdicts import Result, at_mcp, run_table
+from tests.security.auth.verdicts import METADATA_URL, Result, at_mcp, leaks, run_table
 
 MINIMUM = {ACCEPT: 80, REFUSE: 450, FREE: 20}  # cases per asymmetric algorithm
 
@@ -73,6 +73,39 @@ def test_no_access_token_is_accepted_by_a_route_over_http(
         }
     assert len(statuses) > 10
     assert set(statuses.values()) == {401}
+
+
+MESSAGE = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
+
+
+# As in test_tokens.py, every case of one algorithm and every seventh of the others.
+@pytest.mark.parametrize(("algorithm", "step"), [("EdDSA", 1), ("ES256", 7), ("RS256", 7)])
+def test_every_refusal_of_the_endpoint_is_a_401_with_its_challenge(
+    algorithm: str, step: int, start_api: StartApi
+) -> None:
+    api = start_api(**variables(algorithm, "mcp strict"))
+    version = {b"mcp-protocol-version": b"2025-11-25"}
+    faults = []
+    with time_machine.travel(NOW, tick=False):
+        cases = [case for case in access_table(algorithm) if "mcp strict" in case.expected]
+        for case in cases[::step]:
+            response = api.post("/api/mcp", json=MESSAGE, headers=version | header_of(case))
+            verdict = {401: REFUSE, 200: ACCEPT}.get(response.status_code)
+            expected = case.expected["mcp strict"]
+            separator = " " if case.challenge == "Bearer" else ", "
+            challenge = f'{case.challenge}{separator}resource_metadata="{METADATA_URL}"'
+            if (
+                verdict is None
+                or expected not in (FREE, verdict)
+                or (expected == REFUSE and response.headers["WWW-Authenticate"] != challenge)
+            ):
+                faults.append(f"{case}: {response.status_code} {response.headers}")
+    assert not faults, "\n".join(faults)
+
+
+def test_every_error_of_pyjwt_is_a_refusal() -> None:
+    [case] = [each for each in access_table("EdDSA") if str(each) == "access tokens: plain"]
+    assert list(leaks(at_mcp(mcp_access), case, "EdDSA", "mcp strict")) == []
 
 
 MODULES = {"jwks": jwks, "signatures": signatures, "tokens": tokens, "mcp_access": mcp_access}

@@ -140,12 +140,17 @@ ERRORS = (
 )
 
 
-def leaks(authenticate: Authenticate) -> Iterator[str]:
+def leaks(
+    authenticate: Authenticate,
+    case: Case | None = None,
+    algorithm: str = "HS256",
+    deployment: str = "strict",
+) -> Iterator[str]:
     """The errors that `authenticate` would let through if PyJWT raised them.
 
     PyJWT 2.15.1 raises only the first few of these; earlier versions raised more.
     """
-    case = table("HS256")[0]
+    case = case or table(algorithm)[0]
     with asyncio.Runner() as runner:
         for error in ERRORS:
 
@@ -153,6 +158,6 @@ def leaks(authenticate: Authenticate) -> Iterator[str]:
                 raise error
 
             with patch.object(jwt.PyJWT, "decode_complete", fail):
-                result = runner.run(judge(authenticate, case, "HS256", "strict"))
+                result = runner.run(judge(authenticate, case, algorithm, deployment))
             if result.verdict != REFUSE:
                 yield f"{result.verdict} of PyJWT"
