@@ -5,7 +5,7 @@ import json
 import pytest
 from starlette.testclient import TestClient
 
-from lib.db import transaction
+from lib.db import users
 from migrations.runner import migrate
 from tests.conftest import RequestLines, StartApi, bearer
 from tests.support.databases import Cluster, Database
@@ -52,7 +52,7 @@ FAULTS = {
             f"CREATE TRIGGER t BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION skip()",
             "a trigger or a rule skipped the new row",
         )
-        for table in ("tasks", "idempotency_keys")
+        for table in ("tasks", "idempotency_keys", "users")
     },
     **{
         f"a trigger with the SQLSTATE {code}": (
@@ -226,7 +226,7 @@ def test_an_unrelated_table_that_references_users_changes_nothing(
 def test_a_log_line_explains_why_no_user_is_added_to_the_table_of_better_auth(
     api: TestClient, fresh_database: Database, table: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    transaction._warn_that_users_are_shared.cache_clear()
+    users._warn_that_users_are_shared.cache_clear()
     fresh_database.query(f'CREATE TABLE {table} (token text, "userId" text REFERENCES users (id))')
     for _ in range(2):
         response = api.post("/api/gone/tasks", json={"title": "x"}, headers=bearer("gone"))
