@@ -29,6 +29,8 @@ CONNECTION_LIFETIME = 240.0
 # ended while the sandbox was frozen. A write that cannot be repeated probes it first.
 MAX_TRUSTED_IDLE = 15.0
 PROBE_TIMEOUT = 1.0
+# A request that gets a connection has at least this many seconds left for its statements.
+MIN_TIME_LEFT = 0.3
 # Connections of one process, unless DATABASE_POOL_SIZE is set. A Lambda sandbox serves one request
 # at a time, a server many.
 POOL_SIZE = {"lambda": 1, "vercel": 8, "local": 8}
@@ -107,9 +109,10 @@ class Pool:
         slot = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(user, deque()).append(slot)
         try:
-            async with asyncio.timeout(deadline - time.monotonic()):
+            async with asyncio.timeout(deadline - MIN_TIME_LEFT - time.monotonic()):
                 await slot
         except BaseException as error:
+            busy = self._in_use[user] >= self._share
             if slot in self._granted:  # it was granted while the request timed out or was cancelled
                 self._release_slot(user)
             elif slot in (queue := self._waiting.get(user, deque())):
@@ -117,6 +120,8 @@ class Pool:
                 if not queue:
                     del self._waiting[user]
             if isinstance(error, TimeoutError):
+                if busy and not self._opening:
+                    raise TooManyRequests from None  # it waited for others of the same user
                 raise NotConnected("no connection was free in time") from None
             raise
         finally:
