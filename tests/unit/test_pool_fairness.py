@@ -108,16 +108,18 @@ def test_a_request_that_waits_too_long_for_others_of_its_user_is_refused(
 
     async def main() -> None:
         connections = new_pool()
-        for _ in range(SIZE // 2):
-            await acquire(connections, "greedy")
-        with pytest.raises(TooManyRequests):
-            await acquire(connections, "greedy")
-        # Where connections are being opened, the database may be the cause.
-        connections._opening = 1
-        monkeypatch.setattr(pool, "COLD_BUDGET", 0.4)
+        held = [await acquire(connections, "greedy") for _ in range(SIZE // 2)]
+        # The database may be the cause: none of the user's requests was completed meanwhile.
         with pytest.raises(NotConnected):
             await acquire(connections, "greedy")
+        first, second = (asyncio.create_task(acquire(connections, "greedy")) for _ in range(2))
+        await asyncio.sleep(0)
+        connections.release("greedy", held.pop())
+        await first
+        with pytest.raises(TooManyRequests):
+            await second
         assert not connections._waiting
+        assert not connections._advancing
 
     asyncio.run(main())
 
