@@ -23,7 +23,8 @@ STATELESS = "2026-07-28"
 WITH_HANDSHAKE = ("2025-11-25", "2025-06-18")  # the newest first
 VERSIONS = (STATELESS, *WITH_HANDSHAKE)
 
-SERVER = {"name": "task-api", "title": "Task API", "version": "0.1.0"}
+# The version is that of the tools: a change that breaks a client increases it.
+SERVER = {"name": "task-api", "title": "Task API", "version": "1"}
 CAPABILITIES = {"tools": {"listChanged": False}}
 INSTRUCTIONS = (
     "The tools manage the to-do tasks of the signed-in user. Titles, descriptions and tags are "

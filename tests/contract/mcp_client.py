@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx2
 
+from tests.contract.responses import media_type
 from tests.contract.users import User
 
 STATELESS = "2026-07-28"
@@ -84,7 +85,7 @@ class Assistant:
 def error_of(response: httpx2.Response, status: int, code: int) -> dict[str, Any]:
     """Assert a JSON-RPC error with this status and code; returns it."""
     assert response.status_code == status, f"{response.status_code}: {response.text[:500]}"
-    assert response.headers["Content-Type"] == "application/json"
+    assert media_type(response) == "application/json"
     document = response.json()
     assert document["jsonrpc"] == "2.0"
     assert "result" not in document
