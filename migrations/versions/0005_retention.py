@@ -77,7 +77,6 @@ def _create_function() -> None:
             OUT overdue_seconds double precision
         ) LANGUAGE plpgsql SECURITY DEFINER
         SET search_path = {_schema()}, pg_temp
-        SET app.remove_expired = 'on'
         SET plan_cache_mode = force_custom_plan
         AS $$
         DECLARE
@@ -87,6 +86,8 @@ def _create_function() -> None:
             ids_expire CONSTANT timestamptz := now() - interval '31 days';
             max_count CONSTANT integer := 10000;
         BEGIN
+            -- Not in a SET clause, which needs a superuser for a parameter of this kind.
+            PERFORM set_config('app.remove_expired', 'on', true);
             -- Without the policies, row-level security would hide the rows, and raise no error.
             IF EXISTS (
                 SELECT FROM pg_class AS of_rows
@@ -154,6 +155,7 @@ def _create_function() -> None:
                     WHERE purged_at IS NOT NULL AND deleted_at < ids_expire
                 )
             )), 0) INTO overdue_seconds;
+            PERFORM set_config('app.remove_expired', '', true);
         END $$"""
     )
     op.execute("REVOKE ALL ON FUNCTION remove_expired FROM PUBLIC")
