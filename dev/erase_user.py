@@ -59,8 +59,8 @@ def main() -> None:
         sys.exit("Interrupted: nothing was erased.")
     if not any(erased.values()):
         sys.exit(f"Nothing is stored of the user {user_id}.")
-    counts = ", ".join(f"{erased[table]} {name}" for table, name in TABLES.items())
-    print(f"Erased the user {user_id}: {erased['users']} row in users, {counts}.")
+    counts = ", ".join(f"{name} {erased[table]}" for table, name in TABLES.items())
+    print(f"Erased the user {user_id}. Rows removed: users {erased['users']}, {counts}.")
     print(
         "A token of this user that has not expired can still create the row and new tasks: run the"
         " command again when it has (15 minutes with Better Auth's defaults)."

@@ -16,6 +16,8 @@ from migrations.owner_url import load_owner_url
 
 # The tables with the transaction id of each row's last change.
 TABLES = ("tasks", "deleted_tasks")
+# Requests queue behind a statement that waits for a table lock, so it must not wait long.
+LOCK_TIMEOUT = "2s"
 REPAIR = """UPDATE {} SET changed_in = pg_current_xact_id()
 WHERE changed_in > pg_current_xact_id()"""
 NEW_HISTORY = """UPDATE database_history SET id = gen_random_uuid(), began_at = now()
@@ -32,7 +34,7 @@ def begin_history(url: str, ca_bundle: str | None = None) -> tuple[str, int]:
     with psycopg.connect(**connection_parameters(url, ca_bundle)) as connection:
         # A statement that row-level security would filter raises an error instead.
         connection.execute("SET LOCAL row_security = off")
-        connection.execute("SET LOCAL lock_timeout = '10s'")
+        connection.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
         repaired = sum(_repair(connection, sql.Identifier(table)) for table in TABLES)
         [(history,)] = connection.execute(NEW_HISTORY).fetchall()
         return str(history), repaired
