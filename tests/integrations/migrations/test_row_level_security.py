@@ -181,7 +181,7 @@ def test_a_backup_is_restored_whole(
         assert begin_history(target)[1] == 100
         for table in ("tasks", "deleted_tasks"):
             ahead = "changed_in >= pg_snapshot_xmax(pg_current_snapshot())"
-            assert restored.query(f"SELECT FROM {table} WHERE {ahead}") == []  # noqa: S608
+            assert restored.query(f"SELECT FROM {table} WHERE {ahead}") == []
         assert restored.query("SELECT id FROM database_history") != previous
         assert restored.query("SELECT removed_ids FROM remove_expired(10)") == [(1,)]
         [(last,)] = admin.query("SELECT last_value FROM tasks_id_seq")
