@@ -56,7 +56,7 @@ BUDGETS = {
     "docs": Budget({"/api/openapi.json": 200, "/api/docs": 200}, 266, DATABASE | TOKENS),
     "health": Budget({"/api/health": 200}, 266, DATABASE | TOKENS),
     "retention": Budget(
-        {"/api/retention": 200}, 320, {"lib.db.compiled", "lib.db.tasks", "lib.smoke", *TOKENS}
+        {"/api/retention": 200}, 335, {"lib.db.compiled", "lib.db.tasks", "lib.smoke", *TOKENS}
     ),
     "smoke": Budget({"/api/smoke": 401}, 287, DATABASE),
     "tasks": Budget(
