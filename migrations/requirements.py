@@ -67,7 +67,8 @@ def requirements() -> dict[str, str]:
         **{
             f"row-level security on {table}": (
                 "(SELECT relrowsecurity AND relforcerowsecurity"
-                " AND EXISTS (SELECT FROM pg_policy WHERE polrelid = pg_class.oid)"
+                " AND EXISTS (SELECT FROM pg_policy"
+                " WHERE polrelid = pg_class.oid AND polname = 'own_rows')"
                 f" FROM pg_class WHERE oid = to_regclass('{table}'))"
             )
             for table in TABLES

@@ -289,6 +289,15 @@ def test_a_missing_function_is_found(populated: Database, admin: Database, chang
         migrate(admin.admin_url)
 
 
+@pytest.mark.parametrize("table", ["idempotency_keys", "deleted_tasks"])
+def test_the_policy_of_the_job_does_not_replace_that_of_users(
+    populated: Database, admin: Database, table: str
+) -> None:
+    admin.query(f"DROP POLICY own_rows ON {table}")
+    with pytest.raises(MigrationError, match=f"row-level security on {table}"):
+        migrate(admin.admin_url)
+
+
 # Plans
 
 
