@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,6 +53,24 @@ def test_deleting_the_row_in_users_erases_everything(
 ) -> None:
     """As the hook of Better Auth deletes it, by an owner without BYPASSRLS."""
     owned_database.query("DELETE FROM users WHERE id = 'ada'")
+    assert rows_of(admin, "ada") == dict.fromkeys(ERASED, 0)
+    assert rows_of(admin, "bob") == ERASED
+
+
+def test_a_role_that_may_only_delete_users_erases_everything(
+    admin: Database, cluster: Cluster
+) -> None:
+    """The role of a frontend whose users are in another database: see docs/better-auth.md."""
+    role = f"eraser_{uuid.uuid4().hex[:12]}"
+    admin.query(f"CREATE ROLE {role} LOGIN PASSWORD 'plain'")
+    try:
+        admin.query(f"GRANT SELECT (id), DELETE ON users TO {role}")
+        Database(admin.name, "", cluster.url(admin.name, role, "plain")).query(
+            "DELETE FROM users WHERE id = 'ada'"
+        )
+    finally:
+        admin.query(f"DROP OWNED BY {role}")
+        admin.query(f"DROP ROLE {role}")
     assert rows_of(admin, "ada") == dict.fromkeys(ERASED, 0)
     assert rows_of(admin, "bob") == ERASED
 
