@@ -28,6 +28,7 @@ EVENTS = {
     "health": "health",
     "docs": "openapi",
     "smoke": "unknown_path",
+    "retention": "unknown_path",
 }
 PATHS = {
     "tasks": "/api/ada/tasks",
@@ -35,6 +36,7 @@ PATHS = {
     "health": "/api/health",
     "docs": "/api/openapi.json",
     "smoke": "/api/smoke",
+    "retention": "/api/retention",
 }
 # No database listens there: the responses, such as 401, need none.
 ENVIRONMENT = {

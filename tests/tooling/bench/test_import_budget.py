@@ -36,6 +36,7 @@ DATABASE = {
     "lib.db.waiting",
     "psycopg",
 }
+CRON_SECRET = "import-budget-0123456789"
 TOKENS = {"jwt", "lib.auth.tokens", "lib.web.routing"}
 
 
@@ -61,7 +62,10 @@ BUDGETS = {
         {"api.docs", "lib.smoke.run", "mcp"},
         '{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "list_tasks"}}',
     ),
-    "smoke": Budget({"/api/smoke": 401}, 286, DATABASE),
+    "retention": Budget(
+        {"/api/retention": 200}, 335, {"lib.db.compiled", "lib.db.tasks", "lib.smoke", *TOKENS}
+    ),
+    "smoke": Budget({"/api/smoke": 401}, 287, DATABASE),
     "tasks": Budget(
         {"/api/somebody/tasks": 403, "/api/budget/tasks": 200}, 372, {"api.docs", "lib.smoke.run"}
     ),
@@ -111,6 +115,8 @@ def test_a_function_imports_only_what_it_needs(function: str, environment: dict[
     budget = BUDGETS[function]
     headers = {name.lower(): value for name, value in bearer("budget").items()}
     headers["mcp-protocol-version"] = "2025-11-25"
+    if function == "retention":
+        headers = {"authorization": f"Bearer {CRON_SECRET}"}
     arguments = [function, [*budget.statuses], headers, budget.body]
     completed = subprocess.run(
         [sys.executable, "-s", "-c", PROGRAM, json.dumps(arguments)],
@@ -118,7 +124,7 @@ def test_a_function_imports_only_what_it_needs(function: str, environment: dict[
         env={
             "PATH": os.defpath,
             "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001",
-            "CRON_SECRET": "import-budget-0123456789",
+            "CRON_SECRET": CRON_SECRET,
             **environment,
         },
         capture_output=True,
