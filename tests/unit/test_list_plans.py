@@ -333,7 +333,7 @@ def test_the_plan_of_a_prepared_statement_finds_its_rows_by_an_index(
         "must_match": condition is None,
         "key": "new",
         "request_hash": "x",
-        "since": "1:1:",
+        "since": None,
         "after_change": "0",
         "user_name": "Many",
         "user_email": "many@example.com",
