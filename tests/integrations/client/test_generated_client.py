@@ -46,7 +46,7 @@ def frontend(base_url: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="frontend-", dir=cache) as name:
         folder = Path(name)
         shutil.copytree(HERE / "lib", folder / "lib")
-        for file in ("api-error.ts", "token.ts"):
+        for file in ("api-error.ts", "tasks.ts", "token.ts"):
             shutil.copy(BETTER_AUTH / "frontend" / "browser" / "lib" / file, folder / "lib")
         shutil.copy(HERE / "fetch-token.ts", folder / "lib")
         for file in ("main.ts", "page.ts", "tsconfig.json"):

@@ -20,7 +20,7 @@ export type Task = {
 export type Priority = "low" | "medium" | "high" | "urgent";
 export type NewTask = { title: string } & Partial<Pick<Task, "description" | "completed" | "priority" | "due_date" | "tags">>;
 
-async function call(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Response> {
+export async function call(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Response> {
   const response = await withToken(({ text, userId }) =>
     fetch(`${API}/api/${encodeURIComponent(userId)}/tasks${path}`, {
       method,
