@@ -5,6 +5,7 @@ import json
 import random
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -22,7 +23,18 @@ MUTANTS: dict[str, Callable[[], None]] = {}
 # These make faults that a sound application survives: the checker must find nothing.
 CONTROLS: dict[str, Callable[[], None]] = {}
 # Found in every run: they cause the fault that reveals them.
-BY_CONSTRUCTION = {"blind-repeat", "repeat-that-undoes"}
+BY_CONSTRUCTION = {
+    "blind-repeat",
+    "repeat-that-undoes",
+    "feed-by-timestamp",
+    "feed-by-sequence",
+    "feed-of-later-transactions",
+    "feed-with-a-later-token",
+    "feed-without-deletions",
+    "feed-that-ends-with-the-last-page",
+}
+# Feeds of changes, which only followers read.
+FEEDS = {name for name in BY_CONSTRUCTION if name.startswith("feed")} | {"sound-feed"}
 # Row-level security alone would hide these: they connect as the owner of the tables.
 WITHOUT_ROW_SECURITY = {"owner-forgotten"}
 
@@ -233,6 +245,49 @@ def claim_that_nothing_was_changed() -> None:
             super().__init__(outcome_unknown=False)
 
     replace(transaction, "DatabaseUnavailable", Claim)
+
+
+# Feeds of changes. The followers reveal them: each holds a transaction open around its rounds.
+
+
+@mutant("sound-feed", CONTROLS)
+def plant_sound_feed() -> None:
+    _feeds().plant(_feeds().by_snapshot())
+
+
+@mutant("feed-by-timestamp")
+def plant_feed_by_timestamp() -> None:
+    _feeds().plant(_feeds().by_timestamp)
+
+
+@mutant("feed-by-sequence")
+def plant_feed_by_sequence() -> None:
+    _feeds().plant(_feeds().by_sequence)
+
+
+@mutant("feed-of-later-transactions")
+def plant_feed_of_later_transactions() -> None:
+    _feeds().plant(_feeds().by_snapshot(xmax_only=True))
+
+
+@mutant("feed-with-a-later-token")
+def plant_feed_with_a_later_token() -> None:
+    _feeds().plant(_feeds().by_snapshot(later_token=True))
+
+
+@mutant("feed-without-deletions")
+def plant_feed_without_deletions() -> None:
+    _feeds().plant(_feeds().by_snapshot(), deletions=False)
+
+
+@mutant("feed-that-ends-with-the-last-page")
+def plant_feed_that_ends_with_the_last_page() -> None:
+    _feeds().plant(_feeds().by_snapshot(last_page=True))
+
+
+def _feeds() -> ModuleType:
+    # Not imported above: it loads the application, which other processes load with a mutant.
+    return import_module("tests.resilience.chaos.feeds")
 
 
 @mutant("owner-forgotten")
