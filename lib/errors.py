@@ -66,6 +66,13 @@ class TaskNotFound(ApiError):
     detail = "Task not found."
 
 
+class ChangesExpired(ApiError):
+    """The position in the feed is too old, or belongs to another history of the database."""
+
+    status = 410
+    detail = "The changes since then are no longer available. Start again without since."
+
+
 class TaskChanged(ApiError):
     """The precondition of the request (`If-Match`, `If-None-Match`) does not hold."""
 
