@@ -1,4 +1,4 @@
-"""Feeds of changes with one bug each, and one without, which replace the route of changes."""
+"""Feeds of changes with a bug each, in the place of the feed of the application."""
 
 import asyncio
 import base64
@@ -10,23 +10,26 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from api.tasks import app
+from api import tasks
+from lib.db import changes
+from lib.db.changes import Changes
 from lib.db.transaction import run_transaction
+from lib.schemas import AuthenticatedUser, FeedPosition, Snapshot
 from tests.resilience.chaos.contents import document
 
-# The rows of both tables: whether the task is deleted, the task, and its position in the feed.
-CHANGES = """
-SELECT deleted, task, position::text FROM (
-    SELECT false AS deleted, to_jsonb(tasks) AS task, {position} AS position FROM tasks
+# The tasks of a user and those in the trash, by the time of their last change.
+BY_TIMESTAMP = """
+SELECT deleted, task, task->>'updated_at' FROM (
+    SELECT false AS deleted, updated_at, to_jsonb(tasks) AS task FROM tasks
     WHERE user_id = %(owner)s
     UNION ALL
-    SELECT true, to_jsonb(deleted_tasks), {position} FROM deleted_tasks WHERE user_id = %(owner)s
-) AS changes
-WHERE {condition}
-ORDER BY changes.position, (task->>'id')::bigint LIMIT %(limit)s::integer + 1
+    SELECT true, updated_at, to_jsonb(deleted_tasks) FROM deleted_tasks WHERE user_id = %(owner)s
+) AS states
+WHERE updated_at > %(after)s::timestamptz
+ORDER BY updated_at LIMIT %(limit)s::integer + 1
 """
-# The last state of each task. States are numbered before their transactions commit.
-NUMBERED = """
+# The same by the number of the state. Numbers are given before their transactions commit.
+BY_SEQUENCE = """
 SELECT deleted, task, number::text FROM (
     SELECT DISTINCT ON (task->'id') deleted, task, number FROM history
     WHERE task->>'user_id' = %(owner)s ORDER BY task->'id', number DESC
@@ -36,105 +39,93 @@ ORDER BY number LIMIT %(limit)s::integer + 1
 """
 IS_CHANGED = """
 SELECT EXISTS (SELECT FROM tasks WHERE user_id = %(owner)s
-               AND NOT pg_visible_in_snapshot(changed_in, %(snapshot)s::pg_snapshot))
+               AND NOT pg_visible_in_snapshot(changed_in, %(snapshot)s::pg_snapshot)),
+    pg_current_snapshot()::text
 """
 
-type Token = dict[str, Any]
-type Rows = list[tuple[Any, ...]]
-# The rows of a page, whether there are more, and the next token.
-type Page = tuple[Rows, bool, Token]
-type Feed = Callable[[str, Token, int], Awaitable[Page]]
+type ListChanges = Callable[[AuthenticatedUser, FeedPosition | None, int], Awaitable[Changes]]
 
 
-def plant(feed: Feed, *, deletions: bool = True) -> None:
+def plant_positions(statement: str, first: str) -> None:
+    """Plant a feed whose token is the greatest position that it has returned."""
+
     async def respond(request: Request) -> JSONResponse:
-        since, user = request.query_params.get("since"), request.path_params["user"]
-        token = json.loads(base64.urlsafe_b64decode(since)) if since else {}
-        limit = int(request.query_params.get("limit", 500))
-        rows, more, following = await feed(user, token, limit)
-        encoded = base64.urlsafe_b64encode(json.dumps(following).encode()).decode()
-        return JSONResponse(
-            {
-                "tasks": [document(task) for deleted, task, *_ in rows if not deleted],
-                "deleted": [task["id"] for deleted, task, *_ in rows if deleted and deletions],
-                "next": encoded,
-                "more": more,
-            }
-        )
+        since, limit = request.query_params.get("since"), request.query_params.get("limit", "500")
+        after = json.loads(base64.b64decode(since)) if since else first
+        values = {"owner": request.path_params["user"], "after": after, "limit": limit}
+        rows = await _query(statement, values)
+        page = rows[: int(limit)]
+        position = page[-1][2] if page else after
+        body = {
+            "tasks": [document(task) for deleted, task, _ in page if not deleted],
+            "deleted": [task["id"] for deleted, task, _ in page if deleted],
+            "next": base64.b64encode(json.dumps(position).encode()).decode(),
+            "more": len(rows) > len(page),
+        }
+        return JSONResponse(body)
 
-    app.router.routes.insert(0, Route("/api/{user}/tasks/changes", respond))
-
-
-async def by_timestamp(user: str, token: Token, limit: int) -> Page:
-    condition = "position > %(after)s::timestamptz"
-    text = CHANGES.format(position="updated_at", condition=condition)
-    return await _page_after(text, user, token.get("after", "-infinity"), limit)
+    tasks.app.router.routes.insert(0, Route("/api/{user}/tasks/changes", respond))
 
 
-async def by_sequence(user: str, token: Token, limit: int) -> Page:
-    return await _page_after(NUMBERED, user, token.get("after", "0"), limit)
-
-
-async def _page_after(text: str, user: str, after: str, limit: int) -> Page:
-    rows = await _query(user, text, after=after, limit=limit)
-    page = rows[:limit]
-    return page, len(rows) > limit, {"after": page[-1][2] if page else after}
-
-
-def by_snapshot(
-    *, xmax_only: bool = False, later_token: bool = False, last_page: bool = False
-) -> Feed:
-    """A round reads what is not visible in the snapshot of its token, ordered by transaction.
-
-    A round of one page ends with its snapshot. After a round of several pages, another begins with
-    the snapshot of the first page.
-
-    xmax_only: It reads only what later transactions have written.
-    later_token: The token is a snapshot that is taken after the rows were read.
-    last_page: A round of several pages ends with the snapshot of its last page.
-    """
-    unseen = "NOT pg_visible_in_snapshot(position, %(since)s::pg_snapshot)"
-    if xmax_only:
-        unseen = "position >= pg_snapshot_xmax(%(since)s::pg_snapshot)"
-    condition = (
-        f"(%(since)s::text IS NULL OR {unseen}) AND (position, (task->>'id')::bigint)"
-        " > (%(after)s::xid8, %(after_id)s::bigint)"
-    )
-    changes = CHANGES.format(position="changed_in", condition=condition)
-    # In one statement, so that the rows are those of the snapshot.
-    text = f"""SELECT page.*, pg_current_snapshot()::text
-    FROM (SELECT) AS always LEFT JOIN ({changes}) AS page ON true"""  # noqa: S608
-
-    async def read_page(user: str, token: Token, limit: int) -> Page:
-        after, after_id = token.get("position", ("0", 0))
-        since = token.get("since")
-        values = {"since": since, "after": after, "after_id": after_id, "limit": limit}
-        found = await _query(user, text, **values)
-        snapshot, rows = found[0][-1], [row for row in found if row[1]]
-        if later_token:
-            snapshot = await _snapshot_after_a_change(user, snapshot)
-        page, first = rows[:limit], token.get("first", snapshot)
-        if len(rows) > limit:
-            position = (page[-1][2], page[-1][1]["id"])
-            return page, True, {"since": since, "first": first, "position": position}
-        if last_page:
-            return page, False, {"since": snapshot}
-        return page, "first" in token, {"since": first}
-
-    return read_page
-
-
-async def _snapshot_after_a_change(user: str, snapshot: str) -> str:
-    for _ in range(20):
-        [(changed,)] = await _query(user, IS_CHANGED, snapshot=snapshot)
-        if changed:
-            break
-        await asyncio.sleep(0.02)
-    [(later,)] = await _query(user, "SELECT pg_current_snapshot()::text")
-    return later
-
-
-async def _query(user: str, text: str, **values: Any) -> Rows:
-    statement: Any = (text, {"owner": user, **values})
-    [rows] = await run_transaction(user, statement, prepare=False)
+async def _query(statement: str, values: dict[str, Any]) -> list[Any]:
+    untyped: Any = (statement, values)
+    [rows] = await run_transaction(values["owner"], untyped, prepare=False)
     return rows
+
+
+def replace_feed(wrap: Callable[[ListChanges], ListChanges]) -> None:
+    tasks.list_changes = wrap(changes.list_changes)
+
+
+def keep_xmax_only() -> None:
+    """Keep only the last transaction id of a snapshot, not which transactions were open."""
+    changes._shortened = lambda snapshot: "{1}:{1}:".format(*snapshot.split(":"))
+
+
+def without_deletions(list_changes: ListChanges) -> ListChanges:
+    async def list_without_deletions(*arguments: Any) -> Changes:
+        return (await list_changes(*arguments))._replace(deleted=[])
+
+    return list_without_deletions
+
+
+def with_later_token(list_changes: ListChanges) -> ListChanges:
+    """Take the snapshot of the token after the page was read, and after another change."""
+
+    async def list_with_later_token(user: AuthenticatedUser, *arguments: Any) -> Changes:
+        page = await list_changes(user, *arguments)
+        known = page.next.known
+        if known is None or page.next.reached:
+            return page
+        for _ in range(20):
+            values = {"owner": user.id, "snapshot": known.text}
+            [(changed, later)] = await _query(IS_CHANGED, values)
+            if changed:
+                known = Snapshot(later, known.taken_at)
+                break
+            await asyncio.sleep(0.02)
+        return page._replace(next=page.next._replace(known=known))
+
+    return list_with_later_token
+
+
+def ending_with_last_page(list_changes: ListChanges) -> ListChanges:
+    """End a round of several pages with the snapshot of its last page, and no further round."""
+    snapshot = ""
+
+    async def run_and_note(*arguments: Any, **options: Any) -> Any:
+        nonlocal snapshot
+        [rows] = await run_transaction(*arguments, **options)
+        snapshot = rows[0][3]
+        return [rows]
+
+    async def list_until_last_page(*arguments: Any) -> Changes:
+        page = await list_changes(*arguments)
+        known = page.next.known
+        if page.next.reached or known is None:
+            return page
+        following = page.next._replace(known=Snapshot(snapshot, known.taken_at))
+        return page._replace(next=following, more=False)
+
+    changes.run_transaction = run_and_note
+    return list_until_last_page

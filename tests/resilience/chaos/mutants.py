@@ -29,12 +29,12 @@ BY_CONSTRUCTION = {
     "feed-by-timestamp",
     "feed-by-sequence",
     "feed-of-later-transactions",
-    "feed-with-a-later-token",
+    "feed-with-later-token",
     "feed-without-deletions",
-    "feed-that-ends-with-the-last-page",
+    "feed-ending-with-last-page",
 }
-# Feeds of changes, which only followers read.
-FEEDS = {name for name in BY_CONSTRUCTION if name.startswith("feed")} | {"sound-feed"}
+# Only followers can find these.
+FEEDS = {name for name in BY_CONSTRUCTION if name.startswith("feed")}
 # Row-level security alone would hide these: they connect as the owner of the tables.
 WITHOUT_ROW_SECURITY = {"owner-forgotten"}
 
@@ -247,46 +247,41 @@ def claim_that_nothing_was_changed() -> None:
     replace(transaction, "DatabaseUnavailable", Claim)
 
 
-# Feeds of changes. The followers reveal them: each holds a transaction open around its rounds.
-
-
-@mutant("sound-feed", CONTROLS)
-def plant_sound_feed() -> None:
-    _feeds().plant(_feeds().by_snapshot())
+# Feeds of changes. Each follower holds transactions open, which reveals them: see held.py.
 
 
 @mutant("feed-by-timestamp")
 def plant_feed_by_timestamp() -> None:
-    _feeds().plant(_feeds().by_timestamp)
+    _feeds().plant_positions(_feeds().BY_TIMESTAMP, "-infinity")
 
 
 @mutant("feed-by-sequence")
 def plant_feed_by_sequence() -> None:
-    _feeds().plant(_feeds().by_sequence)
+    _feeds().plant_positions(_feeds().BY_SEQUENCE, "0")
 
 
 @mutant("feed-of-later-transactions")
 def plant_feed_of_later_transactions() -> None:
-    _feeds().plant(_feeds().by_snapshot(xmax_only=True))
+    _feeds().keep_xmax_only()
 
 
-@mutant("feed-with-a-later-token")
-def plant_feed_with_a_later_token() -> None:
-    _feeds().plant(_feeds().by_snapshot(later_token=True))
+@mutant("feed-with-later-token")
+def plant_feed_with_later_token() -> None:
+    _feeds().replace_feed(_feeds().with_later_token)
 
 
 @mutant("feed-without-deletions")
 def plant_feed_without_deletions() -> None:
-    _feeds().plant(_feeds().by_snapshot(), deletions=False)
+    _feeds().replace_feed(_feeds().without_deletions)
 
 
-@mutant("feed-that-ends-with-the-last-page")
-def plant_feed_that_ends_with_the_last_page() -> None:
-    _feeds().plant(_feeds().by_snapshot(last_page=True))
+@mutant("feed-ending-with-last-page")
+def plant_feed_ending_with_last_page() -> None:
+    _feeds().replace_feed(_feeds().ending_with_last_page)
 
 
 def _feeds() -> ModuleType:
-    # Not imported above: it loads the application, which other processes load with a mutant.
+    # Not imported above: it loads the application, which not every process of the run does.
     return import_module("tests.resilience.chaos.feeds")
 
 
