@@ -16,6 +16,7 @@ from lib.db.changes import Changes
 from lib.db.transaction import run_transaction
 from lib.schemas import AuthenticatedUser, FeedPosition, Snapshot
 from tests.resilience.chaos.contents import document
+from tests.resilience.chaos.mutants import replace
 
 # The tasks of a user and those in the trash, by the time of their last change.
 BY_TIMESTAMP = """
@@ -74,12 +75,12 @@ async def _query(statement: str, values: dict[str, Any]) -> list[Any]:
 
 
 def replace_feed(wrap: Callable[[ListChanges], ListChanges]) -> None:
-    tasks.list_changes = wrap(changes.list_changes)
+    replace(tasks, "list_changes", wrap(changes.list_changes))
 
 
 def keep_xmax_only() -> None:
     """Keep only the last transaction id of a snapshot, not which transactions were open."""
-    changes._shortened = lambda snapshot: "{1}:{1}:".format(*snapshot.split(":"))
+    replace(changes, "_shortened", lambda snapshot: "{1}:{1}:".format(*snapshot.split(":")))
 
 
 def without_deletions(list_changes: ListChanges) -> ListChanges:
@@ -127,5 +128,5 @@ def ending_with_last_page(list_changes: ListChanges) -> ListChanges:
         following = page.next._replace(known=Snapshot(snapshot, known.taken_at))
         return page._replace(next=following, more=False)
 
-    changes.run_transaction = run_and_note
+    replace(changes, "run_transaction", run_and_note)
     return list_until_last_page

@@ -37,19 +37,24 @@ class Follower:
         self._token: str | None = None
         self._holder = Holder(traffic.held, self.user.name, self.name)
 
-    async def run(self, clients: "asyncio.Future[Any]") -> None:
-        """Follow until the clients are done."""
+    async def run(self, clients: asyncio.Task[None]) -> None:
+        """Follow until the clients are done, and a transaction was held open at least once."""
         begins = self._following.begins * self._traffic.operations
         while self._traffic.done < begins and not clients.done():
             await asyncio.wait({clients}, timeout=0.05)
+        held, following = -1, True
         try:
-            while not clients.done():
-                # Every second round, so that others have no such transaction.
-                if self.rounds % 2 == 0:
+            while following and not (clients.done() and self._holder.committed):
+                # Every second round, so that the others read while no transaction is open.
+                if self.rounds != held and self.rounds % 2 == 0:
+                    held = self.rounds
                     await self._holder.begin()
-                await self._follow_round(clients)
-                await self._holder.commit()
-                await self._rest()
+                following = await self._read_page()
+                if self.rounds != held:
+                    await self._holder.commit()
+                pause = self._following.pause * random.uniform(0.5, 1) / self._traffic.speed
+                await asyncio.wait({clients}, timeout=pause)
+            await self._holder.commit()
         finally:
             await self._holder.close()
 
@@ -61,14 +66,6 @@ class Follower:
                 break
         if self.rounds == before:
             self._report(WRONG, "the last round does not end")
-
-    async def _follow_round(self, clients: "asyncio.Future[Any]") -> None:
-        before = self.rounds
-        while self.rounds == before and not clients.done():
-            if not await self._read_page():
-                return
-            if self.rounds == before:
-                await self._rest()
 
     async def _read_page(self) -> bool:
         """Read and apply a page. Returns whether there was one."""
@@ -141,10 +138,6 @@ class Follower:
             expected, task = tasks.get(task_id), self.copy.get(task_id)
             if task != expected:
                 self._report(MISSED, f"has {task}, the database {expected}")
-
-    async def _rest(self) -> None:
-        pause = self._following.pause * random.uniform(0.5, 1)
-        await asyncio.sleep(pause / self._traffic.speed)
 
     def _report(self, kind: str, text: str) -> None:
         self._traffic.ledger.report(kind, f"{self.name} of {self.user.name}: {text}")

@@ -64,7 +64,7 @@ class Holder:
     def __init__(self, transactions: HeldTransactions, user: str, name: str) -> None:
         self._transactions, self._user, self._name = transactions, user, name
         self._connection: psycopg.AsyncConnection[Any] | None = None
-        self._number = 0
+        self._number = self.committed = 0
         self._inserted: int | None = None
         self._changed: list[int] = []
         self._written: list[dict[str, Any]] = []
@@ -132,6 +132,7 @@ class Holder:
         await connection.close()
         for task in self._written:
             self._ledger.observe(task, deleted=self._number % 3 == 0)
+        self.committed += 1
 
     async def close(self) -> None:
         """Roll back what was not committed."""

@@ -45,7 +45,8 @@ class Creation:
     def places(self) -> set[Place]:
         """Where the task may be, by the outcomes of its creation and its moves."""
         places: set[Place] = {"absent"}
-        for place, outcome in [("live", self.outcome), *self.moves]:
+        creation: tuple[Place, Outcome] = ("live", self.outcome)
+        for place, outcome in (creation, *self.moves):
             if outcome == "done":
                 places = {place}
             elif outcome == "unknown":
@@ -186,45 +187,54 @@ class Contents:
 
 def check(ledger: Ledger, contents: Contents) -> list[Violation]:
     """Compare the responses with the database. Returns every violation."""
-    by_id, by_title = {}, defaultdict(list)
-    for row in contents.rows:
-        by_id[row.id] = row
-        if row.place != "erased":
+    rows = list(contents.rows)
+    found = [*ledger.violations, *_check_creations(ledger, rows)]
+    found += _check_erased(rows, contents.texts)
+    return found + _check_shared_tasks(ledger, rows, contents)
+
+
+def _check_creations(ledger: Ledger, rows: list[Row]) -> list[Violation]:
+    by_title, erased, found = defaultdict(list), {}, []
+    for row in rows:
+        if row.place == "erased":
+            erased[row.id] = row
+        else:
             by_title[row.document["title"]].append(row)
-    history = defaultdict(list)
-    for state in sorted(contents.history, key=lambda state: state.version):
-        history[state.document["id"]].append(state)
-    applied_keys = defaultdict(set)
-    for key, task_id in contents.keys:
-        applied_keys[task_id].add(key)
-    found = list(ledger.violations)
     for creation in ledger.creations:
-        rows = by_title.pop(creation.title, [])
-        erased = by_id.get(creation.task_id or 0)
-        if erased and erased.place == "erased":
-            rows.append(erased)
-        found += _check_creation(creation, rows)
+        of_creation = by_title.pop(creation.title, [])
+        of_creation += [erased[id_] for id_ in [creation.task_id] if id_ in erased]
+        found += _check_creation(creation, of_creation)
     shared = ledger.toggles.keys() | ledger.edits.keys() | ledger.overwrites.keys()
     shared |= ledger.discards.keys() | ledger.held
-    for title, unrequested in by_title.items():
-        if not shared.issuperset(row.id for row in unrequested):
-            found.append(Violation(DOUBLED, f"no client requested the task {title!r}"))
-    found += _check_erased(by_id.values(), contents.texts)
+    found += [
+        Violation(DOUBLED, f"no client requested the task {title!r}")
+        for title, unrequested in by_title.items()
+        if not shared.issuperset(row.id for row in unrequested)
+    ]
+    return found
+
+
+def _check_shared_tasks(ledger: Ledger, rows: list[Row], contents: Contents) -> list[Violation]:
+    live = {row.id: row for row in rows if row.place == "live"}
+    history, applied_keys, found = defaultdict(list), defaultdict(set), []
+    for state in sorted(contents.history, key=lambda state: state.version):
+        history[state.document["id"]].append(state)
+    for key, task_id in contents.keys:
+        applied_keys[task_id].add(key)
     for changes_of_tasks, check_task in (
         (ledger.toggles, _check_toggles),
         (ledger.edits, _check_edits),
         (ledger.overwrites, _check_overwrites),
     ):
         for task_id, changes in changes_of_tasks.items():
-            row = by_id.get(task_id)
-            if row and row.place == "live":
+            if row := live.get(task_id):
                 found += check_task(_SharedTask(row, changes, history[task_id]))
             else:
                 found.append(Violation(LOST, f"the shared task {task_id} does not exist"))
     for task_id, discards in ledger.discards.items():
         found += _check_discards(f"the discarded task {task_id}", discards, history[task_id])
     for task_id, toggles in ledger.toggles.items():
-        if row := by_id.get(task_id):
+        if row := live.get(task_id):
             found += _check_keys(row, toggles, applied_keys[task_id])
     return found
 
