@@ -1,14 +1,9 @@
 """Feeds of changes with a bug each, in the place of the feed of the application."""
 
 import asyncio
-import base64
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
-
-from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.routing import Route
 
 from api import tasks
 from lib.db import changes
@@ -20,14 +15,14 @@ from tests.resilience.chaos.mutants import replace
 
 # The tasks of a user and those in the trash, by the time of their last change.
 BY_TIMESTAMP = """
-SELECT deleted, task, task->>'updated_at' FROM (
+SELECT deleted, task, updated_at::text FROM (
     SELECT false AS deleted, updated_at, to_jsonb(tasks) AS task FROM tasks
     WHERE user_id = %(owner)s
     UNION ALL
     SELECT true, updated_at, to_jsonb(deleted_tasks) FROM deleted_tasks WHERE user_id = %(owner)s
 ) AS states
 WHERE updated_at > %(after)s::timestamptz
-ORDER BY updated_at LIMIT %(limit)s::integer + 1
+ORDER BY states.updated_at LIMIT %(limit)s::integer + 1
 """
 # The same by the number of the state. Numbers are given before their transactions commit.
 BY_SEQUENCE = """
@@ -36,7 +31,7 @@ SELECT deleted, task, number::text FROM (
     WHERE task->>'user_id' = %(owner)s ORDER BY task->'id', number DESC
 ) AS states
 WHERE number > %(after)s::bigint
-ORDER BY number LIMIT %(limit)s::integer + 1
+ORDER BY states.number LIMIT %(limit)s::integer + 1
 """
 IS_CHANGED = """
 SELECT EXISTS (SELECT FROM tasks WHERE user_id = %(owner)s
@@ -47,25 +42,23 @@ SELECT EXISTS (SELECT FROM tasks WHERE user_id = %(owner)s
 type ListChanges = Callable[[AuthenticatedUser, FeedPosition | None, int], Awaitable[Changes]]
 
 
-def plant_positions(statement: str, first: str) -> None:
-    """Plant a feed whose token is the greatest position that it has returned."""
+def by_position(statement: str, first: str) -> None:
+    """Continue after the greatest position that was returned."""
 
-    async def respond(request: Request) -> JSONResponse:
-        since, limit = request.query_params.get("since"), request.query_params.get("limit", "500")
-        after = json.loads(base64.b64decode(since)) if since else first
-        values = {"owner": request.path_params["user"], "after": after, "limit": limit}
-        rows = await _query(statement, values)
-        page = rows[: int(limit)]
-        position = page[-1][2] if page else after
-        body = {
-            "tasks": [document(task) for deleted, task, _ in page if not deleted],
-            "deleted": [task["id"] for deleted, task, _ in page if deleted],
-            "next": base64.b64encode(json.dumps(position).encode()).decode(),
-            "more": len(rows) > len(page),
-        }
-        return JSONResponse(body)
+    async def list_after_position(
+        user: AuthenticatedUser, position: FeedPosition | None, limit: int
+    ) -> Changes:
+        after, _ = (position and position.after) or (first, 0)
+        rows = await _query(statement, {"owner": user.id, "after": after, "limit": limit})
+        page = rows[:limit]
+        return Changes(
+            [json.dumps(document(task)) for deleted, task, _ in page if not deleted],
+            [task["id"] for deleted, task, _ in page if deleted],
+            FeedPosition("", None, None, (page[-1][2] if page else after, 0)),
+            more=len(rows) > len(page),
+        )
 
-    tasks.app.router.routes.insert(0, Route("/api/{user}/tasks/changes", respond))
+    replace(tasks, "list_changes", list_after_position)
 
 
 async def _query(statement: str, values: dict[str, Any]) -> list[Any]:
@@ -74,7 +67,7 @@ async def _query(statement: str, values: dict[str, Any]) -> list[Any]:
     return rows
 
 
-def replace_feed(wrap: Callable[[ListChanges], ListChanges]) -> None:
+def wrap_feed(wrap: Callable[[ListChanges], ListChanges]) -> None:
     replace(tasks, "list_changes", wrap(changes.list_changes))
 
 

@@ -252,12 +252,12 @@ def claim_that_nothing_was_changed() -> None:
 
 @mutant("feed-by-timestamp")
 def plant_feed_by_timestamp() -> None:
-    _feeds().plant_positions(_feeds().BY_TIMESTAMP, "-infinity")
+    _feeds().by_position(_feeds().BY_TIMESTAMP, "-infinity")
 
 
 @mutant("feed-by-sequence")
 def plant_feed_by_sequence() -> None:
-    _feeds().plant_positions(_feeds().BY_SEQUENCE, "0")
+    _feeds().by_position(_feeds().BY_SEQUENCE, "0")
 
 
 @mutant("feed-of-later-transactions")
@@ -267,17 +267,17 @@ def plant_feed_of_later_transactions() -> None:
 
 @mutant("feed-with-later-token")
 def plant_feed_with_later_token() -> None:
-    _feeds().replace_feed(_feeds().with_later_token)
+    _feeds().wrap_feed(_feeds().with_later_token)
 
 
 @mutant("feed-without-deletions")
 def plant_feed_without_deletions() -> None:
-    _feeds().replace_feed(_feeds().without_deletions)
+    _feeds().wrap_feed(_feeds().without_deletions)
 
 
 @mutant("feed-ending-with-last-page")
 def plant_feed_ending_with_last_page() -> None:
-    _feeds().replace_feed(_feeds().ending_with_last_page)
+    _feeds().wrap_feed(_feeds().ending_with_last_page)
 
 
 def _feeds() -> ModuleType:
