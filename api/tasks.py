@@ -175,7 +175,7 @@ async def delete_task(
         await tasks.erase_task(user, task_id, precondition)
         return Response(status_code=204)
     deleted = await tasks.delete_task(user, task_id, precondition)
-    return Response(status_code=204, headers=_task_headers(deleted))
+    return Response(status_code=204, headers={"ETag": f'"{deleted.etag}"'})
 
 
 @router.post(

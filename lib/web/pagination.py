@@ -93,7 +93,10 @@ def tasks_path(request: Request, user: AuthenticatedUser) -> str:
 
 
 def read_feed_token(user: AuthenticatedUser, token: str | None) -> FeedPosition | None:
-    """The position that a token names. Raises InvalidInput for one that was not made for the user."""
+    """The position that a token names.
+
+    Raises InvalidInput for a token that was not made for this user.
+    """
     if token is None:
         return None
     read = _read(token, _feed_name(user))
