@@ -92,6 +92,7 @@ class OperationRun:
     def __init__(self, traffic: Traffic, user: User, operation: Operation, own: OwnTasks) -> None:
         self._traffic, self._ledger, self._user = traffic, traffic.ledger, user
         self._operation, self._own = operation, own
+        self._kind = operation.kind
         self._calls = 0
         # Whether a call may have been applied without a response that confirms it.
         self._doubt = False
@@ -119,6 +120,7 @@ class OperationRun:
             "list": self._list,
             "trespass": self._trespass,
         }
+        self._kind = kind
         await operations[kind]()
 
     # --- Operations -----------------------------------------------------------------------------
@@ -520,7 +522,7 @@ class OperationRun:
     def _expect(self, result: Result, status: int) -> bool:
         if result.status == status:
             return True
-        self._report(WRONG, f"{self._operation.kind} got {result.status}: {result.body}")
+        self._report(WRONG, f"{self._kind} got {result.status}: {result.body}")
         return False
 
     def _report(self, kind: str, text: str) -> None:

@@ -215,12 +215,12 @@ def commit_after_the_response() -> None:
 def report_errors_as_success() -> None:
     delete_task = store.delete_task
 
-    async def delete_or_ignore(*arguments: Any) -> None:
+    async def delete_or_ignore(*arguments: Any) -> store.StoredTask:
         # The faults of a short run meet few deletions, so that some of these errors are made here.
-        if random.random() < 0.1:
-            return
-        with contextlib.suppress(DatabaseUnavailable):
-            await delete_task(*arguments)
+        if random.random() >= 0.1:
+            with contextlib.suppress(DatabaseUnavailable):
+                return await delete_task(*arguments)
+        return store.StoredTask(str(random.random()), 1)
 
     replace(store, "delete_task", delete_or_ignore)
 
@@ -245,6 +245,32 @@ def claim_that_nothing_was_changed() -> None:
             super().__init__(outcome_unknown=False)
 
     replace(transaction, "DatabaseUnavailable", Claim)
+
+
+@mutant("deleted-without-trash")
+def delete_without_trash() -> None:
+    async def delete(user: Any, task_id: int, precondition: Precondition) -> store.StoredTask:
+        await store.erase_task(user, task_id, precondition)
+        return store.StoredTask(str(random.random()), task_id)
+
+    replace(store, "delete_task", delete)
+
+
+@mutant("restored-without-new-version")
+def restore_without_new_version() -> None:
+    for name in ("RESTORE", "RESTORE_ONCE"):
+        _replace_text(name, "deleted.version + 1", "deleted.version")
+
+
+@mutant("erased-but-not-in-records")
+def erase_but_not_in_records() -> None:
+    _replace_text("ERASE", "SET task=''", "SET task=idempotency_keys.task")
+
+
+def _replace_text(name: str, old: str, new: str) -> None:
+    text = getattr(compiled, name)
+    assert old in text
+    replace(compiled, name, text.replace(old, new))
 
 
 # Feeds of changes. Each follower holds transactions open, which reveals them: see held.py.
@@ -287,6 +313,4 @@ def _feeds() -> ModuleType:
 
 @mutant("owner-forgotten")
 def forget_the_owner() -> None:
-    condition = " AND tasks.user_id = %(owner)s::VARCHAR"
-    assert condition in compiled.GET
-    replace(compiled, "GET", compiled.GET.replace(condition, ""))
+    _replace_text("GET", " AND tasks.user_id = %(owner)s::VARCHAR", "")
