@@ -64,6 +64,8 @@ class Holder:
     def __init__(self, transactions: HeldTransactions, user: str, name: str) -> None:
         self._transactions, self._user, self._name = transactions, user, name
         self._connection: psycopg.AsyncConnection[Any] | None = None
+        # A fault may commit the transaction while it begins.
+        self._lock = asyncio.Lock()
         self._number = self.committed = 0
         self._inserted: int | None = None
         self._changed: list[int] = []
@@ -77,17 +79,18 @@ class Holder:
     async def begin(self) -> None:
         """Write a task in a transaction that stays open. Then change others, and commit these."""
         await self._transactions._allowed.wait()
-        self._number += 1
-        connection = self._connection = await connect(self._transactions.url)
         self._transactions._open.add(self)
-        await connection.execute("BEGIN")
-        self._written = await self._write(connection)
-        async with await connect(self._transactions.url) as other, other.transaction():
-            changed = await self._change_others(other)
-        for task in changed:
-            self._ledger.observe(task)
-        self._shows = {task["updated_at"] for task in changed}
-        self._transactions.held += 1
+        async with self._lock:
+            self._number += 1
+            connection = self._connection = await connect(self._transactions.url)
+            await connection.execute("BEGIN")
+            self._written = await self._write(connection)
+            async with await connect(self._transactions.url) as other, other.transaction():
+                changed = await self._change_others(other)
+            for task in changed:
+                self._ledger.observe(task)
+            self._shows = {task["updated_at"] for task in changed}
+            self._transactions.held += 1
 
     async def _write(self, connection: psycopg.AsyncConnection[Any]) -> list[dict[str, Any]]:
         """Insert a task, change it the next time, delete it the time after that."""
@@ -124,20 +127,19 @@ class Holder:
         return self._connection is not None and not self._shows.isdisjoint(shown)
 
     async def commit(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        self._transactions._open.discard(self)
-        await connection.execute("COMMIT")
-        await connection.close()
-        for task in self._written:
-            self._ledger.observe(task, deleted=self._number % 3 == 0)
-        self.committed += 1
+        async with self._lock:
+            if self._connection is None:
+                return
+            await self._connection.execute("COMMIT")
+            await self.close()
+            for task in self._written:
+                self._ledger.observe(task, deleted=self._number % 3 == 0)
+            self.committed += 1
 
     async def close(self) -> None:
-        """Roll back what was not committed."""
+        """Close the connection, which rolls back what was not committed."""
+        self._transactions._open.discard(self)
         if self._connection:
-            self._transactions._open.discard(self)
             await self._connection.close()
             self._connection = None
 
