@@ -68,6 +68,15 @@ class OwnTasks:
     deleted: list[Creation] = field(default_factory=list)
     erased: list[Creation] = field(default_factory=list)
 
+    def possible_kind(self, kind: str) -> str:
+        """The kind of operation, or another one if there is no task for it."""
+        if kind == "restore" and not self.trashed:
+            kind = "delete"
+        missing = kind in ("delete", "erase") and not self.live
+        if missing and not (kind == "erase" and self.trashed):
+            return "create once"
+        return kind
+
 
 class Client:
     """Performs its operations one after the other, as one of the users."""
@@ -92,20 +101,12 @@ class OperationRun:
     def __init__(self, traffic: Traffic, user: User, operation: Operation, own: OwnTasks) -> None:
         self._traffic, self._ledger, self._user = traffic, traffic.ledger, user
         self._operation, self._own = operation, own
-        self._kind = operation.kind
+        self._kind = own.possible_kind(operation.kind)
         self._calls = 0
         # Whether a call may have been applied without a response that confirms it.
         self._doubt = False
 
     async def run(self) -> None:
-        kind = self._operation.kind
-        own = self._own
-        if kind == "delete" and not own.live:
-            kind = "create once"
-        if kind == "restore" and not own.trashed:
-            kind = "delete" if own.live else "create once"
-        if kind == "erase" and not own.live + own.trashed:
-            kind = "create once"
         operations: dict[str, Callable[[], Awaitable[None]]] = {
             "create once": lambda: self._create(once=True),
             "create": lambda: self._create(once=False),
@@ -120,8 +121,7 @@ class OperationRun:
             "list": self._list,
             "trespass": self._trespass,
         }
-        self._kind = kind
-        await operations[kind]()
+        await operations[self._kind]()
 
     # --- Operations -----------------------------------------------------------------------------
 
@@ -188,16 +188,15 @@ class OperationRun:
         task, variant = self._take(self._own.trashed), self._operation.variant
         key = f"restore-{self._operation.number}" if variant < 0.3 else None
         etag = task.etag if variant > 0.6 else None
-        path = f"{task.path}/restore"
+        self._own.deleted.remove(task.creation)
         result = await self._move(task, "live", "POST", "/restore", key=key, if_match=etag)
         if result is None:
             return
         self._check_fields(task.creation, result.body)
-        self._own.deleted.remove(task.creation)
         task.etag = result.etag
         if key and self._operation.repeated_later:
             again = await self._call_until_definite(
-                lambda: self._call("POST", path, key=key), repeatable=True
+                lambda: self._call("POST", f"{task.path}/restore", key=key), repeatable=True
             )
             if again and (again.status, again.body, again.etag) != (200, result.body, result.etag):
                 self._report(DOUBLED, f"restored again: {again.status}, {again.body}")
@@ -237,8 +236,7 @@ class OperationRun:
         gets 404 for what is deleted, and 412 under a condition that the first call has made stale.
         """
         creation = task.creation
-        outcome: Outcome = "unknown"
-        creation.moves.append((place, outcome))
+        creation.moves.append((place, "unknown"))
         if place != "live":
             self._ledger.deleting.add(creation.task_id or 0)
 
@@ -251,8 +249,7 @@ class OperationRun:
         if result and self._doubt and result.status == 412 and place == "live":
             result = await self._read(task.path)
         repeated = result and self._doubt and result.status == 404 and place != "live"
-        outcome = "done" if repeated else self._outcome(result)
-        creation.moves[-1] = (place, outcome)
+        creation.moves[-1] = (place, "done" if repeated else self._outcome(result))
         if result is None:
             return None
         if not repeated and not self._expect(result, 200 if place == "live" else 204):
@@ -285,15 +282,15 @@ class OperationRun:
             return
         self._expect(read, 200)
         discard.etag = read.etag if variant < 0.5 else None
-        known = read.body["updated_at"]
         self._ledger.deleting.add(task)
         result = await self._call_until_definite(
             lambda: self._call("DELETE", f"/{task}", if_match=discard.etag), repeatable=False
         )
-        discard.outcome = self._outcome_of_discard(result, 204, 404, 412)
+        stale = 412 if discard.etag else 404
+        discard.outcome = self._outcome_of_discard(result, 204, 404, stale)
         if result and discard.outcome == "done":
             discard.deleted_etag = result.etag
-            self._ledger.observe({**read.body, "updated_at": known}, deleted=True)
+            self._ledger.observe(read.body, deleted=True)
             self._ledger.trashed_etags[task] = result.etag
 
     async def _restore_shared(self, discard: Discard, variant: float) -> None:
@@ -305,13 +302,14 @@ class OperationRun:
             return await self._call("POST", f"/{task}/restore", key=key, if_match=discard.etag)
 
         result = await self._call_until_definite(call, repeatable=False, once=bool(key))
-        discard.outcome = self._outcome_of_discard(result, 200, 412 if discard.etag else 200)
+        refused = (412,) if discard.etag else ()
+        discard.outcome = self._outcome_of_discard(result, 200, *refused)
         if result and discard.outcome == "done":
             discard.updated_at = result.body["updated_at"]
 
     def _outcome_of_discard(self, result: Result | None, done: int, *refused: int) -> Outcome:
         """Another client may have been first, so that some refusals are expected."""
-        if result and result.status in refused and result.status != done:
+        if result and result.status in refused:
             return "unknown" if self._doubt else "unchanged"
         if result:
             self._expect(result, done)
