@@ -81,11 +81,14 @@ async def list_changes(
     else:
         _, task_id, transaction = page[-1]
         following = FeedPosition(history, known, reached, (transaction, task_id))
+    # A snapshot that was shortened may be no later than the one before. Then another round would
+    # only repeat this one.
+    is_complete = is_first or (known is not None and known.text == reached.text)
     return Changes(
         [document for document, _, _ in page if document is not None],
         [task_id for document, task_id, _ in page if document is None],
         following,
-        more=not (is_first and is_last),
+        more=not (is_last and is_complete),
     )
 
 
