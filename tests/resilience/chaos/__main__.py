@@ -1,4 +1,4 @@
-"""`make chaos`: no write is lost or applied twice under faults. Measures availability too."""
+"""`make chaos`: no write is lost or applied twice, and no change is missed, under faults."""
 
 import argparse
 import asyncio
@@ -111,7 +111,7 @@ def main() -> None:
             for line in table(asyncio.run(measure(cluster, options.seed, seconds, write_line))):
                 write_line(line)
     violations, too_little = len(result.violations), result.acknowledged_too_little()
-    verdict = "nothing lost, nothing doubled"
+    verdict = "nothing lost, nothing doubled, no change missed"
     if violations or too_little:
         verdict = f"{violations:,} VIOLATIONS" if violations else "TOO FEW WRITES WERE ACKNOWLEDGED"
     number = f"{result.done:,}"

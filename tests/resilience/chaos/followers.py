@@ -49,11 +49,11 @@ class Follower:
                 if self.rounds != held and self.rounds % 2 == 0:
                     held = self.rounds
                     await self._holder.begin()
+                pause = self._following.pause * random.uniform(0.5, 1) / self._traffic.speed
+                await asyncio.wait({clients}, timeout=pause)
                 following = await self._read_page()
                 if self.rounds != held:
                     await self._holder.commit()
-                pause = self._following.pause * random.uniform(0.5, 1) / self._traffic.speed
-                await asyncio.wait({clients}, timeout=pause)
             await self._holder.commit()
         finally:
             await self._holder.close()

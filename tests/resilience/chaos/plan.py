@@ -110,7 +110,7 @@ class Following:
     """How a client follows the changes of a user.
 
     It begins when this share of the operations is done, asks for pages of `limit` changes, and
-    waits up to `pause` seconds between pages.
+    waits up to `pause` seconds before each, also while it holds a transaction open.
     """
 
     number: int

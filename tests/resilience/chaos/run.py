@@ -62,7 +62,7 @@ SHORT = Size(300, 60, 4, 16, seconds=12, speed=1.5, followers=8)
 # For mutants: no larger than needed to find them.
 MUTANT = Size(240, 48, 2, 12, seconds=10, speed=3, streams=("pooler",))
 # For feeds with a bug: the followers cause what reveals them, and no fault prevents it.
-FEED = Size(120, 12, 2, 12, seconds=10, speed=3, streams=(), followers=4)
+FEED = Size(80, 8, 2, 6, seconds=10, speed=3, streams=(), followers=4)
 
 
 @dataclass
