@@ -33,6 +33,7 @@ class Follower:
         self.name = f"follower {following.number}"
         self.copy: dict[int, Document] = {}
         self.rounds = self.changes = 0
+        self.is_finished = False
         self._calls = 0
         self._token: str | None = None
         self._holder = Holder(traffic.held, self.user.name, self.name)
@@ -64,7 +65,8 @@ class Follower:
         for _ in range(MAX_PAGES):
             if not await self._read_page() or self.rounds > before:
                 break
-        if self.rounds == before:
+        self.is_finished = self.rounds > before
+        if not self.is_finished:
             self._report(WRONG, "the last round does not end")
 
     async def _read_page(self) -> bool:
