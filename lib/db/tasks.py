@@ -393,11 +393,7 @@ def _complete_document(document: str) -> str:
     if all(f'"{name}":' in document for name in Task.model_fields):
         return document
     task = json.loads(document)
-    added = {
-        "priority": None,
-        "due_date": None,
-        "tags": [],
-        "completed_at": task["updated_at"] if task["completed"] else None,
-    }
-    ordered = {name: (task | added)[name] for name in Task.model_fields}
+    defaults = TaskCreate(title="unused").model_dump()
+    defaults["completed_at"] = task["updated_at"] if task["completed"] else None
+    ordered = {name: (defaults | task)[name] for name in Task.model_fields}
     return json.dumps(ordered, ensure_ascii=False, separators=(",", ":"))

@@ -132,7 +132,7 @@ def load_cors_settings() -> Settings:
     try:
         return read_settings(environment)
     except SettingsError:
-        # If a database URL is the cause, nobody knows that it names this machine. So the defaults
+        # If a database URL is invalid, it is unknown whether it names this machine. So the defaults
         # of local use, such as its origin, must not apply.
         unknown = {n: "postgresql://unknown.invalid" for n in DATABASE_URLS if environment.get(n)}
         return read_settings(environment | unknown)

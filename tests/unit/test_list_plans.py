@@ -127,7 +127,7 @@ def test_an_unfiltered_page_reads_its_own_rows_at_any_depth(
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("name", RARE_FILTERS)
-def test_a_rare_filter_is_answered_by_an_index_in_every_order(
+def test_a_rare_filter_is_read_from_an_index_in_every_order(
     grown: Database, order: str, name: str
 ) -> None:
     values = FIRST | NO_FILTER | RARE_FILTERS[name]

@@ -1,4 +1,4 @@
-"""An API on a database that can be made to fail, a batch of requests, and what they really did."""
+"""An API on a database that can be made to fail, a batch of requests, and the changes they made."""
 
 import dataclasses
 import socket
