@@ -13,7 +13,7 @@ from tests.support.databases import Cluster
 SEED = 7
 
 
-def test_no_write_is_lost_or_applied_twice(cluster: Cluster) -> None:
+def test_no_write_is_lost_or_applied_twice_and_no_change_missed(cluster: Cluster) -> None:
     result = asyncio.run(run(cluster, SEED, SHORT))
     assert result.violations == [], result.log
     assert not result.acknowledged_too_little()
