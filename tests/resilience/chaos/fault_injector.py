@@ -95,7 +95,10 @@ class FaultInjector:
             case "kill a backend":
                 return await self._kill_backend(fault.target)
             case "pause the pooler":
-                await self._pause_pooler(seconds)
+                try:
+                    await self._pause_pooler(seconds)
+                except psycopg.OperationalError:
+                    await self._restart_crashed_pooler()
             case "cut off the pooler":
                 await self._cut_off_pooler()
             case "kill the pooler":
@@ -168,10 +171,14 @@ class FaultInjector:
             try:
                 await cutting
             except psycopg.OperationalError:
-                # PgBouncer 1.24.1 crashes, or loops for ever, if it has to kill a connection that
-                # is just closing.
-                self.done["the pooler crashed by itself"] += 1
-                await self._restart_pooler()
+                await self._restart_crashed_pooler()
+
+    async def _restart_crashed_pooler(self) -> None:
+        """PgBouncer 1.24.1 crashes, or loops, if it has to kill a connection that is closing."""
+        self.done["the pooler crashed by itself"] += 1
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pooler_pid(), signal.SIGKILL)
+        await self._restart_pooler()
 
     def _pooler_pid(self) -> int:
         return self._restarted.pid if self._restarted else self.target.pooler.pid

@@ -74,6 +74,9 @@ class Follower:
         page, committed = await self._request_page()
         if page is None:
             return False
+        if self._token is None:
+            # A first page names no deleted tasks, so that it replaces what an earlier one gave.
+            self.copy.clear()
         self._apply(page)
         # Between two pages of a round, or between two rounds.
         if self._holder.is_met(page):

@@ -93,6 +93,16 @@ def test_a_round_of_several_pages() -> None:
     assert (follower.rounds, follower.changes, sorted(follower.copy)) == (1, 2, [1, 2])
 
 
+def test_a_first_page_that_is_requested_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The task was deleted between the two requests."""
+    draws = iter([0.0, 1.0])
+    monkeypatch.setattr(followers, "ASKED_AGAIN", 0.5)
+    monkeypatch.setattr(followers.random, "random", lambda: next(draws))
+    traffic = Pages(page(task("1")), page())
+    follower = follow(traffic)
+    assert (traffic.queries, follower.copy) == (["limit=2", "limit=2"], {})
+
+
 def test_changes_that_go_back() -> None:
     traffic = Pages(page(task("2"), more=True), page(task("1")))
     follow(traffic)
