@@ -13,6 +13,12 @@ from lib.schemas import AuthenticatedUser, FeedPosition, Snapshot
 MAX_AGE = 30 * 24 * 60 * 60
 # A snapshot lists the transactions that were open. A longer one would not fit into a URL.
 MAX_SNAPSHOT_LENGTH = 1000
+# Bytes of a response for the deleted ids, the token and the names of the members.
+RESERVE = 20_000
+
+
+# A document, or null for a deleted task, the id of the task and that of the transaction.
+type Row = tuple[str | None, int, str]
 
 
 class Changes(NamedTuple):
@@ -103,9 +109,6 @@ def _shortened(snapshot: str) -> str:
     return snapshot if len(snapshot) <= MAX_SNAPSHOT_LENGTH else f"{first}:{first}:"
 
 
-type Row = tuple[str | None, int, str]
-
-
 def _fitting(rows: list[Row]) -> list[Row]:
     """The first rows, as many as a response can hold on every platform."""
     size = escaped = 0
@@ -116,7 +119,3 @@ def _fitting(rows: list[Row]) -> list[Row]:
         if size > MAX_LIST_BYTES - RESERVE or escaped > MAX_ESCAPED_LIST_BYTES - RESERVE:
             return rows[:number]
     return rows
-
-
-# Bytes for the deleted ids, the token and the names of the members.
-RESERVE = 20_000

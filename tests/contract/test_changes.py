@@ -173,10 +173,10 @@ def test_a_follower_beside_parallel_changes_ends_equal(user: User, limit: int) -
 def test_the_size_of_a_page_has_the_names_of_lists(user: User, name: str) -> None:
     for number in range(3):
         user.create(f"{number}")
-    assert len(user.changes(**{name: 2}).json()["tasks"]) == 2
-    assert len(user.changes(**{name: 500}).json()["tasks"]) == 3
+    assert len(user.changes(None, **{name: 2}).json()["tasks"]) == 2
+    assert len(user.changes(None, **{name: 500}).json()["tasks"]) == 3
     for value in ("0", "501", "-1", "x", "1.5", "+1"):
-        error = assert_error(user.changes(**{name: value}), 422)
+        error = assert_error(user.changes(None, **{name: value}), 422)
         assert error["errors"][0]["loc"] == ["query", "limit"]
 
 

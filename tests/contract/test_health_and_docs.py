@@ -142,7 +142,9 @@ def test_every_operation_documents_its_statuses(
     # Without the user in the path, only a user without an account is refused.
     assert ("403" in documented) == ("_my_" not in operation_id or verb == "create")
     assert ("404" in documented) == (verb not in ("list", "count", "create"))
-    assert ("412" in documented) == (verb in ("update", "patch", "complete", "delete"))
+    conditional = ("update", "patch", "complete", "delete", "restore")
+    assert ("412" in documented) == (verb in conditional)
+    assert ("410" in documented) == operation_id.endswith("_changes")
 
 
 @pytest.mark.parametrize("operation_id", OPERATIONS)

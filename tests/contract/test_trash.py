@@ -13,7 +13,7 @@ import pytest
 from tests.contract.responses import assert_error, assert_task, etag, next_link, parse_timestamp
 from tests.contract.users import Task, User, in_parallel
 
-FIELDS = {
+FIELDS: dict[str, Any] = {
     "description": "Two litres",
     "completed": True,
     "priority": "high",

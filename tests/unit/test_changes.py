@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 import psycopg
@@ -31,7 +31,7 @@ def database(fresh_database: Database, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 @contextmanager
-def open_transaction(database: Database, *statements: tuple[str, str]) -> Iterator[None]:
+def open_transaction(database: Database, *statements: tuple[str, str]) -> Generator[None]:
     """A transaction that has run the statements, and commits at the end of the block."""
     with psycopg.connect(database.admin_url) as connection:
         for text, title in statements:
@@ -200,7 +200,7 @@ def test_a_token_is_good_for_thirty_days(database: Database) -> None:
                     read(aged)
             else:
                 assert read(aged).tasks
-        # The first round knows nothing yet: it is as old as its first page.
+        # The age of the first round is that of its first page.
         first = FeedPosition(position.history, None, known, ("0", 0))
         if expired:
             with pytest.raises(ChangesExpired):

@@ -98,7 +98,7 @@ def create_loses_the_title(request: Request, forward: Forward) -> Reply:
     return edited(reply, title="") if of_step(request, "create") else reply
 
 
-@breaks("read", "read unchanged", "list", "edit", "toggle", "delete")
+@breaks("read", "read unchanged", "list", "edit", "toggle", "delete", "restore", "erase")
 def create_succeeds_and_is_not_stored(request: Request, forward: Forward) -> Reply:
     if request.method == "POST" and "idempotency-key" in request.headers:
         fields = {"id": 2**40, "user_id": "smoke", "completed": False, "completed_at": None}
@@ -184,7 +184,7 @@ def toggles_only_set(request: Request, forward: Forward) -> Reply:
 # Deleting
 
 
-@breaks("delete", "read deleted", "cleanup")
+@breaks("delete", "read deleted", "erase", "cleanup")
 def nothing_can_be_deleted(request: Request, forward: Forward) -> Reply:
     if request.method == "DELETE":
         return Reply(405, JSON, b'{"detail": "x"}')
@@ -199,6 +199,32 @@ def the_first_deletion_succeeds_and_is_not_stored(request: Request, forward: For
 @breaks("read deleted", "cleanup")
 def deletions_succeed_and_are_not_stored(request: Request, forward: Forward) -> Reply:
     return Reply(204) if request.method == "DELETE" else forward(request)
+
+
+@breaks("restore")
+def nothing_can_be_restored(request: Request, forward: Forward) -> Reply:
+    if of_step(request, "restore"):
+        return Reply(404, JSON, b'{"detail": "x"}')
+    return forward(request)
+
+
+@breaks("restore")
+def a_restored_task_has_lost_its_title(request: Request, forward: Forward) -> Reply:
+    reply = forward(request)
+    return edited(reply, title="other") if of_step(request, "restore") else reply
+
+
+@breaks("changes")
+def a_change_is_missed(request: Request, forward: Forward) -> Reply:
+    reply = forward(request)
+    return edited(reply, tasks=[]) if of_step(request, "changes") else reply
+
+
+@breaks("erase")
+def nothing_can_be_erased(request: Request, forward: Forward) -> Reply:
+    if of_step(request, "erase"):
+        return Reply(500, JSON, b'{"detail": "x"}')
+    return forward(request)
 
 
 # Keeping users apart
