@@ -119,7 +119,7 @@ class Following:
     pause: float
 
 
-def followings(seed: int, number: int) -> list[Following]:
+def followers_plan(seed: int, number: int) -> list[Following]:
     """Four kinds in turn: eager, with small pages, one that begins in the middle, a slow one."""
     chance = Random(f"{seed} followers")
     kinds = [

@@ -136,7 +136,9 @@ async def run(
             environment.target, seed, size.streams, size.speed, traffic.held
         )
         plans = plan.operations(seed, size.operations, size.clients)
-        result.followers = [Follower(traffic, one) for one in plan.followings(seed, size.followers)]
+        result.followers = [
+            Follower(traffic, one) for one in plan.followers_plan(seed, size.followers)
+        ]
         try:
             async with fault_injector.running():
                 await _run_clients(

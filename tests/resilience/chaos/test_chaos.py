@@ -59,7 +59,7 @@ def test_the_same_seed_gives_the_same_plan() -> None:
     def everything(seed: int) -> object:
         faults = {stream: list(islice(plan.faults(seed, stream), 50)) for stream in plan.STREAMS}
         deliveries = [plan.delivery(seed, n, call) for n in range(50) for call in range(3)]
-        return plan.operations(seed, 500, 20), plan.followings(seed, 20), faults, deliveries
+        return plan.operations(seed, 500, 20), plan.followers_plan(seed, 20), faults, deliveries
 
     assert everything(1) == everything(1)
     assert everything(1) != everything(2)
