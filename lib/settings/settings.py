@@ -15,6 +15,7 @@ from lib.settings.types import (
     HeaderText,
     HttpUrl,
     JsonWebKeys,
+    McpResource,
     Origins,
     PostgresUrl,
     PreviewOrigin,
@@ -86,6 +87,9 @@ class Settings(BaseModel):
     JWT_ISSUER: str | None = None
     JWT_AUDIENCE: str | None = None
     JWT_MAX_LIFETIME: Annotated[int, Field(ge=60)] | None = None
+
+    MCP_RESOURCE: McpResource | None = None
+    MCP_AUTHORIZATION_SERVER: BaseUrl | None = None
 
     CORS_ORIGINS: Origins = []
     CORS_PREVIEW_ORIGIN: PreviewOrigin | None = None
@@ -183,6 +187,19 @@ class Settings(BaseModel):
             if secret and len(secret.encode()) < 32:
                 raise ValueError(
                     f"{name} must have at least 32 bytes: generate one with openssl rand -hex 32"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def refuse_incomplete_authorization_of_mcp(self) -> Self:
+        names = ("MCP_RESOURCE", "MCP_AUTHORIZATION_SERVER")
+        missing = [name for name in names if getattr(self, name) is None]
+        if len(missing) == 1:
+            raise ValueError(f"{missing[0]} is not set: set both {' and '.join(names)}, or neither")
+        for name in names if not missing and not self.is_local else ():
+            if getattr(self, name).startswith("http:"):
+                raise ValueError(
+                    f"{name} must be https in a deployment: over http, others can read the tokens"
                 )
         return self
 

@@ -65,6 +65,11 @@ def _check_offset(query: TaskQuery) -> None:
         )
 
 
+def make_cursor(user: AuthenticatedUser, query: TaskQuery, last: Position) -> str:
+    """The cursor of the page that starts after the position `last`."""
+    return _write(last, _list_name(user, query))
+
+
 def link_to_next_page(
     request: Request, user: AuthenticatedUser, query: TaskQuery, last: Position
 ) -> str:
@@ -74,7 +79,7 @@ def link_to_next_page(
     even if tasks are created or deleted meanwhile. Raises InvalidInput if they are too long.
     """
     parameters = [each for each in request.query_params.multi_items() if each[0] not in PAGE_START]
-    parameters.append(("cursor", _write(last, _list_name(user, query))))
+    parameters.append(("cursor", make_cursor(user, query, last)))
     query_string = urlencode(parameters, safe=_SAFE, quote_via=quote)
     link = f'<{tasks_path(request, user)}?{query_string}>; rel="next"'
     if len(link) > MAX_LINK_BYTES:

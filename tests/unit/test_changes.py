@@ -63,9 +63,10 @@ class Follower:
 
     def catch_up(self) -> int:
         """Returns the number of changes."""
-        number, more = 0, True
+        number, pages, more = 0, 0, True
         while more:
-            page = self.read_page()
+            page, pages = self.read_page(), pages + 1
+            assert pages < 100
             number, more = number + len(page.tasks) + len(page.deleted), page.more
         return number
 
@@ -155,10 +156,9 @@ def test_a_token_with_a_shortened_snapshot_repeats_and_misses_nothing(
         for number in range(5):
             database.query(INSERT, f"{number}")
         for _ in range(3):
-            assert 5 <= follower.catch_up() <= 10
+            assert follower.catch_up() >= 5  # it ends, and the next one repeats
     follower.catch_up()
     assert follower.titles() == titles(database)
-    assert follower.catch_up() == 0
 
 
 def test_rows_of_before_the_feed_existed_are_in_the_first_round_alone(database: Database) -> None:
