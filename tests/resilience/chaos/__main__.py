@@ -1,4 +1,4 @@
-"""`make chaos`: no write is lost or applied twice under faults. Measures availability too."""
+"""`make chaos`: no write is lost or applied twice, and no change is missed, under faults."""
 
 import argparse
 import asyncio
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.resilience.chaos import mutants
 from tests.resilience.chaos.availability import RATE, measure, table
-from tests.resilience.chaos.ledger import Ledger
+from tests.resilience.chaos.ledger import MISSED, Ledger
 from tests.resilience.chaos.run import FULL, QUICK, Result, Size, run
 from tests.support.databases import running_cluster
 from tests.support.pgbouncer import PgBouncerError
@@ -56,6 +56,12 @@ def report(result: Result) -> None:
         f"Writes:     {outcomes['done']:,} acknowledged, {outcomes['unknown']:,} with unknown "
         f"outcome, {outcomes['unchanged']:,} failed; {result.ledger.reads:,} lists and trespasses"
     )
+    followers, size = result.followers, result.size
+    missed = sum(violation.kind == MISSED for violation in result.violations)
+    write_line(
+        f"Followers:  {size.followers}; {sum(each.rounds for each in followers):,} rounds, "
+        f"{sum(each.changes for each in followers):,} changes seen, missed {missed:,}"
+    )
     write_line("Violations: " + ", ".join(f"{kind} {n}" for kind, n in result.count().items()))
     for violation in result.violations[:20]:
         write_line(f"  {violation.kind}: {violation.text}")
@@ -88,7 +94,8 @@ def main() -> None:
         size = dataclasses.replace(size, seconds=options.seconds)
     write_line(
         f"Seed {options.seed}: {size.operations:,} operations by {size.clients} clients of "
-        f"{size.users} users, {size.sandboxes} sandboxes and one instance behind PgBouncer."
+        f"{size.users} users and {size.followers} followers of their changes, "
+        f"{size.sandboxes} sandboxes and one instance behind PgBouncer."
     )
     with (
         tempfile.TemporaryDirectory(prefix="chaos-") as folder,
@@ -104,7 +111,7 @@ def main() -> None:
             for line in table(asyncio.run(measure(cluster, options.seed, seconds, write_line))):
                 write_line(line)
     violations, too_little = len(result.violations), result.acknowledged_too_little()
-    verdict = "nothing lost, nothing doubled"
+    verdict = "nothing lost, nothing doubled, no change missed"
     if violations or too_little:
         verdict = f"{violations:,} VIOLATIONS" if violations else "TOO FEW WRITES WERE ACKNOWLEDGED"
     number = f"{result.done:,}"

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from random import Random
 
-from tests.resilience.chaos.clients import User
+from tests.resilience.chaos.calls import User
 from tests.resilience.chaos.fault_injector import FaultInjector
 from tests.resilience.chaos.fleet import Fleet, Request, TransportError
 from tests.resilience.chaos.plan import TIMEOUT

@@ -12,68 +12,70 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import jwt
-
 from tests.resilience.chaos import plan
-from tests.resilience.chaos.fleet import Fleet, Request, Response, TransportError
-from tests.resilience.chaos.ledger import DOUBLED, FOREIGN, LOST, WRONG, Change, Creation, Ledger
+from tests.resilience.chaos.calls import (
+    DONE,
+    NOT_DONE,
+    NOT_KNOWN,
+    REFUSED,
+    Result,
+    Traffic,
+    User,
+)
+from tests.resilience.chaos.ledger import (
+    DOUBLED,
+    FOREIGN,
+    LOST,
+    WRONG,
+    Change,
+    Creation,
+    Discard,
+    Outcome,
+    Place,
+)
 from tests.resilience.chaos.plan import Operation
-from tests.resilience.faults.lab import UNCHANGED, UNKNOWN
 
-SECRET = "chaos-secret-0123456789abcdef0123456789"
 # Calls of one operation. Without a limit, a run might not end.
 MAX_CALLS = 40
 PAGE_SIZE = 7
 
-# What a response reports about the effect of its call.
-DONE, REFUSED, NOT_DONE, NOT_KNOWN = "done", "refused", "not done", "not known"
-
-
-@dataclass(frozen=True)
-class Result:
-    """The result of a call: its effect and the response. `status` is 0 without a response."""
-
-    effect: str
-    status: int = 0
-    body: Any = None
-    etag: str | None = None
-    retry_after: float = 0.0
-    link: str = ""
-
-
 type Call = Callable[[], Awaitable[Result]]
 
 
-@dataclass(frozen=True)
-class User:
-    """A user, and the tasks that all clients of this user share."""
+@dataclass
+class OwnTask:
+    """An acknowledged task of one client, which no other client changes.
 
-    name: str
-    token: str
-    toggled: int
-    toggled_once: int
-    overwritten: int
-    edited: list[int]
+    `key` is that of its creation, and `etag` that of its present state.
+    """
 
+    creation: Creation
+    key: str | None
+    etag: str | None
 
-def make_token(user: str) -> str:
-    return jwt.encode({"sub": user, "exp": int(time.time()) + 3600}, SECRET)
+    @property
+    def path(self) -> str:
+        return f"/{self.creation.task_id}"
 
 
 @dataclass
-class Traffic:
-    """What all clients of a run share. `speed` divides the pauses of the clients."""
+class OwnTasks:
+    """The tasks of one client. Only the first two kinds are changed again."""
 
-    seed: int
-    fleet: Fleet
-    users: list[User]
-    ledger: Ledger
-    give_up_at: float
-    speed: float = 1.0
-    done: int = 0
-    calls: int = 0
-    failures: Counter[str] = field(default_factory=Counter)
-    stop: Callable[[], bool] = lambda: False
+    live: list[OwnTask] = field(default_factory=list)
+    trashed: list[OwnTask] = field(default_factory=list)
+    # Those that no list may contain, and those that are not even in the trash.
+    deleted: list[Creation] = field(default_factory=list)
+    erased: list[Creation] = field(default_factory=list)
+
+    def possible_kind(self, kind: str) -> str:
+        """The kind of operation, or another one if there is no task for it."""
+        if kind == "restore" and not self.trashed:
+            kind = "delete"
+        missing = kind in ("delete", "erase") and not self.live
+        if missing and not (kind == "erase" and self.trashed):
+            return "create once"
+        return kind
 
 
 class Client:
@@ -83,45 +85,35 @@ class Client:
         self._traffic = traffic
         self._user = traffic.users[number % len(traffic.users)]
         self._operations = operations
-        # The acknowledged tasks of this client, each with its key: no other client deletes them.
-        self._created: list[tuple[Creation, str | None]] = []
-        self._deleted: list[Creation] = []
+        self._own = OwnTasks()
 
     async def run(self) -> None:
         for operation in self._operations:
             if self._traffic.stop():
                 return
-            await OperationRun(
-                self._traffic, self._user, operation, self._created, self._deleted
-            ).run()
+            await OperationRun(self._traffic, self._user, operation, self._own).run()
             self._traffic.done += 1
 
 
 class OperationRun:
     """One operation, from its first call to its last."""
 
-    def __init__(
-        self,
-        traffic: Traffic,
-        user: User,
-        operation: Operation,
-        created: list[tuple[Creation, str | None]],
-        deleted: list[Creation],
-    ) -> None:
+    def __init__(self, traffic: Traffic, user: User, operation: Operation, own: OwnTasks) -> None:
         self._traffic, self._ledger, self._user = traffic, traffic.ledger, user
-        self._operation, self._created, self._deleted = operation, created, deleted
+        self._operation, self._own = operation, own
+        self._kind = own.possible_kind(operation.kind)
         self._calls = 0
         # Whether a call may have been applied without a response that confirms it.
         self._doubt = False
 
     async def run(self) -> None:
-        kind = self._operation.kind
-        if kind == "delete" and not self._created:
-            kind = "create once"
         operations: dict[str, Callable[[], Awaitable[None]]] = {
             "create once": lambda: self._create(once=True),
             "create": lambda: self._create(once=False),
             "delete": self._delete,
+            "restore": self._restore,
+            "erase": self._erase,
+            "discard": self._discard,
             "toggle once": lambda: self._toggle(once=True),
             "toggle": lambda: self._toggle(once=False),
             "edit": self._edit,
@@ -129,62 +121,199 @@ class OperationRun:
             "list": self._list,
             "trespass": self._trespass,
         }
-        await operations[kind]()
+        await operations[self._kind]()
 
     # --- Operations -----------------------------------------------------------------------------
 
     async def _create(self, *, once: bool) -> None:
-        creation = Creation(self._user.name, f"{self._user.name} made {self._operation.number}")
+        number = self._operation.number
+        title, fields = f"{self._user.name} made {number}", plan.optional_fields(number)
+        creation = Creation(self._user.name, title, fields=fields)
         self._ledger.creations.append(creation)
-        key = f"create-{self._operation.number}" if once else None
+        key = f"create-{number}" if once else None
 
         async def call() -> Result:
-            return await self._call("POST", body={"title": creation.title}, key=key)
+            return await self._call("POST", body=_sent(creation), key=key)
 
         result = await self._call_until_definite(call, repeatable=False, once=once)
         creation.outcome = self._outcome(result)
         if result is None or not self._expect(result, 201):
             return
         body = result.body
-        if body["title"] != creation.title or body["updated_at"] != body["created_at"]:
-            self._report(WRONG, f"created {creation.title!r}, the response is {body}")
+        self._check_fields(creation, body)
+        if body["updated_at"] != body["created_at"]:
+            self._report(WRONG, f"created {title!r}, the response is {body}")
         creation.task_id = body["id"]
-        self._created.append((creation, key))
-        read = await self._read(f"/{creation.task_id}")
-        if read and (read.status != 200 or read.body["title"] != creation.title):
-            self._report(LOST, f"{creation.title!r} was acknowledged, then read as {read.status}")
-        if key and self._operation.repeated_later:
-            await self._repeat_create(creation, call)
+        task = OwnTask(creation, key, result.etag)
+        self._own.live.append(task)
+        read = await self._read(task.path)
+        if read and (read.status != 200 or read.body["title"] != title):
+            self._report(LOST, f"{title!r} was acknowledged, then read as {read.status}")
+        if self._operation.repeated_later:
+            await self._repeat_create(task)
 
-    async def _repeat_create(self, creation: Creation, call: Call) -> None:
+    async def _repeat_create(self, task: OwnTask, *, erased: bool = False) -> None:
         """Repeat it as a client does that never got the first response."""
-        result = await self._call_until_definite(call, repeatable=True)
-        if result and (result.status != 201 or result.body["id"] != creation.task_id):
-            self._report(DOUBLED, f"{creation.title!r} again: {result.status}, {result.body}")
-
-    async def _delete(self) -> None:
-        creation, key = self._created.pop(int(self._operation.choice * len(self._created)))
+        if not task.key:
+            return
 
         async def call() -> Result:
-            return await self._call("DELETE", f"/{creation.task_id}")
+            return await self._call("POST", body=_sent(task.creation), key=task.key)
 
-        # No other client creates it again, so that a repeat is harmless. It may get a 404.
         result = await self._call_until_definite(call, repeatable=True)
-        creation.deleted = self._outcome(result)
+        if result is None or (erased and result.status == 404):
+            return
+        if erased or result.status != 201 or result.body["id"] != task.creation.task_id:
+            text = f"{task.creation.title!r} again: {result.status}, {result.body}"
+            self._report(DOUBLED, text)
+
+    async def _delete(self) -> None:
+        task = self._take(self._own.live)
+        etag = task.etag if self._operation.variant < 0.5 else None
+        result = await self._move(task, "trashed", "DELETE", if_match=etag)
         if result is None:
             return
-        if result.status == 404 and self._doubt:
-            creation.deleted = "done"
-        elif not self._expect(result, 204):
-            return
-        self._deleted.append(creation)
-        read = await self._read(f"/{creation.task_id}")
-        if read and read.status != 404:
-            self._report(LOST, f"{creation.title!r} was deleted, then read as {read.status}")
-        if key and self._operation.repeated_later:
+        task.etag = result.etag
+        self._own.deleted.append(task.creation)
+        # Without a condition, a call whose response was lost may arrive later, and delete the task
+        # again.
+        if etag or not self._doubt:
+            self._own.trashed.append(task)
+        await self._expect_to_be_deleted(task)
+        if self._operation.repeated_later:
             # A late repeat of its creation must not restore it.
-            body = {"title": creation.title}
-            await self._repeat_create(creation, lambda: self._call("POST", body=body, key=key))
+            await self._repeat_create(task)
+
+    async def _restore(self) -> None:
+        task, variant = self._take(self._own.trashed), self._operation.variant
+        key = f"restore-{self._operation.number}" if variant < 0.3 else None
+        etag = task.etag if variant > 0.6 else None
+        self._own.deleted.remove(task.creation)
+        result = await self._move(task, "live", "POST", "/restore", key=key, if_match=etag)
+        if result is None:
+            return
+        self._check_fields(task.creation, result.body)
+        task.etag = result.etag
+        if key and self._operation.repeated_later:
+            again = await self._call_until_definite(
+                lambda: self._call("POST", f"{task.path}/restore", key=key), repeatable=True
+            )
+            if again and (again.status, again.body, again.etag) != (200, result.body, result.etag):
+                self._report(DOUBLED, f"restored again: {again.status}, {again.body}")
+        # Otherwise a call whose response was lost may restore the task after a later deletion.
+        if key or etag or not self._doubt:
+            self._own.live.append(task)
+
+    async def _erase(self) -> None:
+        own, variant = self._own, self._operation.variant
+        deleted = own.trashed if own.trashed and (variant < 0.5 or not own.live) else None
+        task = self._take(deleted or own.live)
+        etag = task.etag if variant * 10 % 1 < 0.3 else None
+        result = await self._move(task, "erased", "DELETE", query="permanent=true", if_match=etag)
+        if result is None:
+            return
+        own.erased.append(task.creation)
+        if deleted is None:
+            own.deleted.append(task.creation)
+        await self._expect_to_be_deleted(task)
+        restored = await self._call_until_definite(
+            lambda: self._call("POST", f"{task.path}/restore"), repeatable=True
+        )
+        if restored and restored.status != 404:
+            text = f"{task.creation.title!r} was erased, then restored: {restored.status}"
+            self._report(LOST, text)
+        await self._repeat_create(task, erased=True)
+
+    def _take(self, tasks: list[OwnTask]) -> OwnTask:
+        return tasks.pop(int(self._operation.choice * len(tasks)))
+
+    async def _move(
+        self, task: OwnTask, place: Place, method: str, path: str = "", **options: Any
+    ) -> Result | None:
+        """Delete, erase or restore a task. None if it is unknown whether that happened.
+
+        No other client changes it, so that a repeat is harmless. After a lost response, a repeat
+        gets 404 for what is deleted, and 412 under a condition that the first call has made stale.
+        """
+        creation = task.creation
+        creation.moves.append((place, "unknown"))
+        if place != "live":
+            self._ledger.deleting.add(creation.task_id or 0)
+
+        async def call() -> Result:
+            return await self._call(method, f"{task.path}{path}", **options)
+
+        result = await self._call_until_definite(
+            call, repeatable=True, once=bool(options.get("key"))
+        )
+        if result and self._doubt and result.status == 412 and place == "live":
+            result = await self._read(task.path)
+        repeated = result and self._doubt and result.status == 404 and place != "live"
+        creation.moves[-1] = (place, "done" if repeated else self._outcome(result))
+        if result is None:
+            return None
+        if not repeated and not self._expect(result, 200 if place == "live" else 204):
+            return None
+        if place != "live":
+            self._observe_deletion(task)
+        return result
+
+    def _observe_deletion(self, task: OwnTask) -> None:
+        known = self._ledger.committed[self._user.name]
+        task_id = task.creation.task_id or 0
+        known[task_id] = (known[task_id][0], True)
+
+    async def _expect_to_be_deleted(self, task: OwnTask) -> None:
+        read = await self._read(task.path)
+        if read and read.status != 404:
+            text = f"{task.creation.title!r} was deleted, then read as {read.status}"
+            self._report(LOST, text)
+
+    async def _discard(self) -> None:
+        """Delete a task that other clients delete and restore as well, or restore it."""
+        task, variant = self._user.discarded, self._operation.variant
+        read = await self._read(f"/{task}")
+        if read is None:
+            return
+        discard = Discard(restores=read.status != 200)
+        self._ledger.discards[task].append(discard)
+        if discard.restores:
+            await self._restore_shared(discard, variant)
+            return
+        self._expect(read, 200)
+        discard.etag = read.etag if variant < 0.5 else None
+        self._ledger.deleting.add(task)
+        result = await self._call_until_definite(
+            lambda: self._call("DELETE", f"/{task}", if_match=discard.etag), repeatable=False
+        )
+        stale = 412 if discard.etag else 404
+        discard.outcome = self._outcome_of_discard(result, 204, 404, stale)
+        if result and discard.outcome == "done":
+            discard.deleted_etag = result.etag
+            self._ledger.observe(read.body, deleted=True)
+            self._ledger.trashed_etags[task] = result.etag
+
+    async def _restore_shared(self, discard: Discard, variant: float) -> None:
+        task = self._user.discarded
+        discard.etag = self._ledger.trashed_etags.get(task) if variant > 0.6 else None
+        key = f"restore-{self._operation.number}" if variant < 0.3 else None
+
+        async def call() -> Result:
+            return await self._call("POST", f"/{task}/restore", key=key, if_match=discard.etag)
+
+        result = await self._call_until_definite(call, repeatable=False, once=bool(key))
+        refused = (412,) if discard.etag else ()
+        discard.outcome = self._outcome_of_discard(result, 200, *refused)
+        if result and discard.outcome == "done":
+            discard.updated_at = result.body["updated_at"]
+
+    def _outcome_of_discard(self, result: Result | None, done: int, *refused: int) -> Outcome:
+        """Another client may have been first, so that some refusals are expected."""
+        if result and result.status in refused:
+            return "unknown" if self._doubt else "unchanged"
+        if result:
+            self._expect(result, done)
+        return self._outcome(result)
 
     async def _toggle(self, *, once: bool) -> None:
         task = self._user.toggled_once if once else self._user.toggled
@@ -210,6 +339,7 @@ class OperationRun:
         task = self._user.edited[int(self._operation.choice * len(self._user.edited))]
         change = Change(_short(self._operation.number), None)
         self._ledger.edits[task].append(change)
+        method = self._put_or_patch()
         while True:
             read = await self._read(f"/{task}")
             if read is None or not self._expect(read, 200):
@@ -221,7 +351,7 @@ class OperationRun:
                 change.outcome = "done"
                 return
             body = {"description": " ".join([*marks, change.mark])}
-            result = await self._call("PUT", f"/{task}", body=body, if_match=read.etag)
+            result = await self._call(method, f"/{task}", body=body, if_match=read.etag)
             if result.effect == DONE and self._expect(result, 200):
                 change.outcome, change.updated_at = "done", result.body["updated_at"]
                 change.completed = result.body["completed"]
@@ -238,23 +368,31 @@ class OperationRun:
     async def _overwrite(self) -> None:
         """Replace a text that other clients replace as well."""
         task = self._user.overwritten
-        change = Change(_short(self._operation.number), None)
+        fields = plan.optional_fields(self._operation.number)
+        change = Change(_short(self._operation.number), None, fields=fields)
         self._ledger.overwrites[task].append(change)
+        body = {"description": change.mark, **fields}
 
         async def call() -> Result:
-            return await self._call("PUT", f"/{task}", body={"description": change.mark})
+            return await self._call(self._put_or_patch(), f"/{task}", body=body)
 
         result = await self._call_until_definite(call, repeatable=False)
         change.outcome = self._outcome(result)
         if result is None or not self._expect(result, 200):
             return
         change.updated_at, change.completed = result.body["updated_at"], result.body["completed"]
-        if result.body["description"] != change.mark:
-            self._report(WRONG, f"overwrite {change.mark}: {result.body}")
+        if any(result.body[name] != value for name, value in body.items()):
+            self._report(WRONG, f"overwrite {body}: {result.body}")
+
+    def _put_or_patch(self) -> str:
+        return "PUT" if self._operation.variant < 0.5 else "PATCH"
 
     async def _list(self) -> None:
         self._ledger.reads += 1
         rows, query = [], f"limit={PAGE_SIZE}" if self._operation.choice < 0.5 else ""
+        of_trash = self._operation.variant < 0.3
+        if of_trash:
+            query = "&".join(filter(None, ("status=deleted", query)))
         while True:
             page = await self._read("", query)
             if page is None or not self._expect(page, 200):
@@ -268,13 +406,17 @@ class OperationRun:
             if row["user_id"] != self._user.name or not row["title"].startswith(self._user.name):
                 self._report(FOREIGN, f"the list of {self._user.name} has {row}")
         counted = Counter(row["id"] for row in rows)
-        for creation, _ in self._created:
-            if counted[creation.task_id] != 1:
-                text = f"{creation.title!r} is listed {counted[creation.task_id]} times"
+        listed, hidden = self._own.live, self._own.deleted
+        if of_trash:
+            listed = self._own.trashed
+            hidden = self._own.erased + [task.creation for task in self._own.live]
+        for task in listed:
+            if counted[task.creation.task_id] != 1:
+                text = f"{task.creation.title!r} is listed {counted[task.creation.task_id]} times"
                 self._report(LOST, text)
-        for creation in self._deleted:
+        for creation in hidden:
             if counted[creation.task_id]:
-                self._report(LOST, f"{creation.title!r} was deleted, but is listed")
+                self._report(LOST, f"{creation.title!r} is in the list {query!r}")
 
     async def _trespass(self) -> None:
         self._ledger.reads += 1
@@ -285,6 +427,9 @@ class OperationRun:
         requests: list[tuple[str, str, Any, User | None, int]] = [
             *[("GET", task, None, None, 404)] * 3,
             ("PUT", task, stolen, None, 404),
+            ("PATCH", task, stolen, None, 404),
+            ("POST", f"{task}/restore", None, None, 404),
+            ("GET", "/changes", None, other, 403),
             ("PATCH", f"{task}/complete", None, None, 404),
             ("DELETE", task, None, None, 404),
             ("GET", "", None, other, 403),
@@ -359,71 +504,31 @@ class OperationRun:
             return "unknown" if self._doubt else "unchanged"
         return "done" if result.effect == DONE else "unknown"
 
-    async def _call(
-        self,
-        method: str,
-        path: str = "",
-        *,
-        query: str = "",
-        body: Any = None,
-        key: str | None = None,
-        if_match: str | None = None,
-        owner: User | None = None,
-    ) -> Result:
-        headers = {"authorization": f"Bearer {self._user.token}"}
-        if key:
-            headers["idempotency-key"] = key
-        if if_match is not None:
-            headers["if-match"] = if_match
-        request = Request(
-            method, f"/api/{(owner or self._user).name}/tasks{path}", headers, body, query
-        )
-        traffic = self._traffic
-        delivery = plan.delivery(traffic.seed, self._operation.number, self._calls)
+    async def _call(self, method: str, path: str = "", **options: Any) -> Result:
+        traffic, number = self._traffic, self._operation.number
+        delivery = plan.delivery(traffic.seed, number, self._calls)
         self._calls += 1
-        traffic.calls += 1
-        to_instance = delivery.to_instance and traffic.fleet.instance
-        send = traffic.fleet.call if to_instance else traffic.fleet.invoke
-        try:
-            response = await send(request, delivery.timeout)
-            if delivery.response_lost:
-                raise TransportError("the response was lost")
-        except TransportError as reason:
-            traffic.failures[str(reason)] += 1
-            self._doubt = True
-            return Result(NOT_KNOWN)
-        return self._result(request, response)
+        result = await traffic.call(self._user, delivery, method, path, **options)
+        self._doubt |= result.effect == NOT_KNOWN
+        return result
 
-    def _result(self, request: Request, response: Response) -> Result:
-        result = Result(
-            DONE if response.status < 300 else REFUSED,
-            response.status,
-            response.body,
-            response.headers.get("etag"),
-            float(response.headers.get("retry-after", 0)),
-            response.headers.get("link", "").partition(">")[0],
-        )
-        if response.status < 500:
-            known = self._ledger.etags.setdefault(result.etag or "", result.body)
-            if result.etag and known != result.body:
-                self._report(WRONG, f"two states share the ETag {result.etag}: {result.body}")
-            return result
-        detail = response.body["detail"] if isinstance(response.body, dict) else response.body
-        if response.status != 503 or detail not in (UNKNOWN, UNCHANGED) or not result.retry_after:
-            self._report(WRONG, f"{request.method} {request.path}: {response.status} {detail!r}")
-        self._traffic.failures["503"] += 1
-        self._doubt |= detail != UNCHANGED
-        effect = NOT_DONE if detail == UNCHANGED else NOT_KNOWN
-        return Result(effect, response.status, response.body, retry_after=result.retry_after)
+    def _check_fields(self, creation: Creation, body: dict[str, Any]) -> None:
+        expected = _sent(creation)
+        if {name: body[name] for name in expected} != expected:
+            self._report(WRONG, f"{expected} is {body} in the response")
 
     def _expect(self, result: Result, status: int) -> bool:
         if result.status == status:
             return True
-        self._report(WRONG, f"{self._operation.kind} got {result.status}: {result.body}")
+        self._report(WRONG, f"{self._kind} got {result.status}: {result.body}")
         return False
 
     def _report(self, kind: str, text: str) -> None:
         self._ledger.report(kind, f"operation {self._operation.number}: {text}")
+
+
+def _sent(creation: Creation) -> dict[str, Any]:
+    return {"title": creation.title, **creation.fields}
 
 
 def _short(number: int) -> str:

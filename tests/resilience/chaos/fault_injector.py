@@ -7,7 +7,7 @@ import signal
 import subprocess
 from collections import Counter
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,11 @@ import psycopg
 
 from tests.resilience.chaos import plan
 from tests.resilience.chaos.fleet import Fleet, Process
+from tests.resilience.chaos.held import APPLICATION_NAME, HeldTransactions, connect
 from tests.resilience.chaos.plan import Fault
 from tests.support import pgbouncer
 from tests.support.pgbouncer import Pooler
 
-APPLICATION_NAME = "fault_injector"
 # Seconds in which writes gather before the pooler is killed, below their lock timeout, and again in
 # which they commit.
 CROWD_SECONDS = 0.25
@@ -49,6 +49,7 @@ class FaultInjector:
     seed: int
     streams: tuple[str, ...] = tuple(plan.STREAMS)
     speed: float = 1.0
+    held: HeldTransactions | None = None
     done: Counter[str] = field(default_factory=Counter)
     _frozen: set[asyncio.Task[None]] = field(default_factory=set)
     _restarted: subprocess.Popen[bytes] | None = None
@@ -94,7 +95,10 @@ class FaultInjector:
             case "kill a backend":
                 return await self._kill_backend(fault.target)
             case "pause the pooler":
-                await self._pause_pooler(seconds)
+                try:
+                    await self._pause_pooler(seconds)
+                except psycopg.OperationalError:
+                    await self._restart_crashed_pooler()
             case "cut off the pooler":
                 await self._cut_off_pooler()
             case "kill the pooler":
@@ -134,13 +138,13 @@ class FaultInjector:
             " ORDER BY state = 'idle', md5(pid::text || %s) LIMIT 1"
         )
         if self._admin is None:
-            self._admin = await _connect(self.target.admin_url)
+            self._admin = await connect(self.target.admin_url)
         values = [self.target.database, APPLICATION_NAME, str(salt)]
         return bool(await (await self._admin.execute(statement, values)).fetchall())
 
     async def _console(self, *steps: str | float) -> None:
         """Run commands on the console of the pooler, with pauses in seconds."""
-        async with await _connect(self.target.pooler.admin_url) as console:
+        async with await connect(self.target.pooler.admin_url) as console:
             for step in steps:
                 if isinstance(step, str):
                     await console.execute(step.format(self.target.database).encode())
@@ -148,7 +152,7 @@ class FaultInjector:
                     await asyncio.sleep(step)
 
     async def _pause_pooler(self, seconds: float) -> None:
-        async with await _connect(self.target.pooler.admin_url) as console:
+        async with await connect(self.target.pooler.admin_url) as console:
             # Not awaited: the response comes when the last transaction has ended, and never after a
             # RESUME.
             console.pgconn.send_query(f"PAUSE {self.target.database}".encode())
@@ -167,10 +171,14 @@ class FaultInjector:
             try:
                 await cutting
             except psycopg.OperationalError:
-                # PgBouncer 1.24.1 crashes, or loops for ever, if it has to kill a connection that
-                # is just closing.
-                self.done["the pooler crashed by itself"] += 1
-                await self._restart_pooler()
+                await self._restart_crashed_pooler()
+
+    async def _restart_crashed_pooler(self) -> None:
+        """PgBouncer 1.24.1 crashes, or loops, if it has to kill a connection that is closing."""
+        self.done["the pooler crashed by itself"] += 1
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pooler_pid(), signal.SIGKILL)
+        await self._restart_pooler()
 
     def _pooler_pid(self) -> int:
         return self._restarted.pid if self._restarted else self.target.pooler.pid
@@ -187,15 +195,19 @@ class FaultInjector:
     @asynccontextmanager
     async def _crowd_of_writes(self) -> AsyncGenerator[None]:
         """Hold writes inside PostgreSQL, which completes them after the `with`."""
-        async with await _connect(self.target.admin_url_of_database) as holder:
+        async with AsyncExitStack() as stack:
+            if self.held:
+                await stack.enter_async_context(self.held.none_open())
+            url = self.target.admin_url_of_database
+            session = await stack.enter_async_context(await connect(url))
             # A mutant may hold locks of its own.
-            await holder.execute("SET lock_timeout = '2s'")
-            await holder.execute("BEGIN")
+            await session.execute("SET lock_timeout = '2s'")
+            await session.execute("BEGIN")
             with contextlib.suppress(psycopg.errors.LockNotAvailable):
-                await holder.execute("LOCK TABLE tasks IN EXCLUSIVE MODE")
+                await session.execute("LOCK TABLE tasks IN EXCLUSIVE MODE")
             await asyncio.sleep(CROWD_SECONDS)
             yield
-            await holder.execute("ROLLBACK")
+            await session.execute("ROLLBACK")
 
     async def _restart_pooler(self) -> None:
         """Start the pooler again, on the same port."""
@@ -208,9 +220,3 @@ class FaultInjector:
                 return
             await asyncio.sleep(0.02)
         raise RuntimeError(f"PgBouncer did not restart: {pgbouncer._log(self.target.folder)}")
-
-
-async def _connect(url: str) -> psycopg.AsyncConnection[Any]:
-    return await psycopg.AsyncConnection.connect(
-        url, autocommit=True, connect_timeout=10, application_name=APPLICATION_NAME
-    )

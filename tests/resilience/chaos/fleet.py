@@ -238,13 +238,17 @@ class Fleet:
             self._idle.put_nowait(sandbox)
         return Response(raw["statusCode"], raw.get("headers", {}), _content(raw.get("body")))
 
+    async def finish_calls(self) -> None:
+        """Wait for every call, also for those whose client timed out."""
+        while self._running:
+            await asyncio.wait(set(self._running))
+
     async def settle(self) -> None:
-        """Wait for every call, also for those whose client timed out, and end all processes.
+        """Wait for every call, and end all processes.
 
         Work that a sandbox postponed is lost, because it gets no further event.
         """
-        while self._running:
-            await asyncio.wait(set(self._running))
+        await self.finish_calls()
         for sandbox in self.sandboxes:
             if sandbox.alive:
                 sandbox.kill()

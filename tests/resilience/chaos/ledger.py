@@ -1,9 +1,9 @@
 """Records what clients requested and which responses they got, and checks the database by it."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 # Unknown: applied once or not at all. Unchanged: every response reported that nothing was changed.
 type Outcome = Literal["done", "unknown", "unchanged"]
@@ -12,8 +12,14 @@ LOST = "lost"
 DOUBLED = "doubled"
 LOST_UPDATE = "lost updates"
 FOREIGN = "foreign rows"
+MISSED = "missed changes"
 WRONG = "wrong responses"
-KINDS = (LOST, DOUBLED, LOST_UPDATE, FOREIGN, WRONG)
+KINDS = (LOST, DOUBLED, LOST_UPDATE, FOREIGN, MISSED, WRONG)
+
+# Where a task is. Absent: it was never created.
+type Place = Literal["absent", "live", "trashed", "erased"]
+# A task as clients get it.
+type Document = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -24,13 +30,28 @@ class Violation:
 
 @dataclass
 class Creation:
-    """A task that a client requested. `deleted` is the outcome of its deletion, if requested."""
+    """A task that one client requested, and its later moves: deletions and restorations.
+
+    `fields` are the optional fields that were sent.
+    """
 
     user: str
     title: str
     outcome: Outcome = "unknown"
     task_id: int | None = None
-    deleted: Outcome | None = None
+    moves: list[tuple[Place, Outcome]] = field(default_factory=list)
+    fields: Document = field(default_factory=dict)
+
+    def places(self) -> set[Place]:
+        """Where the task may be, by the outcomes of its creation and its moves."""
+        places: set[Place] = {"absent"}
+        creation: tuple[Place, Outcome] = ("live", self.outcome)
+        for place, outcome in (creation, *self.moves):
+            if outcome == "done":
+                places = {place}
+            elif outcome == "unknown":
+                places.add(place)
+        return places
 
 
 @dataclass
@@ -45,29 +66,64 @@ class Change:
     outcome: Outcome = "unknown"
     updated_at: str | None = None
     completed: bool | None = None
+    fields: Document = field(default_factory=dict)
+
+
+@dataclass
+class Discard:
+    """A deletion or restoration of a shared task. `etag` is that of If-Match.
+
+    `updated_at` is that of the response to a restoration, `deleted_etag` that of the response to a
+    deletion.
+    """
+
+    restores: bool
+    etag: str | None = None
+    outcome: Outcome = "unknown"
+    updated_at: str | None = None
+    deleted_etag: str | None = None
 
 
 @dataclass(frozen=True)
 class Row:
     """A task in the database."""
 
-    id: int
-    user: str
-    title: str
-    description: str
-    completed: bool
+    place: Place
     version: int
+    document: Document
+
+    @property
+    def id(self) -> int:
+        return self.document["id"]
+
+    @property
+    def completed(self) -> bool:
+        return self.document["completed"]
+
+    @property
+    def description(self) -> str:
+        return self.document["description"] or ""
 
 
 @dataclass(frozen=True)
 class State:
     """A state that a task has had, as a trigger of the database recorded it."""
 
-    task_id: int
     version: int
-    updated_at: str
-    description: str
-    completed: bool
+    deleted: bool
+    document: Document
+
+    @property
+    def updated_at(self) -> str:
+        return self.document["updated_at"]
+
+    @property
+    def completed(self) -> bool:
+        return self.document["completed"]
+
+    @property
+    def description(self) -> str:
+        return self.document["description"] or ""
 
 
 @dataclass
@@ -78,87 +134,180 @@ class Ledger:
     toggles: dict[int, list[Change]] = field(default_factory=lambda: defaultdict(list))
     edits: dict[int, list[Change]] = field(default_factory=lambda: defaultdict(list))
     overwrites: dict[int, list[Change]] = field(default_factory=lambda: defaultdict(list))
+    discards: dict[int, list[Discard]] = field(default_factory=lambda: defaultdict(list))
+    # Tasks that the run itself changes, in transactions that it holds open.
+    held: set[int] = field(default_factory=set)
     # The document of each ETag: no two states of a task share one.
     etags: dict[str, object] = field(default_factory=dict)
+    # The newest state of each task that is known to be committed, for each user: its `updated_at`,
+    # and whether the task was deleted after it.
+    committed: dict[str, dict[int, tuple[str, bool]]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
+    # The ETag of a discarded task after its last acknowledged deletion.
+    trashed_etags: dict[int, str | None] = field(default_factory=dict)
+    # Tasks whose deletion was requested.
+    deleting: set[int] = field(default_factory=set)
     violations: list[Violation] = field(default_factory=list)
     reads: int = 0
 
     def report(self, kind: str, text: str) -> None:
         self.violations.append(Violation(kind, text))
 
+    def observe(self, task: Document, *, deleted: bool = False) -> None:
+        """Note a state that is committed, and whether it was deleted after that."""
+        known = self.committed[task["user_id"]]
+        state = (task["updated_at"], deleted)
+        known[task["id"]] = max(state, known.get(task["id"], state))
+
     def outcomes(self) -> Counter[Outcome]:
-        shared = (self.toggles, self.edits, self.overwrites)
+        shared = (self.toggles, self.edits, self.overwrites, self.discards)
         counted = Counter[Outcome](
             change.outcome for tasks in shared for changes in tasks.values() for change in changes
         )
         for creation in self.creations:
             counted[creation.outcome] += 1
-            if creation.deleted:
-                counted[creation.deleted] += 1
+            counted.update(outcome for _, outcome in creation.moves)
         return counted
 
 
 @dataclass(frozen=True)
 class Contents:
-    """The database after a run. `keys` holds each idempotency key with the id of its task."""
+    """The database after a run.
+
+    `keys` holds each idempotency key with the id of its task, `texts` the response that is recorded
+    for a task.
+    """
 
     rows: Iterable[Row]
     keys: Iterable[tuple[str, int]] = ()
     history: Iterable[State] = ()
+    texts: Mapping[int, str] = field(default_factory=dict)
 
 
 def check(ledger: Ledger, contents: Contents) -> list[Violation]:
     """Compare the responses with the database. Returns every violation."""
-    by_id, by_title = {}, defaultdict(list)
-    for row in contents.rows:
-        by_id[row.id] = row
-        by_title[row.title].append(row)
-    history = defaultdict(list)
+    rows = list(contents.rows)
+    found = [*ledger.violations, *_check_creations(ledger, rows)]
+    found += _check_erased(rows, contents.texts)
+    return found + _check_shared_tasks(ledger, rows, contents)
+
+
+def _check_creations(ledger: Ledger, rows: list[Row]) -> list[Violation]:
+    by_title, erased, found = defaultdict(list), {}, []
+    for row in rows:
+        if row.place == "erased":
+            erased[row.id] = row
+        else:
+            by_title[row.document["title"]].append(row)
+    for creation in ledger.creations:
+        of_creation = by_title.pop(creation.title, [])
+        of_creation += [erased[id_] for id_ in [creation.task_id] if id_ in erased]
+        found += _check_creation(creation, of_creation)
+    shared = ledger.toggles.keys() | ledger.edits.keys() | ledger.overwrites.keys()
+    shared |= ledger.discards.keys() | ledger.held
+    found += [
+        Violation(DOUBLED, f"no client requested the task {title!r}")
+        for title, unrequested in by_title.items()
+        if not shared.issuperset(row.id for row in unrequested)
+    ]
+    return found
+
+
+def _check_shared_tasks(ledger: Ledger, rows: list[Row], contents: Contents) -> list[Violation]:
+    live = {row.id: row for row in rows if row.place == "live"}
+    history, applied_keys, found = defaultdict(list), defaultdict(set), []
     for state in sorted(contents.history, key=lambda state: state.version):
-        history[state.task_id].append(state)
-    applied_keys = defaultdict(set)
+        history[state.document["id"]].append(state)
     for key, task_id in contents.keys:
         applied_keys[task_id].add(key)
-    found = list(ledger.violations)
-    for creation in ledger.creations:
-        found += _check_creation(creation, by_title.pop(creation.title, []))
-    shared = ledger.toggles.keys() | ledger.edits.keys() | ledger.overwrites.keys()
-    for title, unrequested in by_title.items():
-        if not shared.issuperset(row.id for row in unrequested):
-            found.append(Violation(DOUBLED, f"no client requested the task {title!r}"))
     for changes_of_tasks, check_task in (
         (ledger.toggles, _check_toggles),
         (ledger.edits, _check_edits),
         (ledger.overwrites, _check_overwrites),
     ):
         for task_id, changes in changes_of_tasks.items():
-            if row := by_id.get(task_id):
+            if row := live.get(task_id):
                 found += check_task(_SharedTask(row, changes, history[task_id]))
             else:
                 found.append(Violation(LOST, f"the shared task {task_id} does not exist"))
+    for task_id, discards in ledger.discards.items():
+        found += _check_discards(f"the discarded task {task_id}", discards, history[task_id])
     for task_id, toggles in ledger.toggles.items():
-        if row := by_id.get(task_id):
+        if row := live.get(task_id):
             found += _check_keys(row, toggles, applied_keys[task_id])
     return found
 
 
 def _check_creation(creation: Creation, rows: list[Row]) -> list[Violation]:
-    what, number = f"the task {creation.title!r}", len(rows)
-    if number > 1:
-        return [Violation(DOUBLED, f"{what} exists {number} times")]
-    found = []
-    if rows and rows[0].user != creation.user:
-        found.append(Violation(FOREIGN, f"{what} belongs to {rows[0].user}"))
-    if creation.outcome == "unchanged" and rows:
+    what, places = f"the task {creation.title!r}", creation.places()
+    if len(rows) > 1:
+        return [Violation(DOUBLED, f"{what} exists {len(rows)} times")]
+    if not rows:
+        return [] if "absent" in places else [Violation(LOST, f"{what} does not exist")]
+    found, [row] = [], rows
+    if row.document["user_id"] != creation.user:
+        found.append(Violation(FOREIGN, f"{what} belongs to {row.document['user_id']}"))
+    if places == {"absent"}:
         found.append(Violation(WRONG, f"{what} exists, but the response was 'nothing was changed'"))
-    if creation.outcome != "done":
-        return found
-    if rows and creation.deleted == "done":
-        found.append(Violation(LOST, f"{what} exists, but was deleted"))
-    if rows and rows[0].id != creation.task_id:
-        found.append(Violation(DOUBLED, f"{what} is {rows[0].id}, but was {creation.task_id}"))
-    if not rows and creation.deleted in (None, "unchanged"):
-        found.append(Violation(LOST, f"{what} does not exist"))
+    elif row.place not in places:
+        text = f"{what} is {row.place}, but was left {' or '.join(sorted(places))}"
+        found.append(Violation(LOST, text))
+    if creation.outcome == "done" and row.id != creation.task_id:
+        found.append(Violation(DOUBLED, f"{what} is {row.id}, but was {creation.task_id}"))
+    if row.place != "erased":
+        found += [
+            Violation(LOST, f"{what} has the {name} {row.document[name]!r}, not {value!r}")
+            for name, value in creation.fields.items()
+            if row.document[name] != value
+        ]
+    return found
+
+
+def _check_erased(rows: Iterable[Row], texts: Mapping[int, str]) -> list[Violation]:
+    """The text of an erased task is nowhere, also not in the records of idempotency keys."""
+    found = []
+    for row in rows:
+        if row.place != "erased":
+            continue
+        kept = [row.document[name] for name in ("title", "description", "tags")]
+        if any(kept) or row.id in texts:
+            text = f"the task {row.id} was erased, but keeps {kept} and {texts.get(row.id)!r}"
+            found.append(Violation(LOST, text))
+    return found
+
+
+def _check_discards(what: str, discards: list[Discard], history: list[State]) -> list[Violation]:
+    """A deletion and a restoration alternate, each with a state of its own."""
+    found = []
+    for expected, state in enumerate(history, 1):
+        if state.version != expected or state.deleted != (expected % 2 == 0):
+            text = f"{what} has the version {state.version} as its state number {expected}"
+            found.append(Violation(DOUBLED, text))
+    restored = {state.updated_at for state in history if not state.deleted}
+    found += [
+        Violation(WRONG, f"{what} was restored, but its state {discard.updated_at} never was")
+        for discard in discards
+        if discard.updated_at and discard.updated_at not in restored
+    ]
+    for restores in (False, True):
+        applied = sum(state.deleted != restores for state in history) - restores
+        outcomes = Counter(one.outcome for one in discards if one.restores == restores)
+        name = "restorations" if restores else "deletions"
+        # A restoration of a task that is not deleted is done too, and makes no state.
+        if applied < outcomes["done"] and not restores:
+            text = f"{outcomes['done']} {name} of {what} are done, {applied} applied"
+            found.append(Violation(LOST_UPDATE, text))
+        if applied > outcomes["done"] + outcomes["unknown"]:
+            text = f"{outcomes['done'] + outcomes['unknown']} {name} of {what}, {applied} applied"
+            found.append(Violation(DOUBLED, text))
+    conditions = [("the condition", one.etag) for one in discards if one.outcome == "done"]
+    results = [("the ETag after deletion", one.deleted_etag) for one in discards]
+    found += [
+        Violation(LOST_UPDATE, f"{number} changes of {what} have {name} {etag}")
+        for (name, etag), number in Counter(conditions + results).items()
+        if etag and number > 1
+    ]
     return found
 
 
@@ -267,6 +416,13 @@ def _check_overwrites(task: _SharedTask) -> list[Violation]:
     One that was applied twice has undone the changes that were made in between.
     """
     what, found = f"the overwritten task {task.row.id}", _check_versions(task)
+    sent = {change.mark: change.fields for change in task.changes}
+    found += [
+        Violation(LOST_UPDATE, f"{what} mixes overwrites in {state.document}")
+        for state in task.history
+        for name, value in sent.get(state.description, {}).items()
+        if state.document[name] != value
+    ]
     applied = Counter(state.description for state in task.history if state.version > 1)
     for change in task.changes:
         number, state = applied.pop(change.mark, 0), task.state_after(change)

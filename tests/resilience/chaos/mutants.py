@@ -5,6 +5,7 @@ import json
 import random
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -22,7 +23,18 @@ MUTANTS: dict[str, Callable[[], None]] = {}
 # These make faults that a sound application survives: the checker must find nothing.
 CONTROLS: dict[str, Callable[[], None]] = {}
 # Found in every run: they cause the fault that reveals them.
-BY_CONSTRUCTION = {"blind-repeat", "repeat-that-undoes"}
+BY_CONSTRUCTION = {
+    "blind-repeat",
+    "repeat-that-undoes",
+    "feed-by-timestamp",
+    "feed-by-sequence",
+    "feed-of-later-transactions",
+    "feed-with-later-token",
+    "feed-without-deletions",
+    "feed-ending-with-last-page",
+}
+# Only followers can find these.
+FEEDS = {name for name in BY_CONSTRUCTION if name.startswith("feed")}
 # Row-level security alone would hide these: they connect as the owner of the tables.
 WITHOUT_ROW_SECURITY = {"owner-forgotten"}
 
@@ -203,12 +215,12 @@ def commit_after_the_response() -> None:
 def report_errors_as_success() -> None:
     delete_task = store.delete_task
 
-    async def delete_or_ignore(*arguments: Any) -> None:
+    async def delete_or_ignore(*arguments: Any) -> store.StoredTask:
         # The faults of a short run meet few deletions, so that some of these errors are made here.
-        if random.random() < 0.1:
-            return
-        with contextlib.suppress(DatabaseUnavailable):
-            await delete_task(*arguments)
+        if random.random() >= 0.1:
+            with contextlib.suppress(DatabaseUnavailable):
+                return await delete_task(*arguments)
+        return store.StoredTask(str(random.random()), 1)
 
     replace(store, "delete_task", delete_or_ignore)
 
@@ -235,8 +247,70 @@ def claim_that_nothing_was_changed() -> None:
     replace(transaction, "DatabaseUnavailable", Claim)
 
 
+@mutant("deleted-without-trash")
+def delete_without_trash() -> None:
+    async def delete(user: Any, task_id: int, precondition: Precondition) -> store.StoredTask:
+        await store.erase_task(user, task_id, precondition)
+        return store.StoredTask(str(random.random()), task_id)
+
+    replace(store, "delete_task", delete)
+
+
+@mutant("restored-without-new-version")
+def restore_without_new_version() -> None:
+    for name in ("RESTORE", "RESTORE_ONCE"):
+        _replace_text(name, "deleted.version + 1", "deleted.version")
+
+
+@mutant("erased-but-not-in-records")
+def erase_but_not_in_records() -> None:
+    _replace_text("ERASE", "SET task=''", "SET task=idempotency_keys.task")
+
+
+def _replace_text(name: str, old: str, new: str) -> None:
+    text = getattr(compiled, name)
+    assert old in text
+    replace(compiled, name, text.replace(old, new))
+
+
+# Feeds of changes. Each follower holds transactions open, which reveals them: see held.py.
+
+
+@mutant("feed-by-timestamp")
+def plant_feed_by_timestamp() -> None:
+    _feeds().by_position(_feeds().BY_TIMESTAMP, "-infinity")
+
+
+@mutant("feed-by-sequence")
+def plant_feed_by_sequence() -> None:
+    _feeds().by_position(_feeds().BY_SEQUENCE, "0")
+
+
+@mutant("feed-of-later-transactions")
+def plant_feed_of_later_transactions() -> None:
+    _feeds().keep_xmax_only()
+
+
+@mutant("feed-with-later-token")
+def plant_feed_with_later_token() -> None:
+    _feeds().wrap_feed(_feeds().with_later_token)
+
+
+@mutant("feed-without-deletions")
+def plant_feed_without_deletions() -> None:
+    _feeds().wrap_feed(_feeds().without_deletions)
+
+
+@mutant("feed-ending-with-last-page")
+def plant_feed_ending_with_last_page() -> None:
+    _feeds().wrap_feed(_feeds().ending_with_last_page)
+
+
+def _feeds() -> ModuleType:
+    # Not imported above: it loads the application, which not every process of the run does.
+    return import_module("tests.resilience.chaos.feeds")
+
+
 @mutant("owner-forgotten")
 def forget_the_owner() -> None:
-    condition = " AND tasks.user_id = %(owner)s::VARCHAR"
-    assert condition in compiled.GET
-    replace(compiled, "GET", compiled.GET.replace(condition, ""))
+    _replace_text("GET", " AND tasks.user_id = %(owner)s::VARCHAR", "")

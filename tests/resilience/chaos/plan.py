@@ -6,19 +6,25 @@ Nothing that happens in a run has an effect on its plan: the same seed gives the
 from collections.abc import Generator
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
-# Of a hundred operations. "Once" means with an Idempotency-Key. An edit is a PUT with If-Match, an
-# overwrite one without. A trespass is a request for tasks of another user.
+# Of a hundred operations. "Once" means with an Idempotency-Key. An edit is a PUT or PATCH with
+# If-Match, an overwrite one without. Clients delete, restore and erase (delete permanently) tasks
+# of their own. A discard deletes or restores a task that other clients delete and restore as well.
+# A trespass is a request for tasks of another user.
 MIX = {
-    "create once": 20,
+    "create once": 19,
     "create": 6,
-    "delete": 10,
-    "toggle once": 20,
-    "toggle": 10,
-    "edit": 12,
-    "overwrite": 8,
-    "list": 8,
-    "trespass": 6,
+    "delete": 9,
+    "restore": 6,
+    "erase": 4,
+    "discard": 6,
+    "toggle once": 15,
+    "toggle": 8,
+    "edit": 10,
+    "overwrite": 7,
+    "list": 6,
+    "trespass": 4,
 }
 # The share of operations whose client gives up after the first failure, as a closed tab does.
 GIVES_UP = 0.04
@@ -34,12 +40,16 @@ TIMEOUT = 15.0
 
 @dataclass(frozen=True)
 class Operation:
-    """`choice` picks one of the tasks, pages or requests that are possible when it begins."""
+    """`choice` picks one of the tasks, pages or requests that are possible when it begins.
+
+    `variant` picks how it is requested: by PUT or PATCH, with or without a condition or a key.
+    """
 
     number: int
     client: int
     kind: str
     choice: float
+    variant: float
     gives_up: bool
     twice_at_once: bool
     repeated_later: bool
@@ -76,18 +86,53 @@ def operations(seed: int, number: int, clients: int) -> list[list[Operation]]:
         [kind] = chance.choices(kinds, weights)
         if not plans[client]:
             kind = "create once"  # so that there is something to delete
-        draws = [chance.random() for _ in range(4)]
+        choice, variant, *draws = [chance.random() for _ in range(5)]
         plans[client].append(
             Operation(
-                n, client, kind, draws[0],
-                draws[1] < GIVES_UP, draws[2] < TWICE_AT_ONCE, draws[3] < REPEATED_LATER,
+                n, client, kind, choice, variant,
+                draws[0] < GIVES_UP, draws[1] < TWICE_AT_ONCE, draws[2] < REPEATED_LATER,
             )
         )  # fmt: skip
     return plans
 
 
-def delivery(seed: int, operation: int, call: int) -> Delivery:
-    """The delivery of the n-th call of an operation, at whatever time it is made."""
+def optional_fields(number: int) -> dict[str, Any]:
+    """The fields that an operation sends besides the title and the description."""
+    return {
+        "priority": (None, "low", "medium", "high", "urgent")[number % 5],
+        "due_date": (None, "2026-12-24", "2026-12-24T13:30:00.000000Z")[number % 3],
+        "tags": [f"home {number % 7}", f"work {number % 4}"][: number % 3],
+    }
+
+
+@dataclass(frozen=True)
+class Following:
+    """How a client follows the changes of a user.
+
+    It begins when this share of the operations is done, asks for pages of `limit` changes, and
+    waits up to `pause` seconds before each, also while it holds a transaction open.
+    """
+
+    number: int
+    begins: float
+    limit: int | None
+    pause: float
+
+
+def followers_plan(seed: int, number: int) -> list[Following]:
+    """Four kinds in turn: eager, with small pages, one that begins in the middle, a slow one."""
+    chance = Random(f"{seed} followers")
+    kinds = [
+        lambda: (0.0, None, 0.2),
+        lambda: (0.0, chance.randint(1, 2), 0.2),
+        lambda: (chance.uniform(0.2, 0.7), chance.choice((5, 50, None)), 0.5),
+        lambda: (chance.uniform(0, 0.3), chance.choice((3, 20, 500)), 4.0),
+    ]
+    return [Following(each, *kinds[each % len(kinds)]()) for each in range(number)]
+
+
+def delivery(seed: int, operation: int | str, call: int) -> Delivery:
+    """The delivery of the n-th call of an operation or a follower, at whatever time it is made."""
     chance = Random(f"{seed} call {call} of {operation}")
     return Delivery(
         chance.random() < TO_INSTANCE,

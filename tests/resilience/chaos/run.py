@@ -14,10 +14,14 @@ import psycopg
 from dev import postgres
 from dev.local_database import PASSWORD, ROLE
 from tests.resilience.chaos import plan
-from tests.resilience.chaos.clients import SECRET, Client, Traffic, User, make_token
+from tests.resilience.chaos.calls import SECRET, Traffic, User, make_token
+from tests.resilience.chaos.clients import Client
+from tests.resilience.chaos.contents import RECORD_HISTORY, read_contents
 from tests.resilience.chaos.fault_injector import POOLER_SETTINGS, FaultInjector, Target
 from tests.resilience.chaos.fleet import Fleet, running_fleet
-from tests.resilience.chaos.ledger import KINDS, Contents, Ledger, Row, State, Violation, check
+from tests.resilience.chaos.followers import Follower
+from tests.resilience.chaos.held import HeldTransactions
+from tests.resilience.chaos.ledger import KINDS, Ledger, Violation, check
 from tests.resilience.chaos.mutants import WITHOUT_ROW_SECURITY
 from tests.support import pgbouncer
 from tests.support.databases import Cluster, Database
@@ -29,27 +33,8 @@ MAX_EDITS_PER_TASK = 100
 MIN_ACKNOWLEDGED = 0.8
 # Seconds for the last operations after the last fault.
 GRACE = 20.0
-
-# Records every state of a task: responses name states, and the last state alone does not show which
-# changes came before it.
-RECORD_HISTORY = """
-CREATE TABLE history AS
-SELECT id, version, updated_at, description, completed FROM tasks;
-CREATE FUNCTION record_state() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
-    INSERT INTO history
-    VALUES (NEW.id, NEW.version, NEW.updated_at, NEW.description, NEW.completed);
-    RETURN NULL;
-END $$;
-CREATE TRIGGER record_insert AFTER INSERT ON tasks
-FOR EACH ROW EXECUTE FUNCTION record_state();
-CREATE TRIGGER record_update AFTER UPDATE ON tasks
-FOR EACH ROW WHEN (NEW.* IS DISTINCT FROM OLD.*) EXECUTE FUNCTION record_state();
-"""
-HISTORY = """
-SELECT id, version, to_char(updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-    coalesce(description, ''), completed
-FROM history
-"""
+# Seconds for the last rounds of the followers. Those with pages of one change may have many left.
+LAST_ROUNDS = 180.0
 
 type Progress = Callable[[int, Ledger], None]
 
@@ -65,18 +50,21 @@ class Size:
     seconds: float
     speed: float = 1.0
     streams: tuple[str, ...] = tuple(plan.STREAMS)
+    followers: int = 0
 
     @property
     def instance(self) -> bool:
         return "instance" in self.streams
 
 
-FULL = Size(10_000, 200, 25, 40, seconds=200)
-QUICK = Size(1_000, 200, 25, 40, seconds=60, speed=2)
+FULL = Size(10_000, 200, 25, 40, seconds=200, followers=50)
+QUICK = Size(1_000, 200, 25, 40, seconds=60, speed=2, followers=50)
 # For tests: few tasks, so that changes of the same task meet, and many faults.
-SHORT = Size(300, 60, 4, 16, seconds=12, speed=1.5)
+SHORT = Size(300, 60, 4, 16, seconds=12, speed=1.5, followers=8)
 # For mutants: no larger than needed to find them.
 MUTANT = Size(240, 48, 2, 12, seconds=10, speed=3, streams=("pooler",))
+# For feeds with a bug: the followers cause what reveals them, and no fault prevents it.
+FEED = Size(80, 8, 2, 6, seconds=10, speed=3, streams=(), followers=4)
 
 
 @dataclass
@@ -92,6 +80,7 @@ class Result:
     faults: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
     violations: list[Violation] = field(default_factory=list)
+    followers: list[Follower] = field(default_factory=list)
     log: str = ""
 
     def count(self) -> dict[str, int]:
@@ -127,30 +116,55 @@ async def run(
             for task in (user.toggled, user.toggled_once):
                 ledger.toggles[task] = []
             ledger.overwrites[user.overwritten] = []
+            ledger.discards[user.discarded] = []
             for task in user.edited:
                 ledger.edits[task] = []
         environment.database.query(RECORD_HISTORY)
         end = time.monotonic() + size.seconds
         traffic = Traffic(
-            seed, environment.fleet, users, ledger, end + min(GRACE, size.seconds), size.speed
+            seed,
+            environment.fleet,
+            users,
+            ledger,
+            HeldTransactions(environment.database.admin_url, ledger),
+            size.operations,
+            end + min(GRACE, size.seconds),
+            size.speed,
         )
         traffic.stop = lambda: time.monotonic() > end
-        fault_injector = FaultInjector(environment.target, seed, size.streams, size.speed)
+        fault_injector = FaultInjector(
+            environment.target, seed, size.streams, size.speed, traffic.held
+        )
         plans = plan.operations(seed, size.operations, size.clients)
+        result.followers = [
+            Follower(traffic, one) for one in plan.followers_plan(seed, size.followers)
+        ]
         try:
             async with fault_injector.running():
-                await _run_clients(traffic, plans, progress, stop_at_violation=stop_at_violation)
+                await _run_clients(
+                    traffic, plans, result.followers, progress, stop_at_violation=stop_at_violation
+                )
             if stop_at_violation and ledger.violations:
                 result.violations = ledger.violations
             else:
+                await environment.fleet.finish_calls()
+                await _idle(environment.database)
+                traffic.give_up_at = time.monotonic() + LAST_ROUNDS
+                await asyncio.gather(*(each.finish() for each in result.followers))
                 await environment.fleet.settle()
                 await _idle(environment.database)
-                result.violations = check(ledger, _contents(environment.database))
+                contents = read_contents(environment.database)
+                for follower in result.followers:
+                    if follower.is_finished:
+                        follower.compare_with_rows(contents.rows)
+                result.violations = check(ledger, contents)
         finally:
             fault_injector.close()
         result.log = environment.log()
     result.done, result.calls, result.failures = traffic.done, traffic.calls, traffic.failures
     result.faults = fault_injector.done
+    if traffic.held.held:
+        result.faults["hold a transaction"] = traffic.held.held
     result.seconds = time.monotonic() - began
     return result
 
@@ -158,6 +172,7 @@ async def run(
 async def _run_clients(
     traffic: Traffic,
     plans: list[list[plan.Operation]],
+    followers: list[Follower],
     progress: Progress,
     *,
     stop_at_violation: bool,
@@ -168,14 +183,18 @@ async def _run_clients(
                 group.create_task(Client(traffic, number, operations).run())
 
     clients = asyncio.create_task(all_clients())
-    while not clients.done():
-        await asyncio.wait({clients}, timeout=0.2)
+    tasks = [clients, *(asyncio.create_task(each.run(clients)) for each in followers)]
+    running = set(tasks)
+    while running:
+        _, running = await asyncio.wait(running, timeout=0.2)
         progress(traffic.done, traffic.ledger)
         if stop_at_violation and traffic.ledger.violations:
-            clients.cancel()
-            await asyncio.wait({clients})
+            for task in running:
+                task.cancel()
+            await asyncio.wait(tasks)
             return
-    clients.result()
+    for task in tasks:
+        task.result()
 
 
 @dataclass
@@ -252,7 +271,7 @@ def make_users(database: Database, size: Size) -> list[User]:
                 "INSERT INTO users (id, name, email) VALUES (%s, %s, %s)",
                 [name, name, f"{name}@example.com"],
             )
-            titles = [f"{name} shares {n}" for n in range(3 + lists)]
+            titles = [f"{name} shares {n}" for n in range(4 + lists)]
             ids = [
                 task_id
                 for title in titles
@@ -261,7 +280,7 @@ def make_users(database: Database, size: Size) -> list[User]:
                     [name, title],
                 )
             ]
-            users.append(User(name, make_token(name), *ids[:3], ids[3:]))
+            users.append(User(name, make_token(name), *ids[:4], ids[4:]))
     return users
 
 
@@ -276,16 +295,3 @@ async def _idle(database: Database) -> None:
     while rows := database.query(busy, database.name):
         assert time.monotonic() < until, f"the database does not become idle: {rows}"
         await asyncio.sleep(0.05)
-
-
-def _contents(database: Database) -> Contents:
-    rows = database.query(
-        "SELECT id, user_id, title, coalesce(description, ''), completed, version FROM tasks"
-    )
-    keys = database.query("SELECT key, task_id FROM idempotency_keys")
-    history = database.query(HISTORY)
-    return Contents(
-        [Row(*row) for row in rows],
-        [(key, task_id) for key, task_id in keys],
-        [State(*row) for row in history],
-    )

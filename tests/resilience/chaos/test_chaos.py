@@ -6,22 +6,25 @@ from itertools import islice
 import pytest
 
 from tests.resilience.chaos import mutants, plan
-from tests.resilience.chaos.run import MUTANT, SHORT, run
+from tests.resilience.chaos.ledger import MISSED
+from tests.resilience.chaos.run import FEED, MUTANT, SHORT, run
 from tests.support.databases import Cluster
 
 SEED = 7
 
 
-def test_no_write_is_lost_or_applied_twice(cluster: Cluster) -> None:
+def test_no_write_is_lost_or_applied_twice_and_no_change_missed(cluster: Cluster) -> None:
     result = asyncio.run(run(cluster, SEED, SHORT))
     assert result.violations == [], result.log
     assert not result.acknowledged_too_little()
     assert result.faults["kill a backend"]
     assert result.faults["kill a sandbox"]
     assert result.failures["the response was lost"]
+    assert result.faults["hold a transaction"]
+    assert all(follower.rounds and follower.changes for follower in result.followers)
 
 
-@pytest.mark.parametrize("name", sorted(mutants.MUTANTS))
+@pytest.mark.parametrize("name", sorted(mutants.MUTANTS.keys() - mutants.FEEDS))
 def test_a_mutant_is_found(cluster: Cluster, name: str) -> None:
     # When faults meet requests is not planned, so that most mutants may need several runs.
     for seed in range(1 if name in mutants.BY_CONSTRUCTION else 20):
@@ -29,6 +32,18 @@ def test_a_mutant_is_found(cluster: Cluster, name: str) -> None:
         if result.violations:
             return
     pytest.fail("the checker found no violation")
+
+
+@pytest.mark.parametrize("name", sorted(mutants.FEEDS))
+def test_a_feed_that_misses_changes_is_found(cluster: Cluster, name: str) -> None:
+    result = asyncio.run(run(cluster, SEED, FEED, mutant=name, stop_at_violation=True))
+    assert {violation.kind for violation in result.violations} == {MISSED}, result.log
+
+
+def test_the_feed_misses_no_change(cluster: Cluster) -> None:
+    """The run that reveals a bug of any other feed."""
+    result = asyncio.run(run(cluster, SEED, FEED))
+    assert result.violations == [], result.log
 
 
 @pytest.mark.parametrize("name", sorted(mutants.CONTROLS))
@@ -44,7 +59,7 @@ def test_the_same_seed_gives_the_same_plan() -> None:
     def everything(seed: int) -> object:
         faults = {stream: list(islice(plan.faults(seed, stream), 50)) for stream in plan.STREAMS}
         deliveries = [plan.delivery(seed, n, call) for n in range(50) for call in range(3)]
-        return plan.operations(seed, 500, 20), faults, deliveries
+        return plan.operations(seed, 500, 20), plan.followers_plan(seed, 20), faults, deliveries
 
     assert everything(1) == everything(1)
     assert everything(1) != everything(2)
