@@ -81,13 +81,14 @@ export function openTasks(userId: string) {
       try {
         const response = await call("GET", `/changes${copy.since ? `?since=${encodeURIComponent(copy.since)}` : ""}`);
         const page: Page = await response.json();
+        if (!copy.since) copy.tasks = {}; // the first page names no deleted tasks
         for (const task of page.tasks) copy.tasks[task.id] = task;
         for (const id of page.deleted) delete copy.tasks[id];
         [copy.since, more] = [page.next, page.more];
       } catch (error) {
         // The position is too old (410), or the key that signed it is no longer used (422).
         if (!copy.since || !(error instanceof ApiError) || ![410, 422].includes(error.status)) throw error;
-        Object.assign(copy, { since: undefined, tasks: {} });
+        delete copy.since;
       }
     }
   }
