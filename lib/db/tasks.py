@@ -6,8 +6,8 @@ from hashlib import sha256
 from typing import Any, LiteralString, NamedTuple
 
 from lib.db import compiled
-from lib.db.pipeline import Rows
 from lib.db.transaction import run_transaction
+from lib.db.transport import Rows
 from lib.db.users import profile_values
 from lib.errors import DatabaseNotPrepared, InvalidInput, TaskChanged, TaskNotFound
 from lib.schemas import (

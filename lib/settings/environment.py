@@ -73,6 +73,11 @@ def runs_on_vercel() -> bool:
     return bool(os.environ.get("VERCEL"))
 
 
+def database_transport() -> str:
+    """The value of DATABASE_TRANSPORT, before the settings are read and validated."""
+    return os.environ.get("DATABASE_TRANSPORT", "").strip().lower()
+
+
 def initializes_for_snapshot() -> bool:
     """Whether Lambda takes a SnapStart snapshot of this process after its start."""
     return os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
