@@ -77,7 +77,7 @@ class Endpoint:
     """
 
     port: int = 0
-    tls: bool = False
+    context: ssl.SSLContext | None = None
     before: Step | None = None
     after: Step | None = None
     requests: list[tuple[dict[str, str], Any]] = field(default_factory=list)
@@ -87,7 +87,7 @@ class Endpoint:
 
     @property
     def url(self) -> str:
-        return f"{'https' if self.tls else 'http'}://localhost:{self.port}/sql"
+        return f"{'https' if self.context else 'http'}://localhost:{self.port}/sql"
 
     def acquire(self, conninfo: str, user: str) -> psycopg.Connection:
         with self._lock:
@@ -307,16 +307,15 @@ class _Server(socketserver.ThreadingTCPServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, endpoint: Endpoint, context: ssl.SSLContext | None) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        self.context = context
         super().__init__(("127.0.0.1", 0), Handler)
 
     def get_request(self) -> Any:
         connection, address = super().get_request()
         self.endpoint.connections += 1
-        if self.context:
-            connection = self.context.wrap_socket(
+        if self.endpoint.context:
+            connection = self.endpoint.context.wrap_socket(
                 connection, server_side=True, do_handshake_on_connect=False
             )
         return connection, address
@@ -333,8 +332,8 @@ def running(certificate: Certificate | None = None) -> Generator[Endpoint]:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate.chain, certificate.key)
         context.set_alpn_protocols(["http/1.1"])
-    endpoint = Endpoint(tls=certificate is not None)
-    with _Server(endpoint, context) as server:
+    endpoint = Endpoint(context=context)
+    with _Server(endpoint) as server:
         endpoint.port = server.server_address[1]
         thread = threading.Thread(target=server.serve_forever, args=[0.05], name="neon endpoint")
         thread.start()
