@@ -98,7 +98,7 @@ class Endpoint:
                     return connection
                 connection.close()
         try:
-            return psycopg.connect(conninfo, autocommit=True)
+            return psycopg.connect(conninfo, autocommit=True, connect_timeout=15)
         except psycopg.OperationalError as error:
             message = str(error)
             if "password authentication failed" in message:
@@ -183,6 +183,9 @@ class Handler(BaseHTTPRequestHandler):
             raise EndpointError(400, "the emulator has only raw text output")
         connection = self.endpoint.acquire(conninfo, user)
         try:
+            # As the proxy does, which stops the work for a client that has disconnected.
+            if select.select([self.connection], [], [], 0)[0]:
+                raise EndpointError(400, "Query cancelled, connection was terminated")
             if "queries" not in payload:
                 return _query(connection, payload, arrays=arrays)
             level = headers.get("neon-batch-isolation-level")

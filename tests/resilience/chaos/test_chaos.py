@@ -21,6 +21,14 @@ def test_nothing_is_lost_and_nothing_doubled(cluster: Cluster) -> None:
     assert result.failures["the response was lost"]
 
 
+def test_nothing_is_lost_with_both_transports_at_once(cluster: Cluster) -> None:
+    result = asyncio.run(run(cluster, SEED, SHORT, http=True))
+    assert result.violations == [], result.log
+    assert not result.acknowledged_too_little()
+    assert result.faults["kill a backend"]
+    assert result.faults["kill a sandbox"]
+
+
 @pytest.mark.parametrize("name", sorted(mutants.MUTANTS))
 def test_a_mutant_is_found(cluster: Cluster, name: str) -> None:
     # When faults meet requests is not planned, so that most mutants may need several runs.
