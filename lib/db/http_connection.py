@@ -1,25 +1,21 @@
 """One connection to Neon's serverless driver endpoint: PostgreSQL over HTTPS, without psycopg.
 
-The endpoint runs the statements of a request as one transaction. Headers and values are as the npm
-package @neondatabase/serverless sends them; tests/integrations/neon_driver compares both.
+The endpoint runs the statements of a request as one transaction.
 """
 
 import errno
-import json
-import re
 import select
 import socket
 import ssl
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 from urllib.parse import quote, urlsplit
 
 import certifi
 
-from lib.db import waiting
+from lib.db import http_protocol, waiting
 from lib.db.addresses import connect_to_any
 from lib.db.transport import (
     Connector,
@@ -28,10 +24,8 @@ from lib.db.transport import (
     OperationalError,
     Rows,
     Statement,
-    error_from_sqlstate,
-    numbered,
 )
-from lib.settings import Settings, SettingsError
+from lib.settings import Settings
 from lib.settings.database_url import parse_database_url
 
 # More than the largest list (MAX_LIST_BYTES in lib/db/tasks.py), escaped once more.
@@ -46,22 +40,6 @@ SOCKET_OPTIONS = {
     "TCP_USER_TIMEOUT": 2000,  # milliseconds
 }
 
-# PostgreSQL rejects a login with these: an unknown role or a wrong password, an unknown database,
-# too many connections, a server that starts or stops.
-LOGIN_SQLSTATES = ("28", "3D000", "53300", "57P03")
-# The beginnings of messages with which Neon's proxy reports that it could not log in. Every other
-# error without an SQLSTATE, such as "connection closed", may have come after the commit.
-LOGIN_MESSAGES = (
-    "password authentication failed",
-    "error connecting to server",
-    "Control plane request failed",
-    "Console request failed",
-    "Failed to acquire permit",
-    "Too many connections to this endpoint",
-)
-
-ARRAY_ITEM = re.compile(r'"((?:[^"\\]|\\.)*)"|([^{},"]+)')
-
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -70,11 +48,11 @@ class Endpoint:
     host: str
     port: int
     tls: ssl.SSLContext | None
-    head: bytes
+    head: bytes = field(repr=False)
 
 
 def connector(settings: Settings) -> Connector:
-    """Return the function that opens connections to the endpoint. Raises SettingsError."""
+    """Return the function that opens connections to the endpoint."""
     endpoint = _endpoint(settings)
     return lambda deadline: connect(endpoint, deadline)
 
@@ -85,8 +63,6 @@ def _endpoint(settings: Settings) -> Endpoint:
     url = urlsplit(
         settings.DATABASE_HTTP_URL or f"https://api.{database.host.partition('.')[2]}/sql"
     )
-    if not url.hostname:
-        raise SettingsError("DATABASE_URL names no host.")
     tls = None
     if url.scheme == "https":
         tls = ssl.create_default_context(cafile=settings.SSL_CERT_FILE or certifi.where())
@@ -95,18 +71,14 @@ def _endpoint(settings: Settings) -> Endpoint:
         quote(part or "", safe="") for part in (database.user, database.password, database.database)
     )
     port = f":{database.port}" if database.port else ""
-    options = {"application_name": "task-api"} | {
-        name: value
-        for name, value in database.options.items()
-        if name in ("application_name", "options")
-    }
-    query = "&".join(f"{name}={quote(value, safe='')}" for name, value in options.items())
+    options = database.options.get("options", "")  # may name the endpoint
+    query = f"?options={quote(options, safe='')}" if options else ""
     headers = {
         "Host": url.netloc,
         "User-Agent": "serverless-task-api",
         "Content-Type": "application/json",
         "Neon-Connection-String": (
-            f"postgresql://{user}:{password}@{database.host}{port}/{name}?{query}"
+            f"postgresql://{user}:{password}@{database.host}{port}/{name}{query}"
         ),
         "Neon-Raw-Text-Output": "true",
         "Neon-Array-Mode": "true",
@@ -114,7 +86,7 @@ def _endpoint(settings: Settings) -> Endpoint:
     }
     lines = [f"POST {url.path or '/sql'} HTTP/1.1", *(": ".join(each) for each in headers.items())]
     default_port = 443 if tls else 80
-    return Endpoint(url.hostname, url.port or default_port, tls, "\r\n".join(lines).encode())
+    return Endpoint(url.hostname or "", url.port or default_port, tls, "\r\n".join(lines).encode())
 
 
 async def connect(endpoint: Endpoint, deadline: float) -> "HttpConnection":
@@ -193,13 +165,10 @@ class HttpConnection:
         self, first: Statement, *statements: Statement, prepare: bool = False
     ) -> list[Rows]:
         del prepare  # the endpoint keeps no statements
-        status, body = await self._request(_batch((first, *statements)))
+        status, body = await self._request(http_protocol.batch((first, *statements)))
         if status != 200:
-            raise _error(status, body)
-        try:
-            return [_rows(result) for result in json.loads(body)["results"][1:]]
-        except (LookupError, TypeError, ValueError) as error:
-            raise OperationalError("the response of the endpoint has another form") from error
+            raise http_protocol.error_from_response(status, body)
+        return http_protocol.results(body, len(statements))
 
     async def try_out(
         self, first: Statement, *statements: Statement
@@ -303,89 +272,3 @@ class HttpConnection:
         if seconds <= 0 or not await waiting.ready(self._socket.fileno(), events, seconds):
             self.close()  # a response may still arrive
             raise OperationalError("the server did not respond before the deadline")
-
-
-def _batch(statements: Sequence[Statement]) -> bytes:
-    queries = []
-    for text, values in statements:
-        query, names = numbered(text)
-        queries.append({"query": query, "params": [_parameter(values[name]) for name in names]})
-    return json.dumps({"queries": queries}, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _parameter(value: Any) -> str | None:
-    """A value in PostgreSQL's text format."""
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, list):
-        # The endpoint would take a list, but change its control characters.
-        return f"{{{','.join(map(_array_item, value))}}}"
-    raise TypeError(f"a parameter of type {type(value).__name__} cannot be sent")
-
-
-def _array_item(value: Any) -> str:
-    text = _parameter(value)
-    if text is None:
-        return "NULL"
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
-
-
-def _read_array(text: str) -> list[str | None]:
-    """The items of a one-dimensional array."""
-    return [
-        None if plain == "NULL" else plain or re.sub(r"\\(.)", r"\1", quoted, flags=re.DOTALL)
-        for quoted, plain in ARRAY_ITEM.findall(text)
-    ]
-
-
-# Readers of values, by the OID of their type. Values of other types stay text.
-READERS: dict[int, Callable[[str], Any]] = {
-    16: "t".__eq__,  # bool
-    20: int,  # bigint
-    23: int,  # integer
-    1009: _read_array,  # text[]
-    1015: _read_array,  # varchar[]
-}
-
-
-def _rows(result: Mapping[str, Any]) -> Rows:
-    readers = [READERS.get(field["dataTypeID"], str) for field in result["fields"]]
-    return [
-        tuple(
-            [
-                value if value is None else read(value)
-                for read, value in zip(readers, row, strict=True)
-            ]
-        )
-        for row in result["rows"]
-    ]
-
-
-def _error(status: int, body: bytes) -> DatabaseError:
-    try:
-        fields = json.loads(body)
-        message, sqlstate = str(fields.get("message", "")), str(fields.get("code") or "")
-    except (AttributeError, ValueError):
-        fields, message, sqlstate = {}, "", ""
-    if sqlstate.startswith(LOGIN_SQLSTATES) or message.startswith(LOGIN_MESSAGES):
-        return NotConnected(message)
-    if sqlstate:
-        return error_from_sqlstate(
-            message,
-            sqlstate,
-            severity=fields.get("severity"),
-            table=fields.get("table"),
-            column=fields.get("column"),
-            constraint=fields.get("constraint"),
-            context=fields.get("where"),
-        )
-    if status == 507:  # the rows are too large, and the transaction was rolled back
-        return OperationalError(message, sqlstate="54000", severity="ERROR")
-    if 400 < status < 500 and status != 408:  # refused before it was run, as by a rate limit
-        return NotConnected(f"the endpoint responded with HTTP status {status}")
-    return OperationalError(message or f"the endpoint responded with HTTP status {status}")

@@ -53,15 +53,14 @@ def test_the_password_is_in_one_header_and_the_url_is_rebuilt() -> None:
     assert lines[0] == "POST /sql HTTP/1.1"
     assert "Host: api.eu-central-1.aws.neon.tech" in lines
     assert [line for line in lines if "p%25" in line] == [
-        "Neon-Connection-String: postgresql://own%40er:p%25%3A%C3%B6@"
-        f"{NEON}/neon%20db?application_name=task-api"
+        f"Neon-Connection-String: postgresql://own%40er:p%25%3A%C3%B6@{NEON}/neon%20db"
     ]
 
 
 def test_options_that_name_the_endpoint_are_kept() -> None:
     lines = head(DATABASE_URL=f"postgresql://o:p@{NEON}/db?options=endpoint%3Dep-x&ssl=true")
     [string] = [line for line in lines if "Connection-String" in line]
-    assert string.endswith("/db?application_name=task-api&options=endpoint%3Dep-x")
+    assert string.endswith("/db?options=endpoint%3Dep-x")
 
 
 def test_a_url_of_the_endpoint_may_be_given() -> None:
@@ -384,6 +383,7 @@ FAILURES = {
     "serialization": (400, message("no", "40001", "ERROR"), UNCHANGED, 4),
     "not JSON": (200, b"{", UNKNOWN, 1),
     "no results": (200, {"results": None}, UNKNOWN, 1),
+    "too few results": (200, {"results": [{"fields": [], "rows": []}]}, UNKNOWN, 1),
     "a redirect": (302, b"", UNKNOWN, 1),
 }
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from lib.db import http_connection
+from lib.db import http_connection, http_protocol
 from lib.db.http_connection import HttpConnection
 from lib.db.transport import DatabaseError, Rows, Statement, numbered
 from lib.settings import load_settings
@@ -198,13 +198,13 @@ def test_every_request_of_the_api_is_sent_as_by_the_package(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     batches: list[list[dict[str, Any]]] = []
-    batch = http_connection._batch
+    batch = http_protocol.batch
 
     def record(statements: Sequence[Statement]) -> bytes:
         batches.append(as_sent(statements))
         return batch(statements)
 
-    monkeypatch.setattr(http_connection, "_batch", record)
+    monkeypatch.setattr(http_protocol, "batch", record)
     api: TestClient = start_api(
         DATABASE_TRANSPORT="http",
         DATABASE_HTTP_URL=endpoint.url,

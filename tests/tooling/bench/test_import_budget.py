@@ -37,7 +37,7 @@ DATABASE = {
     "lib.db.waiting",
 }
 POSTGRES_TRANSPORT = {"lib.db.connection", "lib.db.pipeline", "lib.db.url", "psycopg"}
-HTTP_TRANSPORT = {"lib.db.http_connection"}
+HTTP_TRANSPORT = {"lib.db.http_connection", "lib.db.http_protocol"}
 DATABASE |= POSTGRES_TRANSPORT | HTTP_TRANSPORT
 TOKENS = {"jwt", "lib.auth.tokens", "lib.web.routing"}
 
