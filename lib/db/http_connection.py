@@ -28,7 +28,7 @@ from lib.db.transport import (
 from lib.settings import Settings
 from lib.settings.database_url import parse_database_url
 
-# More than the largest list (MAX_LIST_BYTES in lib/db/tasks.py), escaped once more.
+# More than the largest list (MAX_LIST_BYTES in lib/db/tasks.py), escaped again.
 MAX_RESPONSE_BYTES = 32 * 1024 * 1024
 MAX_HEAD_BYTES = 64 * 1024
 # As in lib/db/url.py: the kernel ends a connection whose packets are not acknowledged.
