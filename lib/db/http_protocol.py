@@ -33,6 +33,20 @@ LOGIN_MESSAGES = (
     "Too many connections to this endpoint",
 )
 
+# The names that psycopg gives to errors which an operator is likely to see in the log.
+NAMES = {
+    "22001": "StringDataRightTruncation",
+    "23502": "NotNullViolation",
+    "23503": "ForeignKeyViolation",
+    "23505": "UniqueViolation",
+    "23514": "CheckViolation",
+    "25006": "ReadOnlySqlTransaction",
+    "42501": "InsufficientPrivilege",
+    "42703": "UndefinedColumn",
+    "42P01": "UndefinedTable",
+    "P0001": "RaiseException",
+}
+
 ARRAY_ITEM = re.compile(r'"((?:[^"\\]|\\.)*)"|([^{},"]+)')
 
 
@@ -114,13 +128,16 @@ def error_from_response(status: int, body: bytes) -> DatabaseError:
         message, sqlstate = str(fields.get("message", "")), str(fields.get("code") or "")
     except (AttributeError, ValueError):
         fields, message, sqlstate = {}, "", ""
-    if sqlstate.startswith(LOGIN_SQLSTATES) or message.startswith(LOGIN_MESSAGES):
-        return NotConnected(message)
+    severity = fields.get("severity")
+    login_failed = severity == "FATAL" and sqlstate.startswith(LOGIN_SQLSTATES)
+    if login_failed or (not sqlstate and message.startswith(LOGIN_MESSAGES)):
+        return NotConnected(message.partition("\n")[0])
     if sqlstate:
         return error_from_sqlstate(
             message,
             sqlstate,
-            severity=fields.get("severity"),
+            severity=severity,
+            name=NAMES.get(sqlstate, "SQLSTATE"),
             table=fields.get("table"),
             column=fields.get("column"),
             constraint=fields.get("constraint"),

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from lib.db import compiled, http_connection, pool
+from lib.db import compiled, http_connection, http_protocol, pool
 from lib.db.pool import close_pools, get_pool
 from lib.db.transaction import run_transaction, try_transaction
 from lib.db.transport import OperationalError, error_from_sqlstate, numbered
@@ -327,6 +327,11 @@ def test_errors_are_classified_as_by_psycopg() -> None:
         assert isinstance(ours, OperationalError) == operational, kind
 
 
+@pytest.mark.parametrize(("sqlstate", "name"), http_protocol.NAMES.items())
+def test_errors_are_named_as_by_psycopg(sqlstate: str, name: str) -> None:
+    assert psycopg.errors.lookup(sqlstate).__name__ == name
+
+
 @pytest.mark.parametrize("position", range(4))
 def test_a_trial_names_the_statement_that_fails(
     run: Run, database: Database, position: int
@@ -371,6 +376,13 @@ FAILURES = {
     "too many connections": (500, message("too many", "53300", "FATAL"), UNCHANGED, 4),
     "starting up": (500, message("starting up", "57P03", "FATAL"), UNCHANGED, 4),
     "wrong password": (400, message("password authentication failed for user 'x'"), UNCHANGED, 4),
+    "a trigger with the code of a login": (400, message("no", "28000", "ERROR"), UNCHANGED, 1),
+    "a trigger with a message of the proxy": (
+        400,
+        message("Control plane request failed", "57000", "ERROR"),
+        UNCHANGED,
+        1,
+    ),
     "too large a response": (507, message("response is too large"), UNCHANGED, 1),
     "cancelled": (400, message("Query cancelled", "08P01"), UNKNOWN, 1),
     "compute lost": (400, message("connection closed"), UNKNOWN, 1),
