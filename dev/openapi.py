@@ -192,7 +192,7 @@ def document() -> dict[str, Any]:
 
 
 def documented_route(served: AuthenticatedRoute, method: str) -> APIRoute:
-    """The same route for one method, with the response models, which it does not use itself."""
+    """The route for one method, with the response models, which it does not use while serving."""
     options: dict[str, Any] = served.options | {"methods": [method]}
     route = APIRoute(served.path, served.endpoint, **options)
     route.path_format = served.path_format
@@ -213,7 +213,7 @@ def paths_without_user(paths: dict[str, Any]) -> dict[str, Any]:
             operation["tags"] = ["my tasks"]
             operation["operationId"] = without_user(operation["operationId"])
             operation["parameters"].remove(USER_ID)
-            # Nobody else's path: only a new user without an account is refused.
+            # These paths name no other user, so a 403 means only that the user has no account.
             refused = operation["responses"].pop("403")
             if operation["operationId"] == "create_my_task":
                 operation["responses"] |= {"403": refused}

@@ -315,7 +315,7 @@ def _is_postgres_of(process: Path, cluster: Path) -> bool:
     try:
         return (process / "cwd").readlink() == cluster
     except PermissionError:
-        return True  # perhaps, and the file of a running server must not be removed
+        return True  # unknown, and the file of a running server must not be removed
 
 
 def _recorded_pid(data: Path) -> int | None:

@@ -1,15 +1,18 @@
-"""`make sbom`: writes the CycloneDX bill of materials of a deployment to build/sbom.json.
+"""`make sbom`: writes the CycloneDX bill of materials of the deployments to build/sbom.json.
 
+It lists every package that a function may have, on AWS or on Vercel, with optional ones.
 cyclonedx-py reads licences and dependencies from installed packages only, so the pinned ones are
 installed into a temporary environment. The same pins give the same bytes.
 """
 
+import json
 import subprocess
 import sys
 import tempfile
+import tomllib
 from pathlib import Path
 
-from dev.lock import ASYMMETRIC, PROJECT, ROOT, UV
+from dev.lock import ASYMMETRIC, PROJECT, ROOT, UV, VERCEL
 
 OUTPUT = ROOT / "build" / "sbom.json"
 
@@ -17,13 +20,23 @@ OUTPUT = ROOT / "build" / "sbom.json"
 def write_bill_of_materials(output: Path) -> None:
     """Write the document. Raises CalledProcessError; the tools print the reason."""
     output.parent.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as environment:
+    with tempfile.TemporaryDirectory() as folder:
+        environment, project = Path(folder) / "environment", Path(folder) / "pyproject.toml"
+        project.write_text(_with_vercel_extra(PROJECT.read_text()))
         _run(*UV, "venv", "--quiet", "--clear", "--python", sys.executable, environment)
         install = (*UV, "pip", "install", "--quiet", "--no-config", "--require-hashes")
-        _run(*install, "--python", environment, "--requirement", ASYMMETRIC)
+        requirements = ("--requirement", ASYMMETRIC, "--requirement", VERCEL)
+        _run(*install, "--python", environment, *requirements)
         command = (sys.executable, "-m", "cyclonedx_py", "environment", "--spec-version", "1.6")
-        options = ("--output-reproducible", "--pyproject", PROJECT, "--output-file", output)
+        options = ("--output-reproducible", "--pyproject", project, "--output-file", output)
         _run(*command, *options, environment)
+
+
+def _with_vercel_extra(project: str) -> str:
+    """pyproject.toml with the group of Vercel as an extra, because cyclonedx-py reads no groups."""
+    packages = tomllib.loads(project)["dependency-groups"]["vercel"]
+    heading = "[project.optional-dependencies]\n"
+    return project.replace(heading, f"{heading}vercel = {json.dumps(packages)}\n")
 
 
 def _run(*command: str | Path) -> None:

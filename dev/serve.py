@@ -106,8 +106,10 @@ def serve(host: str, port: str) -> None:
 
 
 def _drop_marks_of_deployments() -> None:
-    """With a PostgreSQL of its own this is local use, also in a workspace that runs on Kubernetes
-    and with the environment of a deployment in .env.
+    """Remove the variables that mark a deployment.
+
+    With its own PostgreSQL this command is always local use, even in a workspace on Kubernetes or
+    with the variables of a deployment in .env.
     """
     for name in (*PLATFORM_VARIABLES, "DATABASE_URL_UNPOOLED"):
         os.environ.pop(name, None)

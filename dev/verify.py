@@ -17,7 +17,7 @@ STAGES = {
     ]
     for name in TARGETS
 }
-# Vercel's server without its edge, which accepts no raw requests.
+# Raw requests go to Vercel's server directly, because the simulated edge refuses them.
 RAW = ("tests/contract/test_raw_bytes.py", "tests/security/hostile/test_raw_requests.py")
 STAGES |= {"raw requests on vercel_server": [*RAW, "--target", "vercel_server"]}
 # Three workers for two processors, because these tests mostly wait. This stage is the last one, so

@@ -44,7 +44,7 @@ def _load() -> ASGIApp:
 
 
 def _with_start_page(app: ASGIApp) -> ASGIApp:
-    """Redirect the addresses that people open first, which are 404 in a deployment, to the docs."""
+    """Redirect `/` and `/api`, which are 404 in a deployment, to the documentation page."""
     redirect = RedirectResponse("/api/docs", headers={"Cache-Control": "no-store"})
 
     async def with_start_page(scope: Scope, receive: Receive, send: Send) -> None:

@@ -191,7 +191,7 @@ Description = Annotated[
 Priority = Annotated[
     Literal["low", "medium", "high", "urgent"] | None,
     BeforeValidator(_parse_priority),
-    Field(description="In any case.", examples=["high"]),
+    Field(description="Upper and lower case are equal.", examples=["high"]),
 ]
 DATE_OR_DATE_TIME: dict[str, Any] = {
     "anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}]
@@ -332,12 +332,13 @@ class TaskQuery(BaseModel):
         default_factory=list, description="Tasks that have all of these tags."
     )
     due_from: Annotated[Filter, BeforeValidator(_parse_start)] = Field(
-        default=None, description="Tasks that are due then or later: a date, or a date-time."
+        default=None, description="Tasks due at this date or date-time, or later."
     )
     due_to: Annotated[Filter, BeforeValidator(_parse_end)] = Field(
-        default=None, description="Tasks that are due then or earlier, on that day for a date."
+        default=None,
+        description="Tasks due at this date-time or earlier, or by the end of this date.",
     )
-    q: SearchText = Field(default="", description="Part of the title or description, in any case.")
+    q: SearchText = Field(default="", description="Part of the title or description, case ignored.")
     sort: Literal[
         "created", "updated", "title", "due_date", "priority", "created_at", "updated_at"
     ] = "created"
@@ -349,7 +350,7 @@ class TaskQuery(BaseModel):
         description="The maximum number of tasks per page. Without it, all tasks are returned.",
     )
     offset: Annotated[int, Field(ge=0, le=MAX_OFFSET), WholeNumber] | None = Field(
-        default=None, description="How many tasks come before the page. Requires a limit."
+        default=None, description="The number of tasks to skip. Requires a limit."
     )
     cursor: str | None = Field(
         default=None,

@@ -24,6 +24,8 @@ CONNECTION_LIFETIME = 240.0
 # ended while the sandbox was frozen. A write that cannot be repeated probes it first.
 MAX_TRUSTED_IDLE = 15.0
 PROBE_TIMEOUT = 1.0
+# A request that gets a connection has at least this many seconds left for its statements.
+MIN_TIME_LEFT = 0.3
 # Connections of one process, unless DATABASE_POOL_SIZE is set. A Lambda sandbox serves one request
 # at a time, a server many.
 POOL_SIZE = {"lambda": 1, "vercel": 8, "local": 8}
@@ -47,6 +49,8 @@ class Pool:
         self._in_use: Counter[str] = Counter()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         self._granted: set[asyncio.Future[None]] = set()
+        # Users who had a request completed while others of theirs wait.
+        self._advancing: set[str] = set()
         self._opening = 0
 
     async def acquire(self, user: str, started: float, *, probe: bool = False) -> Connection:
@@ -91,6 +95,8 @@ class Pool:
         else:
             connection.used_at = time.time()
             self._idle.append(connection)
+            if user in self._waiting:
+                self._advancing.add(user)
         self._release_slot(user)
 
     async def _take_slot(self, user: str, deadline: float) -> None:
@@ -103,16 +109,21 @@ class Pool:
         slot = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(user, deque()).append(slot)
         try:
-            async with asyncio.timeout(deadline - time.monotonic()):
+            async with asyncio.timeout(deadline - MIN_TIME_LEFT - time.monotonic()):
                 await slot
         except BaseException as error:
+            # The database serves this user, who has more requests under way than it can.
+            busy = user in self._advancing and self._in_use[user] >= self._share
             if slot in self._granted:  # it was granted while the request timed out or was cancelled
                 self._release_slot(user)
             elif slot in (queue := self._waiting.get(user, deque())):
                 queue.remove(slot)
                 if not queue:
                     del self._waiting[user]
+                    self._advancing.discard(user)
             if isinstance(error, TimeoutError):
+                if busy:
+                    raise TooManyRequests from None
                 raise NotConnected("no connection was free in time") from None
             raise
         finally:
@@ -132,6 +143,8 @@ class Pool:
             slot = queue.popleft()
             if queue:
                 self._waiting[waiting_user] = queue  # at the end: other users come first
+            else:
+                self._advancing.discard(waiting_user)
             self._in_use[waiting_user] += 1
             self._granted.add(slot)
             # The request may wait in the event loop of another thread.

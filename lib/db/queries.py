@@ -679,6 +679,7 @@ def _changing_once(change: Callable[[FromClause], dict[str, ColumnElement]]) -> 
 
 CREATE = _create()
 CREATE_WITH_USER = _provisioning_user(_create())
+USERS_ARE_SHARED = select(shares_users)
 UPDATE = _changing(_update)
 COMPLETE = _changing(_complete)
 DELETE = delete(Task).where(owned, precondition).returning(col(Task.id))

@@ -7,9 +7,15 @@ from typing import Any, LiteralString, NamedTuple
 
 from lib.db import compiled
 from lib.db.transaction import run_transaction
-from lib.db.transport import Rows
-from lib.db.users import profile_values
-from lib.errors import DatabaseNotPrepared, InvalidInput, TaskChanged, TaskNotFound
+from lib.db.transport import Rows, Statement
+from lib.db.users import check_users_are_shared, profile_values
+from lib.errors import (
+    DatabaseNotPrepared,
+    InvalidInput,
+    TaskChanged,
+    TaskNotFound,
+    UserNotProvisioned,
+)
 from lib.schemas import (
     ALWAYS,
     PRIORITIES,
@@ -163,14 +169,23 @@ async def create_task(
         values |= profile_values(user)
     if idempotency_key is None:
         statement = compiled.CREATE_WITH_USER if provision else compiled.CREATE
-        [rows] = await run_transaction(user.id, (statement, values), writes=True)
+        [rows] = await _create(user, (statement, values), writes=True)
         return StoredTask(*_stored(rows))
     values |= _idempotent(idempotency_key, "create", new_task.model_dump(exclude_unset=True))
     statement = compiled.CREATE_ONCE_WITH_USER if provision else compiled.CREATE_ONCE
-    [_, records] = await run_transaction(
-        user.id, (statement, values), (compiled.RECORD, values), writes=True, repeatable=True
+    [_, records] = await _create(
+        user, (statement, values), (compiled.RECORD, values), writes=True, repeatable=True
     )
     return _recorded(records, values)
+
+
+async def _create(user: AuthenticatedUser, *statements: Statement, **options: bool) -> list[Rows]:
+    try:
+        return await run_transaction(user.id, *statements, **options)
+    except UserNotProvisioned:
+        if load_settings().PROVISION_USERS:
+            await check_users_are_shared(user)
+        raise
 
 
 async def update_task(
@@ -310,11 +325,7 @@ def _complete_document(document: str) -> str:
     if all(f'"{name}":' in document for name in Task.model_fields):
         return document
     task = json.loads(document)
-    added = {
-        "priority": None,
-        "due_date": None,
-        "tags": [],
-        "completed_at": task["updated_at"] if task["completed"] else None,
-    }
-    ordered = {name: (task | added)[name] for name in Task.model_fields}
+    defaults = TaskCreate(title="unused").model_dump()
+    defaults["completed_at"] = task["updated_at"] if task["completed"] else None
+    ordered = {name: (defaults | task)[name] for name in Task.model_fields}
     return json.dumps(ordered, ensure_ascii=False, separators=(",", ":"))

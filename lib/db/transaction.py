@@ -3,7 +3,6 @@
 import random
 import time
 from collections.abc import Awaitable, Callable
-from functools import cache
 from typing import Any
 
 from lib.db import pool, waiting
@@ -161,8 +160,6 @@ async def _within_budget[T](
                     log_warning(PREPARED_STATEMENTS_FAIL)
                 continue
             if is_missing_user(error):
-                if load_settings().PROVISION_USERS:
-                    _warn_that_users_are_shared()
                 raise UserNotProvisioned from error
             not_prepared = DatabaseNotPrepared()
             not_prepared.reason = describe(error)
@@ -215,11 +212,3 @@ def describe(error: DatabaseError, *, with_message: bool = False) -> str:
         column = ".".join(filter(None, (error.table, error.column)))
         named = ", ".join(filter(None, (column, error.constraint)))
     return f"{name}: {named}" if named else name
-
-
-@cache
-def _warn_that_users_are_shared() -> None:
-    log_warning(
-        "No row was added to the table users, because Better Auth keeps its users there. "
-        "A user without a row has been deleted."
-    )

@@ -1,7 +1,12 @@
-"""The values of a user's row in the table `users`."""
+"""The values of a user's row in the table `users`, and why a row was not added."""
 
+from functools import cache
 from typing import Any
 
+from lib.db import compiled
+from lib.db.transaction import run_transaction
+from lib.errors import DatabaseNotPrepared
+from lib.log import log_warning
 from lib.schemas import AuthenticatedUser
 
 # The longest e-mail address (RFC 5321). A longer claim would not fit into the index of users.
@@ -16,3 +21,24 @@ def profile_values(user: AuthenticatedUser) -> dict[str, Any]:
         "user_email": user.email if usable else None,
         "user_email_verified": usable and user.email_verified,
     }
+
+
+async def check_users_are_shared(user: AuthenticatedUser) -> None:
+    """Check that no row was added because Better Auth keeps its users in the table.
+
+    Raises DatabaseNotPrepared if there is another reason, such as a trigger.
+    """
+    [[(shared,)]] = await run_transaction(user.id, (compiled.USERS_ARE_SHARED, {}))
+    if not shared:
+        not_prepared = DatabaseNotPrepared()
+        not_prepared.reason = "a trigger or a rule skipped the new row of users"
+        raise not_prepared
+    _warn_that_users_are_shared()
+
+
+@cache
+def _warn_that_users_are_shared() -> None:
+    log_warning(
+        "No row was added to the table users, because Better Auth keeps its users there. "
+        "A user without a row has been deleted."
+    )

@@ -137,8 +137,8 @@ def load_cors_settings() -> Settings:
     try:
         return read_settings(environment)
     except SettingsError:
-        # If a setting of the database is the cause, nobody knows that it is on this machine. So the
-        # defaults of local use, such as its origin, must not apply.
+        # If a setting of the database is invalid, it is unknown whether the database is on this
+        # machine. So the defaults of local use, such as its origin, must not apply.
         unknown = {n: "postgresql://unknown.invalid" for n in DATABASE_URLS if environment.get(n)}
         others = {n: text for n, text in environment.items() if not n.startswith("DATABASE_")}
         return read_settings(others | unknown)

@@ -144,5 +144,7 @@ def other_spellings(name: str) -> str:
         sentences.append("A leading `-` means `order=desc`.")
     for value, others in values.items():
         verb = "mean" if len(others) > 1 else "means"
-        sentences.append(f"{' and '.join(others)} {verb} `{value}`.")
+        *first, last = others
+        listed = f"{', '.join(first)} and {last}" if first else last
+        sentences.append(f"{listed} {verb} `{value}`.")
     return " ".join(sentences)

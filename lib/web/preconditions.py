@@ -46,23 +46,24 @@ IdempotencyKey = Annotated[
 
 # An entity tag: an optional `W/`, which marks it as weak, and the characters between its quotes.
 _TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+_SEPARATOR = re.compile(r"[ \t]*,[ \t,]*|[ \t]*$")
 
 
 def _tags(header: str) -> list[tuple[bool, str]]:
     """Read the entity tags of a header as pairs of "is weak" and text.
 
-    A malformed list has no entity tags.
+    A malformed list has no entity tags. Empty elements are ignored.
     """
-    tags, position = [], 0
-    header = header.strip(" \t")
+    tags, header = [], header.strip(" \t,")
+    position = 0
     while found := _TAG.match(header, position):
         tags.append((bool(found[1]), found[2]))
-        rest = header[found.end() :].lstrip(" \t")
-        if not rest:
-            return tags
-        if not rest.startswith(","):
+        separator = _SEPARATOR.match(header, found.end())
+        if not separator:
             return []
-        position = len(header) - len(rest[1:].lstrip(" \t"))
+        position = separator.end()
+        if position == len(header):
+            return tags
     return []
 
 

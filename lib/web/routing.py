@@ -51,7 +51,7 @@ _VERSION = re.compile(r"v\d+", re.ASCII)
 class _OptionalUser(Convertor[str]):
     """`/{user_id}` or nothing: `/api{user_id:optional_user}/tasks` is also `/api/tasks`.
 
-    The path of a task of the latter, `/api/tasks/{task_id}`, is never the list of a user "tasks".
+    It never matches the user id `tasks`: `/api/tasks/tasks` is a task with an invalid id.
     """
 
     regex = "(?:/(?!tasks/)[^/]+)?"

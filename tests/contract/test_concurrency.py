@@ -109,7 +109,11 @@ def test_if_none_match_on_a_missing_task_is_404(user: User) -> None:
 
 
 @pytest.mark.parametrize("kind", CHANGES)
-@pytest.mark.parametrize("shape", ["{}", '"other", {}', '{},"other"', 'W/"other", {}', "*"])
+@pytest.mark.parametrize(
+    "shape",
+    # RFC 9110, section 5.6.1.2: empty elements of a list are ignored.
+    ["{}", '"other", {}', '{},"other"', 'W/"other", {}', "*", "{},", ", ,{}", '"other",,\t,{} ,'],
+)
 def test_a_change_with_the_current_tag_succeeds(user: User, kind: str, shape: str) -> None:
     task = user.create()
     response = change(user, kind, task, shape.format(tag_of(user, task)))
@@ -320,7 +324,7 @@ def test_a_change_with_if_none_match_star_is_412_or_404(user: User) -> None:
 def test_a_change_with_if_none_match_succeeds_only_for_other_tags(user: User, kind: str) -> None:
     task = user.create()
     tag = tag_of(user, task)
-    for shape in ("{}", '"x", {}', "W/{}"):
+    for shape in ("{}", '"x", {}', "W/{}", "{},", ',, "x",,{}'):
         header = {"If-None-Match": shape.format(tag)}
         assert_error(CHANGES[kind](user, task, **header), 412)
     assert user.read(task) == task

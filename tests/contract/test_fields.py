@@ -217,7 +217,7 @@ def test_a_task_can_be_completed_from_the_beginning(user: User) -> None:
     assert user.read(once) == once
 
 
-def test_what_an_idempotency_key_remembers_is_the_task(user: User) -> None:
+def test_the_record_of_an_idempotency_key_equals_the_task(user: User) -> None:
     created = user.post({"title": "x", **NEW}, headers={"Idempotency-Key": "create"})
     assert user.read(created.json()) == created.json()
     for number in range(3):

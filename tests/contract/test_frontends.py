@@ -1,6 +1,6 @@
 """Request sequences of independent frontends, each in the form in which its client sends it.
 
-The clients were written for other backends of the same exercise: none of them was adapted.
+The frontends were written for other backends and were not adapted to this API.
 """
 
 import json

@@ -253,7 +253,7 @@ def readiness_reason(
 
 
 @pytest.mark.parametrize(("fault", "named"), FAULTS.values(), ids=FAULTS)
-def test_what_requests_would_meet_is_503_and_named_in_the_log(
+def test_a_fault_that_requests_would_meet_is_503_and_logged(
     start_api: StartApi,
     fresh_database: Database,
     request_lines: RequestLines,
@@ -275,7 +275,7 @@ def test_what_requests_would_meet_is_503_and_named_in_the_log(
     [*FAULTS_WITH_A_USER.values(), *FAULTS_OF_USERS.values()],
     ids=[*FAULTS_WITH_A_USER, *FAULTS_OF_USERS],
 )
-def test_what_provisioned_users_would_meet_is_503(
+def test_a_fault_that_provisioned_users_would_meet_is_503(
     start_api: StartApi,
     fresh_database: Database,
     request_lines: RequestLines,
@@ -372,7 +372,7 @@ def test_the_requests_are_tried_every_ten_seconds_and_the_catalogs_every_time(
         assert api.get(READY).status_code == 200
 
 
-def test_two_ids_are_left_out_for_each_check(start_api: StartApi, fresh_database: Database) -> None:
+def test_each_check_skips_two_ids(start_api: StartApi, fresh_database: Database) -> None:
     api = start_api(DATABASE_URL=fresh_database.app_url)
     headers = bearer("alice")
     for expected in (3, 4):
@@ -381,7 +381,7 @@ def test_two_ids_are_left_out_for_each_check(start_api: StartApi, fresh_database
         assert created.json()["id"] == expected
 
 
-def test_a_check_waits_for_no_row_of_others_and_holds_up_nobody(
+def test_a_check_neither_waits_for_other_transactions_nor_blocks_them(
     start_api: StartApi, fresh_database: Database
 ) -> None:
     api = start_api(DATABASE_URL=fresh_database.app_url)

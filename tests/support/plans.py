@@ -8,7 +8,7 @@ import psycopg
 
 from tests.support.databases import Database
 
-EXPLAIN = "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) "
+EXPLAIN = "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, VERBOSE, FORMAT JSON) "
 PLACEHOLDER = re.compile(r"%\((\w+)\)s")
 NO_FILTER = dict.fromkeys(["completed", "priority", "tag", "due_from", "due_to", "q"])
 
@@ -36,6 +36,7 @@ def explain_prepared(
         connection.execute(f"PREPARE prepared AS {numbered}".encode())
         executed = f"{EXPLAIN}EXECUTE prepared ({marks})".encode()
         row = connection.execute(executed, _all(user, values)).fetchone()
+        connection.rollback()  # of a change
     assert row
     return row[0][0]["Plan"]
 

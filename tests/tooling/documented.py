@@ -6,8 +6,11 @@ import shlex
 from functools import cache
 
 from dev.serve import ROOT
+from tests.tooling.contributor.working_copy import contributing_section
 
 PAGES = ("README.md", "CONTRIBUTING.md")
+# The sections of CONTRIBUTING.md whose blocks tests apply and run.
+RECIPES = ("Add a field to tasks", "Add an endpoint group")
 FENCED = re.compile(r"^```sh\n(.*?)^```$", re.M | re.S)
 INLINE = re.compile(r"`(make(?: [^`]+)?)`")
 
@@ -49,7 +52,7 @@ def documented_script(beginning: str) -> str:
 
 
 def executed_commands() -> set[str]:
-    """The commands that tests take from the pages, and the blocks that test_five_steps.py runs."""
+    """The commands that tests take from the pages, and those of the recipes, which tests follow."""
     executed: set[str] = set()
     for file in sorted((ROOT / "tests/tooling/contributor").glob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
@@ -58,7 +61,7 @@ def executed_commands() -> set[str]:
                     executed.add(command)
                 case ast.Call(ast.Name("documented_script"), [ast.Constant(str(beginning))]):
                     executed.add(documented_script(beginning))
-    steps = (ROOT / "CONTRIBUTING.md").read_text().partition("## Add an endpoint group\n")[2]
-    for block in FENCED.findall(steps.partition("\n## ")[0]):
-        executed |= set(block.splitlines())
+    for recipe in RECIPES:
+        for block in FENCED.findall(contributing_section(recipe)):
+            executed |= set(block.splitlines())
     return executed

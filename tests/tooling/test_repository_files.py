@@ -16,6 +16,12 @@ import yaml
 
 from dev.deploy.sources import tracked_files, untracked_files
 from dev.serve import ROOT
+from tests.tooling.contributor.working_copy import (
+    apply_blocks,
+    contributing_section,
+    copy_tree,
+)
+from tests.tooling.documented import RECIPES
 from tests.tooling.make_targets import TARGETS, make_targets
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
@@ -140,10 +146,14 @@ def test_updates_are_proposed_for_every_lock_file() -> None:
         for update in updates
         for folder in update.get("directories", [update.get("directory")])
     }
-    locks = [name for name in tracked_files(ROOT) if Path(name).name == "package-lock.json"]
-    for name in locks:
-        assert ("npm", f"/{Path(name).parent}".removesuffix("/.").rstrip(".") or "/") in folders
-    assert {("pip", "/"), ("github-actions", "/")} <= folders
+    files = {"package-lock.json": "npm", "pyproject.toml": "pip", "requirements.txt": "pip"}
+    needed = {
+        (files[path.name], "/" if path.parent == Path() else f"/{path.parent}")
+        for path in map(Path, tracked_files(ROOT))
+        if path.name in files
+    }
+    assert {("pip", "/bench"), ("npm", "/bench/hono")} <= needed
+    assert needed | {("github-actions", "/")} == folders
     assert all(update["cooldown"]["default-days"] >= 7 for update in updates)
 
 
@@ -210,3 +220,20 @@ def test_contributing_names_what_exists() -> None:
     )
     assert len(named) > 15
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_migration_of_a_recipe_follows_the_newest_one(recipe: str) -> None:
+    newest = max(each.name[:4] for each in (ROOT / "migrations/versions").glob("[0-9]*.py"))
+    text = contributing_section(recipe)
+    assert re.findall(r'^down_revision = "(.*)"$', text, re.M) == [newest]
+    [revision] = re.findall(r'^revision = "(.*)"$', text, re.M)
+    assert int(revision) == int(newest) + 1
+    assert set(re.findall(r"migrations/versions/(\d+)_", text)) == {revision}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_blocks_of_a_recipe_fit_the_code(recipe: str, tmp_path: Path) -> None:
+    # Without its commands, which the tests in tests/tooling/contributor run.
+    blocks = re.sub(r"^```sh\n.*?^```$", "", contributing_section(recipe), flags=re.M | re.S)
+    assert apply_blocks(copy_tree(tmp_path / "copy", installed=()), blocks)

@@ -1,4 +1,4 @@
-"""How many rows a list reads, for a user with 100,000 tasks, at best and at worst.
+"""How many rows a statement reads, for a user with 100,000 tasks, at best and at worst.
 
 The tasks of other users have other values, so that PostgreSQL's statistics mislead it. Row-level
 security applies. `pytest tests/unit/test_list_plans.py -s` prints the table of docs/database.md.
@@ -77,18 +77,40 @@ def grown(cluster: Cluster) -> Iterator[Database]:
                 FROM generate_series(1, %s) AS n""",
                 (OTHERS,),
             )
-        database.query("VACUUM ANALYZE tasks")
+        # Keys of the user and of others, half of them expired, and tasks in the trash.
+        with psycopg.connect(database.admin_url) as connection:
+            connection.execute("SET session_replication_role = replica")
+            connection.execute(
+                """INSERT INTO idempotency_keys
+                    (user_id, key, request_hash, task, task_id, version, created_at)
+                SELECT CASE WHEN n % 2 = 0 THEN 'many' ELSE 'u' || n % 500 END, 'k' || n, 'x', '{}',
+                    n, 1, now() - n % 4 * interval '13 hours'
+                FROM generate_series(1, 40000) AS n"""
+            )
+            connection.execute(
+                """INSERT INTO deleted_tasks
+                SELECT (jsonb_populate_record(NULL::deleted_tasks,
+                    to_jsonb(tasks) || jsonb_build_object('deleted_at', now()))).*
+                FROM tasks WHERE id % 4 = 0"""
+            )
+        database.query("VACUUM ANALYZE")
         yield database
 
 
-def rows_read(plan: dict[str, Any]) -> int:
-    """The rows and index entries of `tasks` that a plan has looked at."""
+def rows_read(plan: dict[str, Any], relation: str = "tasks") -> int:
+    """The rows and index entries of a table that a plan has looked at."""
     removed = "Rows Removed by Filter", "Rows Removed by Index Recheck"
     return sum(
         round((node["Actual Rows"] + sum(node.get(name, 0) for name in removed)) * loops)
-        for node in nodes(plan)
-        if (loops := node["Actual Loops"]) and node.get("Relation Name") == "tasks"
+        for node in scans(plan)
+        if (loops := node["Actual Loops"]) and node["Relation Name"] == relation
     )
+
+
+def scans(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for node in nodes(plan):
+        if "Relation Name" in node and node["Node Type"] != "ModifyTable":
+            yield node
 
 
 def positions(database: Database, order: str) -> list[dict[str, Any]]:
@@ -123,7 +145,7 @@ def test_an_unfiltered_page_reads_its_own_rows_at_any_depth(
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("name", RARE_FILTERS)
-def test_a_rare_filter_is_answered_by_an_index_in_every_order(
+def test_a_rare_filter_is_read_from_an_index_in_every_order(
     grown: Database, order: str, name: str
 ) -> None:
     values = FIRST | NO_FILTER | RARE_FILTERS[name]
@@ -167,3 +189,72 @@ def test_a_tag_or_text_that_no_task_has_reads_each_task_of_the_user_once(
     values = FIRST | NO_FILTER | filters
     plan = explain(grown, compiled.FILTERED_PAGE["title asc"], "many", **values)
     assert MANY <= rows_read(plan) <= MANY + RARE + 1
+
+
+# --- Prepared statements --------------------------------------------------------------------------
+
+# lib/db/tasks.py does not prepare these: no plan suits every combination of filters.
+NOT_PREPARED = {"FILTERED_WHOLE", "FILTERED_PAGE", "COUNTED_PAGE"}
+# They read no row of a user.
+OF_NO_USER = {"READY"}
+PREPARED: dict[str, Any] = {
+    f"{name} {order}".strip(): statement
+    for name, texts in vars(compiled).items()
+    if name.isupper() and name not in NOT_PREPARED | OF_NO_USER
+    for order, statement in (texts.items() if isinstance(texts, dict) else [("", texts)])
+}
+# The most rows that a statement reads of a table. Of one task, where nothing is said.
+MAX_READ = {
+    "LIST_WHOLE": {"tasks": 10},
+    "LIST_FIRST_PAGE": {"tasks": LIMIT},
+    "LIST_NEXT_PAGE": {"tasks": LIMIT},
+    "STATISTICS": {"tasks": 2 * 10},
+}
+# The sweep reads 20 expired keys and deletes them.
+MAX_KEYS = 1 + 2 * 20
+
+
+@pytest.mark.parametrize(
+    ("name", "condition"),
+    [
+        (name, condition)
+        for name, statement in PREPARED.items()
+        for condition in ([None, ["x"]] if "%(etags)s" in statement else [None])
+    ],
+)
+def test_the_plan_of_a_prepared_statement_finds_its_rows_by_an_index(
+    grown: Database, name: str, condition: list[str] | None
+) -> None:
+    """The plan is for all users and values, and must suit users with few and with many rows."""
+    user = "few" if name.startswith(("LIST", "STATISTICS")) else "many"
+    [(task_id, created)] = grown.query(
+        "SELECT id, created_at::text FROM tasks WHERE user_id = %s ORDER BY id LIMIT 1", user
+    )
+    after: dict[str, Any] = {"title": "", "priority": "-1", "due_date": "1000-01-01"}
+    values = FIRST | {
+        "after": after.get(name.split()[-2] if " " in name else "", created),
+        "after_id": 0,
+        "max_bytes": 10**9,
+        "task_id": task_id,
+        "completed": None if name.startswith("COMPLETE") else False,
+        "title": "Changed",
+        "description": None,
+        "priority": "high",
+        "due_date": "2026-12-24",
+        "tags": ["x"],
+        "given": ["title", "priority", "due_date", "tags"],
+        "etags": condition,
+        "must_match": condition is None,
+        "key": "new",
+        "request_hash": "x",
+        "user_name": "Many",
+        "user_email": "many@example.com",
+        "user_email_verified": True,
+    }
+    plan = explain_prepared(grown, PREPARED[name], user, **values)
+    for scan in scans(plan):
+        if scan["Schema"] == "public":
+            assert "Index" in scan["Node Type"] or scan["Node Type"] == "Bitmap Heap Scan", scan
+    limits = MAX_READ.get(name.partition(" ")[0], {"tasks": 2, "idempotency_keys": MAX_KEYS})
+    for relation in ("tasks", "deleted_tasks", "idempotency_keys", "users"):
+        assert rows_read(plan, relation) <= limits.get(relation, 1), relation

@@ -60,6 +60,15 @@ def test_request_line_is_ascii(
     assert json.loads(line)["user_id"] == user
 
 
+def test_a_short_path_is_logged_as_the_same_route(
+    start_api: StartApi, request_lines: RequestLines
+) -> None:
+    api = start_api()
+    for path in ("/api/eve/tasks", "/api/tasks"):
+        assert api.get(path, headers=bearer("eve")).status_code == 200
+    assert {line["route"] for line in request_lines()} == {"/api/{user_id}/tasks"}
+
+
 class CountingStream(io.StringIO):
     flushes = 0
 

@@ -8,6 +8,7 @@ import pytest
 
 from lib.db import pool
 from lib.db.pool import Pool
+from lib.db.transaction import RESPONSE_RESERVE
 from lib.db.transport import Connection, NotConnected
 from lib.errors import TooManyRequests
 from tests.conftest import StartApi, bearer
@@ -98,6 +99,54 @@ def test_requests_beyond_the_limit_of_a_user_are_refused(monkeypatch: pytest.Mon
 
     results = asyncio.run(main())
     assert sum(isinstance(result, TooManyRequests) for result in results) == 2
+
+
+def test_a_request_that_waits_too_long_for_others_of_its_user_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One user alone must not cause errors that look like a fault of the database."""
+    monkeypatch.setattr(pool, "BUDGET", 0.4)
+
+    async def main() -> None:
+        connections = new_pool()
+        held = [await acquire(connections, "greedy") for _ in range(SIZE // 2)]
+        # The database may be the cause: none of the user's requests was completed meanwhile.
+        with pytest.raises(NotConnected):
+            await acquire(connections, "greedy")
+        first, second = (asyncio.create_task(acquire(connections, "greedy")) for _ in range(2))
+        await asyncio.sleep(0)
+        connections.release("greedy", held.pop())
+        await first
+        with pytest.raises(TooManyRequests):
+            await second
+        assert not connections._waiting
+        assert not connections._advancing
+
+    asyncio.run(main())
+
+
+def test_a_request_that_gets_a_connection_has_time_for_its_statements(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits: list[float] = []
+    timeout: Any = asyncio.timeout
+
+    def record(seconds: float) -> Any:
+        waits.append(seconds)
+        return timeout(seconds)
+
+    async def main() -> None:
+        connections = new_pool()
+        held = [(str(n), await acquire(connections, str(n))) for n in range(SIZE)]
+        monkeypatch.setattr(asyncio, "timeout", record)
+        waiting = asyncio.create_task(acquire(connections, "late"))
+        await asyncio.sleep(0)
+        connections.release(*held[0])
+        await waiting
+
+    asyncio.run(main())
+    [wait] = waits
+    assert wait <= pool.BUDGET - RESPONSE_RESERVE
 
 
 def test_a_wait_ends_with_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """The statements of release 0.1.0, which serves requests during a deployment or after a rollback.
 
-They are shortened to what they write and read. They know neither the fields of revision 0003 nor
+They are shortened to what they write and read. They use neither the fields of revision 0003 nor
 the trash.
 """
 

@@ -253,7 +253,7 @@ def test_a_version_table_that_does_not_hold_one_revision_is_refused(
     assert_refused(run_migrations(fresh_database.admin_url), beginning)
 
 
-def test_an_empty_version_table_without_our_tables_is_as_good_as_none(
+def test_an_empty_version_table_without_our_tables_counts_as_none(
     empty_database: Database,
 ) -> None:
     empty_database.query("CREATE TABLE task_api_alembic_version (version_num varchar(32))")

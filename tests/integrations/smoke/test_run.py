@@ -10,8 +10,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jwt.algorithms import OKPAlgorithm
 
+from lib.schemas import TaskCreate
 from lib.smoke.report import SmokeReport, SmokeStep
-from lib.smoke.run import STEPS, TITLE, run_smoke_test
+from lib.smoke.run import FIELDS, STEPS, TITLE, run_smoke_test
 from tests.conftest import SECRET, bearer
 from tests.integrations.smoke.breaking_proxy import Reply, Request, breaking
 from tests.integrations.smoke.conftest import PATIENT, Rows, Serve, settings_for
@@ -32,6 +33,11 @@ def test_every_step_succeeds(base_url: str, rows: Rows) -> None:
     different = [step.actual for step in report.steps if step.actual != step.expected]
     assert different in (["204"], ["200"])  # the preflight, which expects 2xx
     assert all(step.milliseconds > 0 for step in report.steps)
+
+
+def test_every_field_that_a_client_may_write_is_tested() -> None:
+    # The title is made for each run, and a step of its own sets the completion.
+    assert {"title", "completed", *FIELDS} == set(TaskCreate.model_fields)
 
 
 def test_one_connection_serves_the_whole_run(base_url: str, rows: Rows) -> None:

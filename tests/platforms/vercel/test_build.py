@@ -47,7 +47,7 @@ def test_only_the_public_folder_is_published(built: vercel_build.Built) -> None:
     assert "robots.txt" in published
 
 
-def test_no_file_of_the_build_holds_a_secret_of_the_tree(
+def test_no_built_file_contains_a_secret_of_the_working_tree(
     built: vercel_build.Built,
 ) -> None:
     for place in (built.output, built.folder / "functions"):

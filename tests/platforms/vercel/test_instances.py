@@ -266,7 +266,8 @@ def test_with_every_connection_in_use_requests_end_in_time(
         all_took = time.monotonic() - began
     assert refused.status_code == 401
     assert took < BUDGET / 2
-    assert {response.status_code for response in late} == {503}
+    # 429: it waited for other requests of its user until the end.
+    assert 503 in {response.status_code for response in late} <= {429, 503}
     assert all("Retry-After" in response.headers for response in late)
     assert all_took < 3 * BUDGET
     assert other.client.get(other.tasks).status_code == 200

@@ -1,6 +1,6 @@
 """Clients that follow the documentation, and record the responses.
 
-They repeat what may be repeated, and read before they repeat the rest.
+They retry what is safe to retry, and read the task before they retry anything else.
 """
 
 import asyncio

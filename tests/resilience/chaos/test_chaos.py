@@ -12,7 +12,7 @@ from tests.support.databases import Cluster
 SEED = 7
 
 
-def test_nothing_is_lost_and_nothing_doubled(cluster: Cluster) -> None:
+def test_no_write_is_lost_or_applied_twice(cluster: Cluster) -> None:
     result = asyncio.run(run(cluster, SEED, SHORT))
     assert result.violations == [], result.log
     assert not result.acknowledged_too_little()

@@ -1,7 +1,8 @@
-"""An API on a database that can be made to fail, a batch of requests, and what they really did."""
+"""An API on a database that can be made to fail, a batch of requests, and the changes they made."""
 
 import asyncio
 import dataclasses
+import json
 import socket
 import time
 import uuid
@@ -17,6 +18,7 @@ import psycopg
 from starlette.testclient import TestClient
 
 from dev import postgres
+from dev.app import app
 from lib.db import pool as database
 from lib.db.pool import Pool
 from lib.db.transport import Statement
@@ -345,3 +347,40 @@ class Request:
         values = [self.user] if "%s" in count else []
         [(applied,)] = self._database.query(f"SELECT {count}", *values)
         return applied
+
+
+async def asgi_request(
+    method: str, path: str, headers: list[tuple[bytes, bytes]], body: bytes
+) -> tuple[int, Any]:
+    """Send one request to the ASGI application. Returns the status and the JSON document.
+
+    Receiving and sending wait too, as in a server.
+    """
+
+    messages: list[Any] = []
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(b"host", b"test"), (b"content-type", b"application/json"), *headers],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+    }
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(0)
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        await asyncio.sleep(0)
+        messages.append(message)
+
+    await app(scope, receive, send)
+    content = b"".join(message.get("body", b"") for message in messages[1:])
+    return messages[0]["status"], json.loads(content) if content else None

@@ -4,7 +4,6 @@ Servers cancel the task of a request at shutdown, and some when its client disco
 """
 
 import asyncio
-import json
 import os
 import time
 from collections.abc import Callable, Coroutine, Generator
@@ -13,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from dev.app import app
 from lib.db import pool as database
 from lib.db import waiting
 from lib.db.pool import Pool
@@ -21,7 +19,7 @@ from lib.db.transaction import run_transaction
 from lib.settings import load_settings
 from tests.conftest import StartApi, bearer
 from tests.resilience.faults.catalogue import tasks_locked
-from tests.resilience.faults.lab import Lab, open_connections, running_lab
+from tests.resilience.faults.lab import Lab, asgi_request, open_connections, running_lab
 from tests.support import tcp_proxy
 from tests.support.databases import Cluster
 
@@ -273,7 +271,7 @@ def test_a_request_whose_task_is_cancelled_changes_everything_or_nothing(
             for name, value in (bearer(USER) | {"Idempotency-Key": f"{method}-key"}).items()
         ]
         body = b'{"title": "New"}'
-        created = await request("POST", f"/api/{USER}/tasks", headers[:1], body)
+        created = await asgi_request("POST", f"/api/{USER}/tasks", headers[:1], body)
         assert created[0] == 201
         if method == "POST":
             arguments = ("POST", f"/api/{USER}/tasks", headers, body)
@@ -281,17 +279,17 @@ def test_a_request_whose_task_is_cancelled_changes_everything_or_nothing(
             path = f"/api/{USER}/tasks/{created[1]['id']}/complete"
             arguments = ("PATCH", path, headers, b"")
         with tasks_locked(lab) as locker:
-            task = asyncio.create_task(request(*arguments))
+            task = asyncio.create_task(asgi_request(*arguments))
             await asyncio.to_thread(lab.await_sessions, 1, "wait_event_type = 'Lock'")
             await cancel(task)
             locker.rollback()
         await asyncio.to_thread(lab.await_sessions, 0, "state <> 'idle'")
         before = effects(lab)
-        status, task_after = await request(*arguments)
+        status, task_after = await asgi_request(*arguments)
         assert status in (200, 201)
         # One effect, whether or not the first attempt had reached the database in time.
         assert effects(lab) in (before, (before[0] + 1, before[1] + 1))
-        assert await request(*arguments) == (status, task_after)
+        assert await asgi_request(*arguments) == (status, task_after)
 
     def effects(lab: Lab) -> tuple[int, int]:
         [(effect,)] = lab.database.query("SELECT sum(version) FROM tasks WHERE user_id = %s", USER)
@@ -301,35 +299,3 @@ def test_a_request_whose_task_is_cancelled_changes_everything_or_nothing(
         return int(effect), keys
 
     run(main, lab)
-
-
-async def request(
-    method: str, path: str, headers: list[tuple[bytes, bytes]], body: bytes
-) -> tuple[int, Any]:
-    """Send one request to the ASGI application. Returns the status and the JSON document."""
-
-    messages: list[Any] = []
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": method,
-        "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": b"",
-        "root_path": "",
-        "headers": [(b"host", b"test"), (b"content-type", b"application/json"), *headers],
-        "client": ("127.0.0.1", 1),
-        "server": ("127.0.0.1", 80),
-    }
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async def send(message: Any) -> None:
-        messages.append(message)
-
-    await app(scope, receive, send)
-    content = b"".join(message.get("body", b"") for message in messages[1:])
-    return messages[0]["status"], json.loads(content)

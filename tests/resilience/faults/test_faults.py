@@ -1,4 +1,4 @@
-"""Every fault of the database: responses are timely and true, no write is lost or repeated."""
+"""Every fault of the database: responses arrive in time and are correct, no write is lost."""
 
 from collections.abc import Generator
 from typing import Any
@@ -42,7 +42,7 @@ def _with_marks(case: Case) -> Any:
 
 
 @pytest.mark.parametrize("case", [_with_marks(case) for case in CASES])
-def test_responses_are_in_time_and_true(
+def test_responses_arrive_in_time_and_match_the_database(
     case: Case, request: pytest.FixtureRequest, start_api: StartApi
 ) -> None:
     check(case, request, start_api)
@@ -64,7 +64,7 @@ def check(case: Case, request: pytest.FixtureRequest, start_api: StartApi) -> No
 @pytest.mark.parametrize(
     "name", ["connections are accepted, then nothing is sent", "pooler paused"]
 )
-def test_the_real_budgets_hold(
+def test_the_real_time_limits_hold(
     name: str,
     request: pytest.FixtureRequest,
     start_api: StartApi,

@@ -301,7 +301,7 @@ def test_http_client(check: FunctionType, tmp_path: Path) -> None:
     check(http_client, tmp_path)
 
 
-def test_a_handshake_that_drips_ends() -> None:
+def test_a_handshake_that_arrives_slowly_ends() -> None:
     """Each byte restarts the timeout of a socket."""
 
     def drip(connected: socket.socket) -> None:
@@ -316,7 +316,9 @@ def test_a_handshake_that_drips_ends() -> None:
         assert 0.3 < time.monotonic() - began < 2
 
 
-def test_a_body_that_drips_over_tls_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_that_arrives_slowly_over_tls_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     authority = write_certificate(tmp_path / "both.pem")
     monkeypatch.setattr("certifi.where", lambda: str(authority))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -13,9 +13,9 @@
 - 3.11 and 3.12, explicit typing and rules for different kinds of tokens: `typ` and the claims of
   OAuth tokens are checked on every request.
 
-Not in RFC 8725: `exp`, `nbf` and `iat` are checked on every request (RFC 7519, section 4.1). Tokens
-that are found cost less time than others: this shows that the instance has seen the token, only to
-somebody who has the token.
+Not in RFC 8725: `exp`, `nbf` and `iat` are checked on every request (RFC 7519, section 4.1). A
+remembered token takes less time. The duration shows that the instance has seen the token, but only
+to a client that has the token already.
 """
 
 from types import FunctionType

@@ -90,7 +90,7 @@ def test_every_refusal_is_a_401_with_its_challenge(
     assert not faults, "\n".join(faults)
 
 
-def test_long_junk_is_refused_before_it_is_decoded() -> None:
+def test_long_invalid_tokens_are_refused_before_they_are_decoded() -> None:
     junk = "Bearer " + ".".join(["A" * 3_000_000] * 3)
     settings = read_settings(variables("HS256", "strict"))
     asyncio.run(refused(junk[:100], settings))  # loads whatever the first call loads

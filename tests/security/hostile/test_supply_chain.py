@@ -343,8 +343,9 @@ def test_the_bill_of_materials_is_valid_and_complete(bill_of_materials: Path) ->
         part["purl"].partition("?")[0].removeprefix("pkg:pypi/").replace("@", "==")
         for part in document["components"]
     }
-    deployed = vercel_build.pinned_packages(VARIANTS["asymmetric"])
-    assert components == {f"{name}=={version}" for name, version in deployed.items()}
+    deployed = [*VARIANTS.values(), VERCEL]
+    packages = [vercel_build.pinned_packages(each).items() for each in deployed]
+    assert components == {f"{name}=={version}" for each in packages for name, version in each}
     assert all(part["licenses"] for part in document["components"])
     # The project depends on every component, directly or not.
     graph = {entry["ref"]: entry.get("dependsOn", []) for entry in document["dependencies"]}

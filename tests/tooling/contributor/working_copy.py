@@ -73,6 +73,12 @@ def copy_tree(root: Path, *, installed: tuple[str, ...] = INSTALLED) -> WorkingC
     return copy
 
 
+def contributing_section(heading: str) -> str:
+    """A section of CONTRIBUTING.md."""
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    return page.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+
+
 def apply_blocks(copy: WorkingCopy, page: str, **variables: str) -> list[str]:
     """Apply the code blocks of `page` in order; returns the names of the changed files.
 
