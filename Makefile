@@ -78,6 +78,19 @@ lock: .venv/ready ## Pin the versions and hashes of the packages in pyproject.to
 migrate: .venv/ready ## Migrate the database at DATABASE_URL_UNPOOLED to the newest revision
 	@$(PYTHON) -m migrations
 
+.PHONY: retention
+retention: .venv/ready ## Remove expired data at DATABASE_URL, or by a deployment: make retention URL=https://...
+	@$(PYTHON) -m dev.retention $(if $(URL),"$(URL)")
+
+.PHONY: new-history
+new-history: .venv/ready ## After a restore: let clients that follow the changes start again
+	@$(PYTHON) -m dev.new_history
+
+# Only from the command line: a variable of the shell must not select a user.
+.PHONY: erase-user
+erase-user: .venv/ready ## Erase a user and all their data: make erase-user USER_ID=...
+	@$(PYTHON) -m dev.erase_user $(if $(filter command,$(firstword $(origin USER_ID))),"$$USER_ID")
+
 .PHONY: roundtrips
 roundtrips: .venv/ready ## Count the database round trips of every request
 	@$(PYTHON) -m tests.resilience.roundtrips

@@ -117,6 +117,7 @@ EXAMPLES = {
     },
     ("*", "401"): {"detail": "The token has expired."},
     ("get_smoke", "401"): {"detail": "The cron secret is required."},
+    ("get_retention", "401"): {"detail": "The cron secret is required."},
     ("*", "403"): {"detail": errors.Forbidden.detail},
     ("get_docs", "404"): {"detail": errors.NotFound.detail},
     ("get_openapi", "404"): {"detail": errors.NotFound.detail},

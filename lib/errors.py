@@ -150,3 +150,10 @@ class KeysUnavailable(Unavailable):
 
     def __init__(self) -> None:
         super().__init__("The keys to verify tokens are unavailable. Try again.", retry_after=5)
+
+
+class RetentionStalled(Unavailable):
+    """Rows have expired, and the retention job could remove none of them."""
+
+    def __init__(self) -> None:
+        super().__init__("Expired data could not be removed. See the log.", retry_after=3600)

@@ -86,6 +86,11 @@ def log_request(**fields: Any) -> None:
         stream.flush()
 
 
+def log_info(message: str, **fields: Any) -> None:
+    """Log the result of a scheduled job."""
+    _get_logger().info(message, request_id=_request_id.get(), **fields)
+
+
 def log_warning(message: str, **fields: Any) -> None:
     """Log a condition that an operator should look at."""
     _get_logger().warning(message, request_id=_request_id.get(), **fields)

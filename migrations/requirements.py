@@ -9,6 +9,9 @@ ROLE = "task_api"
 TABLES = ("tasks", "deleted_tasks", "idempotency_keys")
 TRIGGERS = {"before_write": "tasks", "after_delete": "tasks", "users_after_delete": "users"}
 SEQUENCES = ("tasks_id_seq",)
+# The function of the retention job, and the tables that it removes rows from.
+REMOVE_EXPIRED = "to_regprocedure('remove_expired(integer)')"
+EXPIRING_TABLES = ("deleted_tasks", "idempotency_keys")
 # The columns of `users` that the API writes; Better Auth owns the table.
 PROVISIONED_COLUMNS = ("id", "name", "email", "emailVerified")
 
@@ -64,7 +67,8 @@ def requirements() -> dict[str, str]:
         **{
             f"row-level security on {table}": (
                 "(SELECT relrowsecurity AND relforcerowsecurity"
-                " AND EXISTS (SELECT FROM pg_policy WHERE polrelid = pg_class.oid)"
+                " AND EXISTS (SELECT FROM pg_policy"
+                " WHERE polrelid = pg_class.oid AND polname = 'own_rows')"
                 f" FROM pg_class WHERE oid = to_regclass('{table}'))"
             )
             for table in TABLES
@@ -75,6 +79,19 @@ def requirements() -> dict[str, str]:
                 f" AND tgname = '{trigger}' AND tgenabled IN ('O', 'A'))"
             )
             for trigger, table in TRIGGERS.items()
+        },
+        f"EXECUTE on remove_expired for {ROLE}": (
+            f"has_function_privilege('{ROLE}', {REMOVE_EXPIRED}, 'EXECUTE')"
+        ),
+        # Otherwise row-level security may hide the rows from it.
+        **{
+            f"policy expired_rows on {table}, and the owner of remove_expired as its owner": (
+                "EXISTS (SELECT FROM pg_class JOIN pg_proc ON proowner = relowner"
+                " JOIN pg_policy ON polrelid = pg_class.oid"
+                f" WHERE pg_class.oid = to_regclass('{table}')"
+                f" AND pg_proc.oid = {REMOVE_EXPIRED} AND polname = 'expired_rows')"
+            )
+            for table in EXPIRING_TABLES
         },
     }
 

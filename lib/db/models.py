@@ -152,7 +152,8 @@ DELETED_TASKS = Table(
     # When the text was erased. The id is kept for clients that follow the changes.
     Column("purged_at", DateTime(timezone=True)),
     Index("deleted_tasks_by_changed_in", "user_id", "changed_in", "id"),
-    Index("deleted_tasks_by_deleted_at", "deleted_at"),
+    Index("deleted_tasks_to_purge", "deleted_at", postgresql_where=text("purged_at IS NULL")),
+    Index("deleted_tasks_to_remove", "deleted_at", postgresql_where=text("purged_at IS NOT NULL")),
 )
 
 
@@ -163,6 +164,7 @@ class IdempotencyKey(SQLModel, table=True):
     __table_args__ = (
         Index("idempotency_keys_by_age", "user_id", "created_at"),
         Index("idempotency_keys_by_task", "user_id", "task_id"),
+        Index("idempotency_keys_by_created_at", "created_at"),
     )
 
     user_id: str = Field(sa_column=_user_id(primary_key=True))

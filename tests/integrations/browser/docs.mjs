@@ -131,7 +131,7 @@ try {
       ["delete_task", 412, { fields: { task_id, "If-Match": '"1"' } }],
       ["delete_task", 204, { fields: { task_id, "If-Match": "" } }],
       ["get_health", 200], ["get_readiness", 200], ["get_openapi", 200], ["get_docs", 200],
-      ["get_smoke", 401],
+      ["get_smoke", 401], ["get_retention", 401],
     ];
     for (const [id, expected, what] of runs) {
       const { status, text } = await execute(page, id, what);

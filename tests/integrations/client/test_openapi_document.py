@@ -36,6 +36,7 @@ ERRORS: list[tuple[str, str, dict[str, Any]]] = [
     ("list_my_tasks", "422", {"params": {"limit": 101}}),
     *((each, "422", {"task_id": "x"}) for each in ("get_task", "delete_task", "complete_task")),
     ("get_smoke", "401", {}),
+    ("get_retention", "401", {}),
 ]
 
 

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from migrations import __main__ as command
-from migrations import preflight, runner
+from migrations import owner_url, preflight, runner
 from migrations.errors import MigrationError
 from migrations.runner import migrate
 from tests.integrations.migrations.conftest import HEAD, RunMigrations, add_revision, assert_refused
@@ -22,7 +22,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Refusal:
     """The sentence with which `make migrate` refuses this URL."""
 
     def run(url: str) -> str:
-        monkeypatch.setattr(command, "ENV_FILE", tmp_path / "absent")
+        monkeypatch.setattr(owner_url, "ENV_FILE", tmp_path / "absent")
         monkeypatch.setenv("DATABASE_URL_UNPOOLED", url)
         with pytest.raises(SystemExit) as refused:
             command.main()

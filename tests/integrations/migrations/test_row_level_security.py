@@ -11,6 +11,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from dev import postgres
+from dev.new_history import begin_history
 from migrations.errors import MigrationError
 from migrations.runner import migrate
 from tests.integrations.migrations.conftest import RunMigrations, add_revision
@@ -129,7 +130,14 @@ def test_a_backup_is_restored_whole(
     way: str,
 ) -> None:
     admin, file = cluster.database(populated.name), tmp_path / "backup"
+    admin.query("DELETE FROM tasks WHERE title = 't1'")
+    admin.query("UPDATE deleted_tasks SET deleted_at = now() - interval '40 days'")
     admin.query("INSERT INTO idempotency_keys VALUES ('u1', 'k', 'h', '{}', 1, 1)")
+    # The server of the backup has used more transaction ids.
+    admin.query("ALTER TABLE tasks DISABLE TRIGGER before_write")
+    for table in ("tasks", "deleted_tasks"):
+        admin.query(f"UPDATE {table} SET changed_in = '9000000000'")  # noqa: S608
+    admin.query("ALTER TABLE tasks ENABLE TRIGGER before_write")
     url, owner = populated.admin_url, conninfo_to_dict(populated.admin_url)["user"]
     forced = [name for (name,) in admin.query(FORCED_TABLES)]
     assert {"tasks", "idempotency_keys"} <= set(forced)
@@ -159,7 +167,7 @@ def test_a_backup_is_restored_whole(
         done = run(RESTORE, f"--dbname={target}", file)
         assert (done.returncode, done.stderr) == (0, "")
         restored = Database("restored", "", other_server.url("restored"))
-        for table in ("users", "tasks", "idempotency_keys"):
+        for table in ("users", "tasks", "deleted_tasks", "idempotency_keys"):
             everything = f"SELECT t::text FROM {table} AS t ORDER BY 1"  # noqa: S608
             assert restored.query(everything) == admin.query(everything) != []
         if way == "NO FORCE":
@@ -168,6 +176,14 @@ def test_a_backup_is_restored_whole(
         # The same command checks what was restored, and finds nothing to migrate.
         done = run_migrations(target)
         assert (done.returncode, done.stderr) == (0, "")
+        # No row is ahead of the new server: each poll of the changes would repeat it.
+        previous = restored.query("SELECT id FROM database_history")
+        assert begin_history(target)[1] == 100
+        for table in ("tasks", "deleted_tasks"):
+            ahead = "changed_in >= pg_snapshot_xmax(pg_current_snapshot())"
+            assert restored.query(f"SELECT FROM {table} WHERE {ahead}") == []
+        assert restored.query("SELECT id FROM database_history") != previous
+        assert restored.query("SELECT removed_ids FROM remove_expired(10)") == [(1,)]
         [(last,)] = admin.query("SELECT last_value FROM tasks_id_seq")
         assert restored.query("SELECT nextval('tasks_id_seq')") == [(last + 1,)]
     finally:

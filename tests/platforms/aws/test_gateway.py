@@ -38,6 +38,8 @@ from tests.platforms.aws.stack import read_routes
         ("/api/smoke", "smoke"),
         ("/api/smoke/tasks", "tasks"),
         ("/api/smoke/tasks/1", "tasks"),
+        ("/api/retention", "retention"),
+        ("/api/retention/tasks", "tasks"),
         ("/api/health", "health"),
         ("/api/health/", "health"),
         ("/api/health/ready", "health"),

@@ -9,9 +9,10 @@ from tests.support.targets.local import free_port
 
 # The emulator starts scheduled functions at full minutes.
 WAIT_SECONDS = 240
+EXPIRED_DATA_REMOVED = '"message":"Expired data was removed."'
 
 
-def test_the_scheduled_smoke_test_runs_and_passes(
+def test_the_scheduled_smoke_test_and_retention_job_run(
     environment: dict[str, str], fresh_database: Database, tmp_path: Path
 ) -> None:
     port, log = free_port(), tmp_path / "emulator.log"
@@ -20,12 +21,15 @@ def test_the_scheduled_smoke_test_runs_and_passes(
         "DATABASE_URL": fresh_database.app_url,
         "SMOKE_BASE_URL": f"http://127.0.0.1:{port}",
     }
-    parameters = ["smokeRate=rate(1 minute)"]
+    parameters = ["smokeRate=rate(1 minute)", "retentionRate=rate(1 minute)"]
     with log.open("wb") as output, emulator(variables, port, free_port(), output, parameters):
         until = time.monotonic() + WAIT_SECONDS
-        while not passed_runs(log) and time.monotonic() < until:
+        while not (passed_runs(log) and EXPIRED_DATA_REMOVED in log.read_text()):
+            if time.monotonic() > until:
+                break
             time.sleep(1)
     assert passed_runs(log), log.read_text()
+    assert EXPIRED_DATA_REMOVED in log.read_text()
     # Its idempotency key shows that it ran; its tasks are deleted.
     keys = fresh_database.query("SELECT user_id FROM idempotency_keys")
     assert {user for (user,) in keys} == {"smoke"}

@@ -214,11 +214,12 @@ def test_snapstart_is_for_production(template: Template, production: Template) -
         for name, function in resources(production, "AWS::Lambda::Function").items()
         if function.get("SnapStart") == {"ApplyOn": "PublishedVersions"}
     }
-    # The functions that use the database.
+    # The functions that serve requests with the database. Nobody waits for the retention job.
     connected = {
         name
         for name, function in resources(production, "AWS::Lambda::Function").items()
         if "DATABASE_URL_PARAMETER" in function["Environment"]["Variables"]
+        and name != "RetentionLambdaFunction"
     }
     assert faster == connected >= {"TasksLambdaFunction", "HealthLambdaFunction"}
     for name, integration in resources(production, "AWS::ApiGatewayV2::Integration").items():
@@ -265,22 +266,38 @@ def test_every_log_expires(template: Template, production: Template) -> None:
         assert function["LoggingConfig"]["LogFormat"] == "JSON"
 
 
-# The schedule
+# The schedules
+
+SCHEDULED = ("Smoke", "Retention")
 
 
-def test_the_schedule_runs_the_smoke_test_without_retries(template: Template) -> None:
-    [schedule] = resources(template, "AWS::Scheduler::Schedule").values()
-    assert schedule["ScheduleExpression"] == "rate(5 minutes)"
+def schedule_of(template: Template, function: str) -> dict[str, Any]:
+    schedules = resources(template, "AWS::Scheduler::Schedule")
+    assert len(schedules) == len(SCHEDULED)
+    return schedules[f"{function}SchedulerSchedule1"]
+
+
+@pytest.mark.parametrize(
+    ("function", "rate"), [("Smoke", "rate(5 minutes)"), ("Retention", "rate(1 hour)")]
+)
+def test_a_schedule_runs_its_function_without_retries(
+    template: Template, function: str, rate: str
+) -> None:
+    schedule = schedule_of(template, function)
+    assert schedule["ScheduleExpression"] == rate
     target = schedule["Target"]
-    assert target["Arn"] == {"Fn::GetAtt": ["SmokeLambdaFunction", "Arn"]}
+    assert target["Arn"] == {"Fn::GetAtt": [f"{function}LambdaFunction", "Arn"]}
+    assert json.loads(target["Input"]) == {"source": function.lower()}
     # The defaults are 185 attempts by EventBridge, each with two retries by Lambda.
     assert target["RetryPolicy"]["MaximumRetryAttempts"] == 0
-    [of_lambda] = resources(template, "AWS::Lambda::EventInvokeConfig").values()
-    assert of_lambda["MaximumRetryAttempts"] == 0
+    of_lambda = resources(template, "AWS::Lambda::EventInvokeConfig")
+    assert len(of_lambda) == len(SCHEDULED)
+    assert {each["MaximumRetryAttempts"] for each in of_lambda.values()} == {0}
 
 
-def test_the_schedule_may_invoke_only_the_smoke_test(template: Template) -> None:
-    [schedule] = resources(template, "AWS::Scheduler::Schedule").values()
+@pytest.mark.parametrize("function", SCHEDULED)
+def test_a_schedule_may_invoke_only_its_function(template: Template, function: str) -> None:
+    schedule = schedule_of(template, function)
     role = template["Resources"][schedule["Target"]["RoleArn"]["Fn::GetAtt"][0]]["Properties"]
     [trust] = role["AssumeRolePolicyDocument"]["Statement"]
     assert trust["Principal"] == {"Service": "scheduler.amazonaws.com"}
@@ -303,6 +320,29 @@ def test_the_smoke_alarm_watches_the_metric_of_the_smoke_test(template: Template
     assert alarm["TreatMissingData"] == "breaching", (
         "a smoke test that no longer runs must raise the alarm"
     )
+
+
+def test_the_alarms_of_the_retention_job_watch_its_metric(template: Template) -> None:
+    alarms = resources(template, "AWS::CloudWatch::Alarm")
+    variables = resources(template, "AWS::Lambda::Function")["RetentionLambdaFunction"][
+        "Environment"
+    ]["Variables"]
+    for name in ("RetentionAlarm", "RetentionFailureAlarm"):
+        alarm = alarms[name]
+        assert alarm["MetricName"] == "RetentionSuccess"
+        assert alarm["Namespace"] == variables["POWERTOOLS_METRICS_NAMESPACE"]
+        service = {"Name": "service", "Value": variables["POWERTOOLS_SERVICE_NAME"]}
+        assert alarm["Dimensions"] == [service]
+    stopped, failing = alarms["RetentionAlarm"], alarms["RetentionFailureAlarm"]
+    # Of any success in two days, and of no data.
+    assert (stopped["Statistic"], stopped["TreatMissingData"]) == ("Maximum", "breaching")
+    assert stopped["DatapointsToAlarm"] == stopped["EvaluationPeriods"]
+    assert stopped["Period"] * stopped["EvaluationPeriods"] == 2 * 24 * 3600
+    assert failing["TreatMissingData"] == "ignore"
+    for alarm in alarms.values():
+        # The limits of CloudWatch.
+        days = 7 if alarm["Period"] >= 3600 else 1
+        assert alarm["Period"] * alarm["EvaluationPeriods"] <= days * 24 * 3600
 
 
 def test_alarms_watch_this_api_and_notify_the_topic(template: Template) -> None:

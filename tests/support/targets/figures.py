@@ -22,12 +22,19 @@ from tests.platforms.aws.stack import read_functions
 from tests.support.targets.vercel_runtime import Deployment
 
 STARTS, REQUESTS = 7, 200
-EVENTS = {"tasks": "list_tasks", "health": "health", "docs": "openapi", "smoke": "unknown_path"}
+EVENTS = {
+    "tasks": "list_tasks",
+    "health": "health",
+    "docs": "openapi",
+    "smoke": "unknown_path",
+    "retention": "unknown_path",
+}
 PATHS = {
     "tasks": "/api/ada/tasks",
     "health": "/api/health",
     "docs": "/api/openapi.json",
     "smoke": "/api/smoke",
+    "retention": "/api/retention",
 }
 # No database listens there: the responses, such as 401, need none.
 ENVIRONMENT = {

@@ -39,6 +39,7 @@ DATABASE = {
 POSTGRES_TRANSPORT = {"lib.db.connection", "lib.db.pipeline", "lib.db.url", "psycopg"}
 HTTP_TRANSPORT = {"lib.db.http_connection", "lib.db.http_protocol"}
 DATABASE |= POSTGRES_TRANSPORT | HTTP_TRANSPORT
+CRON_SECRET = "import-budget-0123456789"
 TOKENS = {"jwt", "lib.auth.tokens", "lib.web.routing"}
 
 
@@ -57,7 +58,12 @@ class Budget:
 BUDGETS = {
     "docs": Budget({"/api/openapi.json": 200, "/api/docs": 200}, 266, DATABASE | TOKENS),
     "health": Budget({"/api/health": 200}, 266, DATABASE | TOKENS),
-    "smoke": Budget({"/api/smoke": 401}, 286, DATABASE),
+    "retention": Budget(
+        {"/api/retention": 200},
+        337,
+        {"lib.db.compiled", "lib.db.tasks", "lib.smoke", *TOKENS, *HTTP_TRANSPORT},
+    ),
+    "smoke": Budget({"/api/smoke": 401}, 287, DATABASE),
     "tasks": Budget(
         {"/api/somebody/tasks": 403, "/api/budget/tasks": 200},
         374,
@@ -119,13 +125,15 @@ def test_with_the_http_transport_psycopg_is_not_imported(environment: dict[str, 
 
 def check(function: str, budget: Budget, environment: dict[str, str]) -> None:
     headers = {name.lower(): value for name, value in bearer("budget").items()}
+    if function == "retention":
+        headers = {"authorization": f"Bearer {CRON_SECRET}"}
     completed = subprocess.run(
         [sys.executable, "-s", "-c", PROGRAM, json.dumps([function, [*budget.statuses], headers])],
         cwd=ROOT,
         env={
             "PATH": os.defpath,
             "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001",
-            "CRON_SECRET": "import-budget-0123456789",
+            "CRON_SECRET": CRON_SECRET,
             **environment,
         },
         capture_output=True,

@@ -1,0 +1,71 @@
+"""`make erase-user USER_ID=...`: erases a user and everything that is stored of them.
+
+Uses the URL of the tables' owner, as `make migrate` does.
+"""
+
+import sys
+
+import psycopg
+
+from lib.db.url import connection_parameters
+from lib.settings import SettingsError
+from migrations.errors import MigrationError
+from migrations.owner_url import load_owner_url
+
+TABLES = {
+    "tasks": "tasks",
+    "deleted_tasks": "deleted tasks",
+    "idempotency_keys": "idempotency keys",
+}
+
+
+def erase_user(url: str, user_id: str, ca_bundle: str | None = None) -> dict[str, int]:
+    """Delete the user's row in `users` and all rows of the user. Returns their number by table."""
+    with psycopg.connect(**connection_parameters(url, ca_bundle)) as connection:
+        # Row-level security, which applies to the owner too, then shows the rows of this user.
+        connection.execute("SELECT set_config('app.user_id', %s, true)", [user_id])
+        # Locked, so that no request adds a task meanwhile.
+        connection.execute("SELECT FROM users WHERE id = %s FOR UPDATE", [user_id])
+        erased = {table: _count(connection, table, user_id) for table in TABLES}
+        # The row in `users` takes the tasks and the keys with it, and a trigger the deleted tasks.
+        deleted = connection.execute("DELETE FROM users WHERE id = %s", [user_id])
+        erased["users"] = deleted.rowcount
+        # No foreign key ties these rows to `users`.
+        connection.execute("DELETE FROM deleted_tasks WHERE user_id = %s", [user_id])
+        left = {table: n for table in TABLES if (n := _count(connection, table, user_id))}
+        if left:
+            raise MigrationError(f"Nothing was erased: rows of the user would be left ({left}).")
+        return erased
+
+
+def _count(connection: psycopg.Connection, table: str, user_id: str) -> int:
+    statement = f"SELECT count(*) FROM {table} WHERE user_id = %s"  # noqa: S608 - of TABLES
+    row = connection.execute(statement.encode(), [user_id]).fetchone()
+    return row[0] if row else 0
+
+
+def main() -> None:
+    [user_id] = sys.argv[1:] or [""]
+    if not user_id:
+        sys.exit("Name the user: make erase-user USER_ID=... (the sub of their tokens).")
+    try:
+        url, ca_bundle = load_owner_url()
+        erased = erase_user(url, user_id, ca_bundle)
+    except (SettingsError, MigrationError) as error:
+        sys.exit(str(error))
+    except psycopg.Error as error:
+        sys.exit(f"Nothing was erased: {str(error).strip()}")
+    except KeyboardInterrupt:
+        sys.exit("Interrupted: nothing was erased.")
+    if not any(erased.values()):
+        sys.exit(f"Nothing is stored of the user {user_id}.")
+    counts = ", ".join(f"{name} {erased[table]}" for table, name in TABLES.items())
+    print(f"Erased the user {user_id}. Rows removed: users {erased['users']}, {counts}.")
+    print(
+        "A token of this user that has not expired can still create the row and new tasks: run the"
+        " command again when it has (15 minutes with Better Auth's defaults)."
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""`make new-history`: begins a new history of the database, after a restore.
+
+Clients that follow the changes of tasks then start again: their tokens name the previous history.
+Uses the URL of the tables' owner, as `make migrate` does.
+"""
+
+import sys
+
+import psycopg
+from psycopg import sql
+
+from lib.db.url import connection_parameters
+from lib.settings import SettingsError
+from migrations.errors import MigrationError
+from migrations.owner_url import load_owner_url
+
+# The tables with the transaction id of each row's last change.
+TABLES = ("tasks", "deleted_tasks")
+# Requests queue behind a statement that waits for a table lock, so it must not wait long.
+LOCK_TIMEOUT = "2s"
+REPAIR = """UPDATE {} SET changed_in = pg_current_xact_id()
+WHERE changed_in > pg_current_xact_id()"""
+NEW_HISTORY = """UPDATE database_history SET id = gen_random_uuid(), began_at = now()
+RETURNING id"""
+
+
+def begin_history(url: str, ca_bundle: str | None = None) -> tuple[str, int]:
+    """Begin a new history. Returns its id, and the number of rows that were repaired.
+
+    A backup contains transaction ids of the previous server. On a server that has not reached them,
+    each poll would return these rows again: they get the id of this transaction. ETags and
+    `updated_at` stay the same.
+    """
+    with psycopg.connect(**connection_parameters(url, ca_bundle)) as connection:
+        # A statement that row-level security would filter raises an error instead.
+        connection.execute("SET LOCAL row_security = off")
+        connection.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
+        repaired = sum(_repair(connection, sql.Identifier(table)) for table in TABLES)
+        [(history,)] = connection.execute(NEW_HISTORY).fetchall()
+        return str(history), repaired
+
+
+def _repair(connection: psycopg.Connection, table: sql.Identifier) -> int:
+    is_hidden = sql.SQL("SELECT row_security_active({})").format(sql.Literal(table.as_string()))
+    [(hidden,)] = connection.execute(is_hidden).fetchall()
+    if hidden:  # FORCE ROW LEVEL SECURITY applies to the owner too
+        connection.execute(sql.SQL("ALTER TABLE {} NO FORCE ROW LEVEL SECURITY").format(table))
+    repaired = connection.execute(sql.SQL(REPAIR).format(table)).rowcount
+    if hidden:
+        connection.execute(sql.SQL("ALTER TABLE {} FORCE ROW LEVEL SECURITY").format(table))
+    return repaired
+
+
+def main() -> None:
+    try:
+        history, repaired = begin_history(*load_owner_url())
+    except (SettingsError, MigrationError) as error:
+        sys.exit(str(error))
+    except psycopg.Error as error:
+        sys.exit(f"Nothing was changed: {str(error).strip()}")
+    except KeyboardInterrupt:
+        sys.exit("Interrupted: nothing was changed.")
+    print(
+        f"The database begins the history {history} ({repaired} rows repaired): clients that follow"
+        " the changes start again."
+    )
+
+
+if __name__ == "__main__":
+    main()

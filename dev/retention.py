@@ -1,0 +1,90 @@
+"""`make retention`: one run of the retention job, on the database at DATABASE_URL.
+
+`make retention URL=https://...` lets a deployment run it, with CRON_SECRET.
+"""
+
+import asyncio
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from dotenv import dotenv_values
+
+from lib.db.pool import close_pools
+from lib.db.retention import remove_expired
+from lib.errors import ApiError
+from lib.http_client import TransportError, request
+from lib.settings import SettingsError, load_settings
+
+ENV_FILE = Path(__file__).parent.parent / ".env"
+RESPONSE_TIMEOUT = 30.0  # seconds
+
+
+class CannotRun(Exception):
+    """The job did not run. The text is one sentence that says why."""
+
+
+def run_here() -> dict[str, Any]:
+    """Run the job in this process. Raises ApiError and SettingsError."""
+    try:
+        return asdict(asyncio.run(remove_expired()))
+    finally:
+        close_pools()
+
+
+def run_there(url: str) -> dict[str, Any]:
+    """Let the deployment at this URL run the job. Raises CannotRun and SettingsError."""
+    settings = load_settings()
+    if not settings.CRON_SECRET:
+        raise CannotRun("Set CRON_SECRET to the deployment's: only with it does a URL run the job.")
+    try:
+        response = request(
+            "GET",
+            f"{url.rstrip('/')}/api/retention",
+            timeout=RESPONSE_TIMEOUT,
+            headers={"Authorization": f"Bearer {settings.CRON_SECRET}"},
+            ca_bundle=settings.SSL_CERT_FILE,
+        )
+        report = response.json()
+        if response.status != 200:
+            raise CannotRun(f"The response is {response.status}: {report['detail']}")
+    except TransportError as error:
+        raise CannotRun(f"No response: {error}.") from error
+    except (ValueError, LookupError, TypeError) as error:
+        raise CannotRun(f"The response is {response.status}, not of this API.") from error
+    return report
+
+
+def main() -> None:
+    file = {name: value for name, value in dotenv_values(ENV_FILE).items() if value}
+    # The printed sentence takes the place of the log line.
+    os.environ.update({**file, **os.environ, "LOG_LEVEL": "WARNING"})
+    [url] = sys.argv[1:] or [""]
+    try:
+        report = run_there(url) if url else run_here()
+    except ApiError as error:
+        sys.exit(f"{error.detail} {error.reason or ''}".strip())
+    except (CannotRun, SettingsError) as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    print(f"Removed {_counts(report['removed'])} in {report['milliseconds'] / 1000:.1f} s.")
+    if any(report["left"].values()):
+        hours = report["overdue_seconds"] / 3600
+        print(
+            f"Left: {_counts(report['left'])}; the oldest expired {hours:.1f} hours ago. Run the"
+            " command again."
+        )
+
+
+def _counts(rows: dict[str, int]) -> str:
+    return (
+        f"{rows['idempotency_keys']} idempotency keys, the texts of {rows['task_texts']} deleted"
+        f" tasks and the ids of {rows['task_ids']}"
+    )
+
+
+if __name__ == "__main__":
+    main()

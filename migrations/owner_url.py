@@ -1,0 +1,46 @@
+"""Reads the URL of the tables' owner from the environment or .env."""
+
+import os
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from lib.db.url import connection_parameters
+from lib.settings import load_settings
+from migrations.errors import MigrationError
+
+ENV_FILE = Path(__file__).parent.parent / ".env"
+
+
+def load_owner_url() -> tuple[str, str | None]:
+    """Return the direct URL of the database, and the file of CA certificates if one is set.
+
+    Raises SettingsError, and MigrationError if no direct URL is set.
+    """
+    _load_env_file()
+    settings = load_settings()
+    url = settings.DATABASE_URL_UNPOOLED or settings.DATABASE_URL
+    if url is None:
+        raise MigrationError("Set DATABASE_URL_UNPOOLED to the direct URL of the database.")
+    if "-pooler." in host_of(url):
+        raise MigrationError(
+            "Migrations need the direct URL: set DATABASE_URL_UNPOOLED (the host without -pooler)."
+        )
+    return url, settings.SSL_CERT_FILE
+
+
+def host_of(url: str) -> str:
+    return str(connection_parameters(url).get("host", ""))
+
+
+def _load_env_file() -> None:
+    """Set the variables of .env that the environment does not set.
+
+    If the environment names a database, .env is ignored: a deployment must not migrate another
+    database or depend on local settings.
+    """
+    if any(value for name, value in os.environ.items() if name.startswith("DATABASE_URL")):
+        return
+    for name, value in dotenv_values(ENV_FILE).items():
+        if value and name not in os.environ:
+            os.environ[name] = value
