@@ -104,6 +104,7 @@ READERS: dict[int, Callable[[str], Any]] = {
     16: "t".__eq__,  # bool
     20: int,  # bigint
     23: int,  # integer
+    701: float,  # double precision
     1009: _read_array,  # text[]
     1015: _read_array,  # varchar[]
 }

@@ -21,6 +21,7 @@ from starlette.testclient import TestClient
 
 from lib.db import compiled, http_connection, http_protocol, pool
 from lib.db.pool import close_pools, get_pool
+from lib.db.retention import REMOVE_EXPIRED
 from lib.db.transaction import run_transaction, try_transaction
 from lib.db.transport import OperationalError, error_from_sqlstate, numbered
 from lib.errors import DatabaseUnavailable
@@ -285,12 +286,14 @@ def statements() -> Iterator[str]:
     for name, value in vars(compiled).items():
         if name.isupper():
             yield from value.values() if isinstance(value, dict) else [value]
+    yield REMOVE_EXPIRED
 
 
 def test_statements_return_only_types_that_both_transports_read_alike(database: Database) -> None:
     """Text is text for both. psycopg would convert a timestamp, for example."""
     texts = {"text", "character varying", "name", "unknown"}
     read = {"boolean", "bigint", "integer", "text[]", "character varying[]"}
+    read.add("double precision")
     found = set()
     with psycopg.connect(database.admin_url, autocommit=True) as connection:
         for number, statement in enumerate(statements()):
