@@ -9,12 +9,14 @@ from fastapi import APIRouter, Request, Response
 
 from lib.auth.signatures import forget_signatures
 from lib.db import tasks
+from lib.db.changes import list_changes
 from lib.db.pool import close_pools
 from lib.db.tasks import StoredTask
 from lib.lambda_handler import create_lambda_handler
 from lib.schemas import (
     ErrorResponse,
     Task,
+    TaskChanges,
     TaskComplete,
     TaskCreate,
     TaskId,
@@ -22,8 +24,14 @@ from lib.schemas import (
     TaskUpdate,
 )
 from lib.web.app import create_app
-from lib.web.list_parameters import TaskListQuery
-from lib.web.pagination import link_to_next_page, read_cursor, tasks_path
+from lib.web.list_parameters import TaskChangesQuery, TaskDeleteQuery, TaskListQuery
+from lib.web.pagination import (
+    link_to_next_page,
+    make_feed_token,
+    read_cursor,
+    read_feed_token,
+    tasks_path,
+)
 from lib.web.preconditions import IdempotencyKey, IfNoneMatch, WritePrecondition, is_unchanged
 from lib.web.routing import AUTH_RESPONSES, BODY_RESPONSES, AuthenticatedRoute, CurrentUser
 
@@ -91,6 +99,25 @@ async def count_tasks(user: CurrentUser) -> Response:
 
 
 @router.get(
+    "/changes",
+    response_model=TaskChanges,
+    responses={410: {"model": ErrorResponse, "description": "Start again without `since`"}},
+    response_description="The changes",
+)
+async def list_task_changes(user: CurrentUser, query: TaskChangesQuery) -> Response:
+    """List what has changed since an earlier response.
+
+    The first request has no `since` and returns all tasks. Apply each page to your copy: replace
+    `tasks`, remove `deleted`. Then send `next` as `since`, at once while `more` is true. When
+    `more` is false, your copy equals the server's tasks. No change is missed, but one may come
+    twice. A `since` is good for 30 days.
+    """
+    changes = await list_changes(user, read_feed_token(user, query.since), query.limit)
+    body = changes.body(make_feed_token(user, changes.next))
+    return Response(body, media_type="application/json")
+
+
+@router.get(
     "/{task_id:task_id}",
     response_model=Task,
     responses=NOT_FOUND | {304: {"description": "Unchanged: `If-None-Match` names its ETag"}},
@@ -137,11 +164,39 @@ async def update_task(
     "/{task_id:task_id}", status_code=204, responses=CONDITIONAL, response_description="Deleted"
 )
 async def delete_task(
-    user: CurrentUser, task_id: TaskId, precondition: WritePrecondition
+    user: CurrentUser, task_id: TaskId, precondition: WritePrecondition, query: TaskDeleteQuery
 ) -> Response:
-    """Delete a task."""
-    await tasks.delete_task(user, task_id, precondition)
-    return Response(status_code=204)
+    """Delete a task.
+
+    It is in the trash for 30 days: `status=deleted` lists it, and it can be restored. With
+    `permanent=true` its text is erased at once, also if it is in the trash already.
+    """
+    if query.permanent == "true":
+        await tasks.erase_task(user, task_id, precondition)
+        return Response(status_code=204)
+    deleted = await tasks.delete_task(user, task_id, precondition)
+    return Response(status_code=204, headers={"ETag": f'"{deleted.etag}"'})
+
+
+@router.post(
+    "/{task_id:task_id}/restore",
+    response_model=Task,
+    responses=CONDITIONAL,
+    response_description="The restored task",
+)
+async def restore_task(
+    user: CurrentUser,
+    task_id: TaskId,
+    precondition: WritePrecondition,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Restore a deleted task.
+
+    A task that is not in the trash stays as it is, so the request can be repeated. With `If-Match`
+    nothing changes unless the task still has that `ETag`, which the deletion has returned.
+    """
+    task = await tasks.restore_task(user, task_id, precondition, idempotency_key)
+    return _task_response(task)
 
 
 @router.patch(

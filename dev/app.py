@@ -7,9 +7,9 @@ the platforms do.
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api import docs, health, retention, smoke, tasks
+from api import docs, health, mcp, retention, smoke, tasks
 
-GROUPS = (tasks, health, docs, smoke, retention)
+GROUPS = (tasks, mcp, health, docs, smoke, retention)
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:

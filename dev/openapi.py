@@ -28,7 +28,8 @@ task route also has a path without it, for the user of the token.
 
 Errors have the form `{"detail": "<one sentence>"}`. A response with a single task has an `ETag`.
 Send it as `If-Match` to change the task only if nobody else has changed it, or as `If-None-Match`
-to read it only if it has changed. `POST`, `PUT` and `PATCH` accept an `Idempotency-Key`."""
+to read it only if it has changed. `POST`, `PUT` and `PATCH` accept an `Idempotency-Key`. A deleted
+task is kept in the trash for 30 days, from where it can be restored."""
 # In the order of the documentation page, which expands only the first.
 TAGS = [
     {"name": "tasks", "description": "The tasks of one user"},
@@ -66,6 +67,20 @@ LINKS: dict[tuple[str, str], dict[str, dict[str, str]]] = {
     ("update_task", "200"): {"get_task": OF_TASK, "delete_task": OF_TASK | IF_MATCH},
     ("patch_task", "200"): {"get_task": OF_TASK, "delete_task": OF_TASK | IF_MATCH},
     ("complete_task", "200"): {"get_task": OF_TASK, "complete_task": OF_TASK},
+    ("delete_task", "204"): {
+        "restore_task": {
+            "user_id": "$request.path.user_id",
+            "task_id": "$request.path.task_id",
+            **IF_MATCH,
+        }
+    },
+    ("restore_task", "200"): {"get_task": OF_TASK, "delete_task": OF_TASK | IF_MATCH},
+    ("list_task_changes", "200"): {
+        "list_task_changes": {
+            "user_id": "$request.path.user_id",
+            "since": "$response.body#/next",
+        }
+    },
 }
 
 
@@ -87,13 +102,18 @@ HEADERS = {
     ("update_task", "200"): ETAG,
     ("patch_task", "200"): ETAG,
     ("complete_task", "200"): ETAG,
+    ("restore_task", "200"): ETAG,
+    ("delete_task", "204"): {
+        "ETag": "The version in the trash. Send it as `If-Match` to restore that version."
+    },
     ("*", "401"): {
         "WWW-Authenticate": '`Bearer`, with `error="invalid_token"` if a token was sent.'
     },
     ("*", "500"): {"X-Request-ID": "The id of the request, for reports of the error."},
     ("*", "503"): {"Retry-After": "The number of seconds to wait before a retry."},
 }
-OPTIONAL_HEADERS = {"Link", "X-Total-Count"}
+OPTIONAL_HEADERS = {("list_tasks", "Link"), ("list_tasks", "X-Total-Count")}
+OPTIONAL_HEADERS |= {("delete_task", "ETag")}  # not of a permanent deletion
 PARAMETER_EXAMPLES: dict[str, Any] = {
     "status": "pending",
     "priority": ["high", "urgent"],
@@ -106,6 +126,8 @@ PARAMETER_EXAMPLES: dict[str, Any] = {
     "limit": 20,
     "offset": 40,
 }
+# FastAPI drops nulls from examples, and with them fields of the task.
+TASK_EXAMPLES: Any = Task.model_config["json_schema_extra"]["examples"]  # ty: ignore[not-subscriptable]
 EXAMPLES = {
     ("count_tasks", "200"): {
         "total": 12,
@@ -115,6 +137,12 @@ EXAMPLES = {
         "by_priority": {"urgent": 0, "high": 2, "medium": 1, "low": 0, "none": 2},
         "by_tag": {"home": 3, "errands": 1},
     },
+    ("list_task_changes", "200"): {
+        "tasks": TASK_EXAMPLES,
+        "deleted": [7],
+        "next": "q1Sx9WcJp2Yh8uR5tL0aZ1siNGY0YWQ5OGYi",
+        "more": False,
+    },
     ("*", "401"): {"detail": "The token has expired."},
     ("get_smoke", "401"): {"detail": "The cron secret is required."},
     ("get_retention", "401"): {"detail": "The cron secret is required."},
@@ -122,6 +150,7 @@ EXAMPLES = {
     ("get_docs", "404"): {"detail": errors.NotFound.detail},
     ("get_openapi", "404"): {"detail": errors.NotFound.detail},
     ("*", "404"): {"detail": errors.TaskNotFound.detail},
+    ("*", "410"): {"detail": errors.ChangesExpired.detail},
     ("*", "412"): {"detail": errors.TaskChanged.detail},
     ("*", "413"): {"detail": errors.BodyTooLarge.detail},
     ("*", "415"): {"detail": errors.UnsupportedMediaType.detail},
@@ -134,6 +163,9 @@ EXAMPLES = {
         "due_date",
         "must exist in the calendar, within the years 1 to 9999 in UTC",
         "value_error",
+    ),
+    ("list_task_changes", "422"): invalid(
+        "query", "limit", "must be 500 or less", "less_than_equal"
     ),
     ("list_tasks", "422"): invalid("query", "limit", "must be 100 or less", "less_than_equal"),
     ("*", "422"): invalid("path", "task_id", "must be a positive integer", "value_error"),
@@ -182,9 +214,7 @@ def document() -> dict[str, Any]:
     # FastAPI's own schemas of a 422, which this API does not use.
     for unused in ("HTTPValidationError", "ValidationError"):
         spec["components"]["schemas"].pop(unused, None)
-    # FastAPI drops nulls from examples, and with them fields of the task.
-    extra: Any = Task.model_config["json_schema_extra"]
-    spec["components"]["schemas"]["Task"]["examples"] = extra["examples"]
+    spec["components"]["schemas"]["Task"]["examples"] = TASK_EXAMPLES
     for methods in spec["paths"].values():
         for operation in methods.values():
             tidy(operation)
@@ -247,7 +277,12 @@ def tidy(operation: dict[str, Any]) -> None:
         operation["parameters"] = sorted(parameters, key=parameter_order)
     for status, response in sorted(operation["responses"].items()):
         if headers := HEADERS.get((operation["operationId"], status)) or HEADERS.get(("*", status)):
-            response["headers"] = {name: header(name, text) for name, text in headers.items()}
+            response["headers"] = {
+                name: header(
+                    text, required=(operation["operationId"], name) not in OPTIONAL_HEADERS
+                )
+                for name, text in headers.items()
+            }
         if links := LINKS.get((operation["operationId"], status)):
             response["links"] = {
                 name: {"operationId": name, "parameters": parameters}
@@ -255,7 +290,7 @@ def tidy(operation: dict[str, Any]) -> None:
             }
         json_content = response.get("content", {}).get("application/json")
         example = EXAMPLES.get((operation["operationId"], status)) or EXAMPLES.get(("*", status))
-        documented = ("ErrorResponse", "TaskStatistics")
+        documented = ("ErrorResponse", "TaskStatistics", "TaskChanges")
         if json_content and example and any(name in str(json_content) for name in documented):
             json_content["example"] = example
         operation["responses"][status] = operation["responses"].pop(status)
@@ -285,9 +320,8 @@ def plain_parameter(parameter: dict[str, Any]) -> dict[str, Any]:
     return {**parameter, "name": name, **described, "schema": schema}
 
 
-def header(name: str, description: str) -> dict[str, Any]:
+def header(description: str, *, required: bool) -> dict[str, Any]:
     kind = "integer" if description.startswith("The number") else "string"
-    required = name not in OPTIONAL_HEADERS
     return {"description": description, "required": required, "schema": {"type": kind}}
 
 

@@ -45,6 +45,21 @@ class Forbidden(ApiError):
     detail = "You can only access your own data."
 
 
+class InsufficientScope(ApiError):
+    """The access token of an OAuth client lacks the scope that the operation needs.
+
+    The `WWW-Authenticate` challenge follows RFC 6750, section 3.1, and names this scope only.
+    """
+
+    status = 403
+
+    def __init__(self, scope: str) -> None:
+        # As in Forbidden, the message must not contain "token".
+        super().__init__(f"This operation needs the scope {scope}. Connect again and grant it.")
+        challenge = f'Bearer error="insufficient_scope", error_description="{self.detail}"'
+        self.headers["WWW-Authenticate"] = f'{challenge}, scope="{scope}"'
+
+
 class UserNotProvisioned(ApiError):
     """The user has no row in `users`, and this API may not add one."""
 
@@ -64,6 +79,13 @@ class TaskNotFound(ApiError):
 
     status = 404
     detail = "Task not found."
+
+
+class ChangesExpired(ApiError):
+    """The position in the feed is too old, or belongs to another history of the database."""
+
+    status = 410
+    detail = "The changes since then are no longer available. Start again without since."
 
 
 class TaskChanged(ApiError):

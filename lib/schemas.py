@@ -323,7 +323,9 @@ Filter = Annotated[str | None, WithJsonSchema(DATE_OR_DATE_TIME)]
 class TaskQuery(BaseModel):
     """Which tasks to list, in which order, and how many."""
 
-    status: Literal["all", "pending", "completed"] = "all"
+    status: Literal["all", "pending", "completed", "deleted"] = Field(
+        default="all", description="`deleted` lists the trash, which `all` leaves out."
+    )
     priority: Annotated[
         list[Literal["low", "medium", "high", "urgent", "none"]],
         BeforeValidator(_parse_priorities),
@@ -377,6 +379,37 @@ class TaskQuery(BaseModel):
         filters = self.model_dump(exclude={"sort", "order", "limit", "offset", "cursor", "count"})
         several = {name: sorted(set(filters[name])) for name in ("priority", "tag")}
         return filters | several | {"sort": self.sort_key, "order": self.direction}
+
+
+class DeleteQuery(BaseModel):
+    """How to delete a task."""
+
+    permanent: Literal["true", "false"] = Field(
+        default="false",
+        description="Whether to erase the task at once, in or out of the trash.",
+    )
+
+
+class ChangesQuery(BaseModel):
+    """Which changes to list, and how many."""
+
+    since: str | None = Field(
+        default=None,
+        max_length=4096,
+        description="The `next` of the last response. Without it, all tasks are returned.",
+    )
+    limit: Annotated[int, Field(ge=1, le=500), WholeNumber] = Field(
+        default=500, description="The maximum number of changes."
+    )
+
+
+class TaskChanges(BaseModel, defer_build=True):
+    """What has changed: the tasks as they are now, and the ids of deleted tasks."""
+
+    tasks: list[Task]
+    deleted: list[int]
+    next: str = Field(description="Where to continue: the next `since`.")
+    more: bool = Field(description="Whether to continue at once. If false, you have everything.")
 
 
 class TaskStatistics(BaseModel, defer_build=True):
@@ -441,5 +474,29 @@ class Precondition(NamedTuple):
     must_match: bool = True
     any_etag: bool = False
 
+    def is_met_by(self, etag: str) -> bool:
+        return self.etags is None or (etag in self.etags) == self.must_match
+
 
 ALWAYS = Precondition(None)
+
+
+class Snapshot(NamedTuple):
+    """Which transactions were visible (PostgreSQL's pg_snapshot as text), and when, in seconds."""
+
+    text: str
+    taken_at: int
+
+
+class FeedPosition(NamedTuple):
+    """How far a client has followed the changes.
+
+    It knows every change that is visible in the snapshot `known`. Between the pages of a round,
+    `reached` is the snapshot of the first page, and `after` is the last change: the id of its
+    transaction, and the id of the task. `history` names the history of the database.
+    """
+
+    history: str
+    known: Snapshot | None
+    reached: Snapshot | None = None
+    after: tuple[str, int] | None = None

@@ -6,6 +6,7 @@ for JSON Web Tokens.
 
 import re
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jwt
@@ -45,8 +46,20 @@ _COMPACT_JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _USER_ID = re.compile(r"(?!\s)[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,255}(?<!\s)")
 
 
+# The errors of a verification. For some malformed tokens PyJWT raises built-in exceptions, such as
+# UnicodeEncodeError (a ValueError) and OverflowError (an ArithmeticError).
+TOKEN_ERRORS = (
+    jwt.PyJWTError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    RecursionError,
+)
+
+
 class UntrustedToken(jwt.InvalidTokenError):
-    """A check of this module failed.
+    """A check of this package failed.
 
     The text names the check and contains no value of a claim, so it can be logged.
     """
@@ -58,34 +71,30 @@ async def authenticate(authorization: str | None, settings: Settings) -> Authent
     The values of repeated headers must be joined by commas. Raises Unauthenticated, or
     KeysUnavailable if there are no keys to verify the token with.
     """
-    token = _bearer_token(authorization)
+    token = bearer_token(authorization)
     try:
         verified = await _verified(token, settings)
-        # A separate step: a route for OAuth clients would check the scope instead.
         _require_session_token(verified["header"], verified["payload"])
-        return _user_of(verified["payload"], settings)
-    except jwt.ExpiredSignatureError as error:
-        raise Unauthenticated(
+        return user_of(verified["payload"], settings)
+    except TOKEN_ERRORS as error:
+        raise refusal(error, token, settings) from error
+
+
+def refusal(error: Exception, token: str, settings: Settings) -> Unauthenticated:
+    """Return the response to a token whose verification raised one of TOKEN_ERRORS."""
+    if isinstance(error, jwt.ExpiredSignatureError):
+        return Unauthenticated(
             "The token has expired.", error="invalid_token", reason=type(error).__name__
-        ) from error
-    except (
-        jwt.PyJWTError,
-        ValueError,
-        TypeError,
-        LookupError,
-        ArithmeticError,
-        RecursionError,
-    ) as error:
-        # For some malformed tokens PyJWT raises built-in exceptions, such as UnicodeEncodeError (a
-        # ValueError) and OverflowError (an ArithmeticError).
-        raise _invalid_token(_reason(error, token, settings)) from error
+        )
+    return _invalid_token(_reason(error, token, settings))
 
 
 def _invalid_token(reason: str) -> Unauthenticated:
     return Unauthenticated("The token is invalid.", error="invalid_token", reason=reason)
 
 
-def _bearer_token(authorization: str | None) -> str:
+def bearer_token(authorization: str | None) -> str:
+    """Return the token in an Authorization header. Raises Unauthenticated."""
     if not authorization:
         raise Unauthenticated
     if "," in authorization:
@@ -120,19 +129,35 @@ async def _verified(token: str, settings: Settings) -> dict[str, Any]:
 
 
 def _decode(token: str, key: Any, settings: Settings) -> dict[str, Any]:
+    return decode(token, key, settings, issuer=settings.JWT_ISSUER, audience=settings.JWT_AUDIENCE)
+
+
+def decode(
+    token: str,
+    key: Any,
+    settings: Settings,
+    *,
+    issuer: str | None,
+    audience: str | None,
+    required: Sequence[str] = ("exp", "sub"),
+) -> dict[str, Any]:
+    """Verify the signature, the times and, unless they are None, the issuer and the audience.
+
+    Raises one of TOKEN_ERRORS.
+    """
     # With `jwt.decode_complete(` instead, every request verifies the signature.
     return verifier_for(settings).decode_complete(
         token,
         key,
         algorithms=[settings.JWT_ALGORITHM],
-        issuer=settings.JWT_ISSUER,
-        audience=settings.JWT_AUDIENCE,
+        issuer=issuer,
+        audience=audience,
         leeway=LEEWAY,
         options={
-            "require": ["exp", "sub"],
+            "require": list(required),
             # PyJWT refuses a token with an audience if none is configured, and all tokens of Better
             # Auth have one.
-            "verify_aud": settings.JWT_AUDIENCE is not None,
+            "verify_aud": audience is not None,
             # Refuses short RSA keys. Short secrets are refused by the settings, in deployments.
             "enforce_minimum_key_length": settings.JWT_ALGORITHM != "HS256",
         },
@@ -149,7 +174,8 @@ def _require_session_token(header: dict[str, Any], claims: dict[str, Any]) -> No
             raise UntrustedToken(f"the claim {name} marks a token for an OAuth client")
 
 
-def _user_of(claims: dict[str, Any], settings: Settings) -> AuthenticatedUser:
+def user_of(claims: dict[str, Any], settings: Settings) -> AuthenticatedUser:
+    """Return the user whom verified claims name. Raises UntrustedToken."""
     expiry, subject = claims["exp"], claims["sub"]
     # PyJWT accepts strings and booleans here and converts them to numbers.
     if type(expiry) not in (int, float) or expiry > MAX_EXPIRY:

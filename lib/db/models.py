@@ -36,6 +36,15 @@ class TransactionId(UserDefinedType):
         return "xid8"
 
 
+class Snapshot(UserDefinedType):
+    """PostgreSQL's type of snapshots: which transactions were visible at a moment."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        return "pg_snapshot"
+
+
 # SQLAlchemy uses it when it reads the columns of an existing table.
 ischema_names["xid8"] = TransactionId  # ty: ignore[invalid-assignment]
 

@@ -14,6 +14,7 @@ from sqlalchemy import (
     CTE,
     Column,
     ColumnElement,
+    DefaultClause,
     FromClause,
     Insert,
     Interval,
@@ -58,7 +59,15 @@ from sqlmodel import (
 )
 
 from lib import schemas
-from lib.db.models import IdempotencyKey, Task, User
+from lib.db.models import (
+    DATABASE_HISTORY,
+    DELETED_TASKS,
+    IdempotencyKey,
+    Snapshot,
+    Task,
+    TransactionId,
+    User,
+)
 
 TASKS = SQLModel.metadata.tables["tasks"]
 
@@ -80,6 +89,12 @@ after_id = bindparam("after_id", type_=BigInteger)
 max_bytes = bindparam("max_bytes", type_=BigInteger)
 
 owned = and_(col(Task.id) == task_id, col(Task.user_id) == owner)
+# After this time a deleted task is as good as erased. The retention job erases it.
+is_kept = and_(
+    DELETED_TASKS.c.purged_at.is_(None),
+    DELETED_TASKS.c.deleted_at > func.now() - cast(literal_column("'30 days'"), Interval),
+)
+owned_in_trash = and_(DELETED_TASKS.c.id == task_id, DELETED_TASKS.c.user_id == owner, is_kept)
 expired = col(IdempotencyKey.created_at) < func.now() - cast(literal_column("'24 hours'"), Interval)
 
 
@@ -142,26 +157,35 @@ def _document(source: FromClause, shape: type[BaseModel] = schemas.Task) -> Late
     return select(*_fields(source, shape)).correlate(source).lateral("document")
 
 
+def _columns_of_document(source: FromClause) -> list[ColumnElement]:
+    names = [each for name in schemas.Task.model_fields for each in _column_names(name)]
+    return [source.c[name] for name in names]
+
+
 def _json(document: Any) -> ColumnElement[str]:
     return cast(func.row_to_json(document.table_valued()), Text)
 
 
-def _returning_json(source: CTE) -> Select:
+def _returning_json(source: FromClause) -> Select:
     """The JSON document and the id of each row of `source`."""
     document = _document(source)
     return select(_json(document), source.c.id).select_from(source, document)
 
 
-def _etag() -> ColumnElement[str]:
+def _etag(source: Table) -> ColumnElement[str]:
     """The ETag of a task: a digest of its JSON, as lib/db/tasks.py computes it from a response."""
-    document = select(*_fields(TASKS, schemas.Task)).correlate(TASKS).subquery("document")
-    json = select(_json(document)).select_from(document).correlate(TASKS).scalar_subquery()
+    document = select(*_fields(source, schemas.Task)).correlate(source).subquery("document")
+    json = select(_json(document)).select_from(document).correlate(source).scalar_subquery()
     digest = func.sha256(func.convert_to(json, literal_column("'UTF8'")))
     return func.left(func.encode(digest, literal_column("'hex'")), literal_column("32"))
 
 
-# If-Match and If-None-Match: lib.schemas.Precondition. Null means no condition.
-precondition = or_(etags.is_(None), (_etag() == any_(etags)) == must_match)
+def _meets_precondition(source: Table) -> ColumnElement[bool]:
+    """If-Match and If-None-Match: lib.schemas.Precondition. Null means no condition."""
+    return or_(etags.is_(None), (_etag(source) == any_(etags)) == must_match)
+
+
+precondition = _meets_precondition(TASKS)
 
 
 # --- Reading ------------------------------------------------------------------------------------
@@ -170,28 +194,28 @@ precondition = or_(etags.is_(None), (_etag() == any_(etags)) == must_match)
 class Order(NamedTuple):
     """The order of a list: by `key`, then by the id, both in the same direction.
 
-    `key` is a column that is never null, because a cursor finds the next task by comparing keys in
-    an index. Row-level security keeps expressions such as coalesce out of indexes, so the column
+    `key` names a column that is never null, because a cursor finds the next task by comparing keys
+    in an index. Row-level security keeps expressions such as coalesce out of indexes, so the column
     itself must have a value such as 'infinity' in the place of nulls.
     """
 
-    key: ColumnElement[Any]
+    key: str
     descending: bool
 
 
 # An order needs an index of (user_id, key, id), which PostgreSQL reads in both directions.
 ORDERS = {
-    "created_at asc": Order(TASKS.c.created_at, descending=False),
-    "created_at desc": Order(TASKS.c.created_at, descending=True),
-    "updated_at asc": Order(TASKS.c.updated_at, descending=False),
-    "updated_at desc": Order(TASKS.c.updated_at, descending=True),
-    "title asc": Order(TASKS.c.title_key, descending=False),
-    "title desc": Order(TASKS.c.title_key, descending=True),
+    "created_at asc": Order("created_at", descending=False),
+    "created_at desc": Order("created_at", descending=True),
+    "updated_at asc": Order("updated_at", descending=False),
+    "updated_at desc": Order("updated_at", descending=True),
+    "title asc": Order("title_key", descending=False),
+    "title desc": Order("title_key", descending=True),
     # Undated tasks come last in both.
-    "due_date asc": Order(TASKS.c.due_at, descending=False),
-    "due_date desc": Order(TASKS.c.due_at_desc, descending=True),
-    "priority asc": Order(TASKS.c.priority, descending=False),
-    "priority desc": Order(TASKS.c.priority, descending=True),
+    "due_date asc": Order("due_at", descending=False),
+    "due_date desc": Order("due_at_desc", descending=True),
+    "priority asc": Order("priority", descending=False),
+    "priority desc": Order("priority", descending=True),
 }
 
 
@@ -199,9 +223,9 @@ def _sorted(tasks: Select, order: Order, key: Expression, id_: Expression) -> Se
     return tasks.order_by(*([key.desc(), id_.desc()] if order.descending else [key, id_]))
 
 
-def _follows_cursor(order: Order, key: Expression, id_: Expression) -> ColumnElement[bool]:
+def _follows_cursor(order: Order, key: ColumnElement, id_: ColumnElement) -> ColumnElement[bool]:
     """Whether a task comes after the cursor, which names the key and the id of another task."""
-    cursor = tuple_(bindparam("after", type_=order.key.type), after_id)
+    cursor = tuple_(bindparam("after", type_=key.type), after_id)
     return tuple_(key, id_) < cursor if order.descending else tuple_(key, id_) > cursor
 
 
@@ -223,44 +247,48 @@ def _utf8(text: Expression) -> ColumnElement[bytes]:
     return func.convert_to(text, literal_column("'UTF8'"), type_=LargeBinary)
 
 
-def _filters() -> ColumnElement[bool]:
+def _listed(source: Table) -> ColumnElement[bool]:
+    mine = source.c.user_id == owner
+    return and_(mine, is_kept) if source is DELETED_TASKS else mine
+
+
+def _filters(source: Table) -> ColumnElement[bool]:
     """A filter whose parameter is null does not apply."""
     q, tags = bindparam("q", type_=Text), bindparam("tag", type_=ARRAY(Text))
     # A subquery is computed once, not for each row.
     searched = select(_utf8(_without_case(q))).scalar_subquery()
     return and_(
-        _indexed_filters(),
-        or_(tags.is_(None), col(Task.tags).op("@>", is_comparison=True)(tags)),
+        _indexed_filters(source),
+        or_(tags.is_(None), source.c.tags.op("@>", is_comparison=True)(tags)),
         or_(
             q.is_(None),
-            _contains(col(Task.title_key), searched),
-            _contains(_without_case(col(Task.description)), searched),
+            _contains(source.c.title_key, searched),
+            _contains(_without_case(source.c.description), searched),
         ),
     )
 
 
-def _indexed_filters() -> ColumnElement[bool]:
+def _indexed_filters(source: Table) -> ColumnElement[bool]:
     """The filters on columns of the index tasks_by_completed."""
     priorities = bindparam("priority", type_=ARRAY(SmallInteger))
     due_from, due_to = (
         bindparam(name, type_=DateTime(timezone=True)) for name in ("due_from", "due_to")
     )
-    due = col(Task.due_at)
+    due = source.c.due_at
     return and_(
-        or_(completed.is_(None), col(Task.completed) == completed),
-        or_(priorities.is_(None), col(Task.priority) == any_(priorities)),
+        or_(completed.is_(None), source.c.completed == completed),
+        or_(priorities.is_(None), source.c.priority == any_(priorities)),
         or_(due_from.is_(None), and_(due >= due_from, due < INFINITY)),
         or_(due_to.is_(None), due <= due_to),
     )
 
 
-def _select_tasks(sort_key: Expression) -> Select:
-    names = [each for name in schemas.Task.model_fields for each in _column_names(name)]
-    columns = [TASKS.c[name] for name in names]
-    return select(*columns, sort_key.label("sort_key")).where(col(Task.user_id) == owner)
+def _select_tasks(source: Table, sort_key: Expression) -> Select:
+    columns = _columns_of_document(source)
+    return select(*columns, sort_key.label("sort_key")).where(_listed(source))
 
 
-def _list_whole(order: Order, *filters: ColumnElement[bool]) -> Select:
+def _list_whole(source: Table, order: Order, *filters: ColumnElement[bool]) -> Select:
     """One row: the documents separated by commas, and their number. No row for too large a list.
 
     The size is checked before documents are built. For example, by title:
@@ -271,8 +299,9 @@ def _list_whole(order: Order, *filters: ColumnElement[bool]) -> Select:
         FROM list, LATERAL (SELECT list.id, ...) AS document
         HAVING (SELECT sum(octet_length(title) + ...) FROM list) <= :max_bytes
     """
-    tasks = _select_tasks(order.key).where(*filters)
-    tasks = _sorted(tasks, order, order.key, col(Task.id)).cte("list")
+    key = source.c[order.key]
+    tasks = _select_tasks(source, key).where(*filters)
+    tasks = _sorted(tasks, order, key, source.c.id).cte("list")
     document = _document(tasks)
     documents = func.string_agg(_json(document), literal_column("','"))
     return (
@@ -327,8 +356,9 @@ def _page(tasks: Select) -> Select:
 
 
 def _list_page(order: Order, *conditions: ColumnElement[bool]) -> Select:
-    tasks = _select_tasks(order.key).where(*conditions)
-    return _page(_sorted(tasks, order, order.key, col(Task.id)))
+    key = TASKS.c[order.key]
+    tasks = _select_tasks(TASKS, key).where(*conditions)
+    return _page(_sorted(tasks, order, key, TASKS.c.id))
 
 
 # If at most this many tasks match, reading them by an index and sorting them is faster than reading
@@ -353,27 +383,28 @@ def _filtered_page(order: Order) -> Select:
              AND <filters> ORDER BY ... LIMIT ...)
         ) AS tasks ORDER BY ... LIMIT ... OFFSET :offset
     """
-    matching = select(col(Task.id)).where(col(Task.user_id) == owner, _indexed_filters())
+    matching = select(col(Task.id)).where(_listed(TASKS), _indexed_filters(TASKS))
     # MATERIALIZED makes PostgreSQL plan for all matches, although it reads only the first 1,001. A
     # plan for the first 1,001 would scan the table.
     matching = matching.cte("matching").prefix_with("MATERIALIZED")
     rare = select(matching.c.id).limit(MAX_RARE + ONE).cte("rare")
     number = select(func.count()).select_from(rare).scalar_subquery()
     ids = func.array(select(rare.c.id).scalar_subquery(), type_=ARRAY(BigInteger))
-    tasks = _select_tasks(order.key).where(
-        _filters(), or_(after_id.is_(None), _follows_cursor(order, order.key, col(Task.id)))
+    key = TASKS.c[order.key]
+    tasks = _select_tasks(TASKS, key).where(
+        _filters(TASKS), or_(after_id.is_(None), _follows_cursor(order, key, TASKS.c.id))
     )
     ways = [
         tasks.where(number <= MAX_RARE, col(Task.id) == any_(ids)),
         tasks.where(number > MAX_RARE),
     ]
     both = union_all(
-        *(_sorted(way, order, order.key, col(Task.id)).limit(limit + offset) for way in ways)
+        *(_sorted(way, order, key, TASKS.c.id).limit(limit + offset) for way in ways)
     ).subquery("both")
     return _page(_sorted(select(*both.c), order, both.c.sort_key, both.c.id).offset(offset))
 
 
-def _counted_page(order: Order) -> Select:
+def _counted_page(source: Table, order: Order) -> Select:
     """The same with the number of all matching tasks in each row, in one pass over the tasks.
 
     A single row without a document where the page is empty. For example:
@@ -385,14 +416,14 @@ def _counted_page(order: Order) -> Select:
         LEFT JOIN (<the page of matching JOIN tasks>) AS page ON true
     """
     matching = (
-        select(col(Task.id), order.key.label("sort_key"))
-        .where(col(Task.user_id) == owner, _filters())
+        select(source.c.id, source.c[order.key].label("sort_key"))
+        .where(_listed(source), _filters(source))
         .cte("matching")
     )
     key, id_ = matching.c.sort_key, matching.c.id
     tasks = (
-        _select_tasks(key)
-        .join(matching, col(Task.id) == id_)
+        _select_tasks(source, key)
+        .join(matching, source.c.id == id_)
         .where(or_(after_id.is_(None), _follows_cursor(order, key, id_)))
     )
     page = _page(_sorted(tasks, order, key, id_).offset(offset)).subquery("counted_page")
@@ -404,16 +435,24 @@ def _counted_page(order: Order) -> Select:
 
 # Each kind of list has one statement for each order, because a parameter cannot choose the columns
 # of ORDER BY. In these three every condition always applies: one plan fits all parameters.
-LIST_WHOLE = {name: _list_whole(order) for name, order in ORDERS.items()}
+LIST_WHOLE = {name: _list_whole(TASKS, order) for name, order in ORDERS.items()}
 LIST_FIRST_PAGE = {name: _list_page(order) for name, order in ORDERS.items()}
 LIST_NEXT_PAGE = {
-    name: _list_page(order, _follows_cursor(order, order.key, col(Task.id)))
+    name: _list_page(order, _follows_cursor(order, TASKS.c[order.key], TASKS.c.id))
     for name, order in ORDERS.items()
 }
 # These have filters. They are planned with the actual parameters: a null filter costs nothing.
-FILTERED_WHOLE = {name: _list_whole(order, _filters()) for name, order in ORDERS.items()}
+FILTERED_WHOLE = {
+    name: _list_whole(TASKS, order, _filters(TASKS)) for name, order in ORDERS.items()
+}
 FILTERED_PAGE = {name: _filtered_page(order) for name, order in ORDERS.items()}
-COUNTED_PAGE = {name: _counted_page(order) for name, order in ORDERS.items()}
+COUNTED_PAGE = {name: _counted_page(TASKS, order) for name, order in ORDERS.items()}
+# The trash has one statement for each order, which reads and sorts the user's whole trash.
+TRASH_WHOLE = {
+    name: _list_whole(DELETED_TASKS, order, _filters(DELETED_TASKS))
+    for name, order in ORDERS.items()
+}
+TRASH_PAGE = {name: _counted_page(DELETED_TASKS, order) for name, order in ORDERS.items()}
 
 
 def _statistics() -> Select:
@@ -471,10 +510,75 @@ _RANKS = {
 
 STATISTICS = _statistics()
 GET = _returning_json(select(Task).where(owned).cte("task"))
+GET_DELETED = _returning_json(DELETED_TASKS).where(owned_in_trash)
 
 # Sent in the same round trip after a conditional change, to distinguish a changed task from a
 # missing one.
 EXISTS = select(exists().where(owned))
+EXISTS_DELETED = select(exists().where(owned_in_trash))
+
+
+def _changed_since() -> Select:
+    """A page of what has changed since a snapshot, in the order of the transactions, then of ids.
+
+    A row for each task, without a document if it was deleted, or a single row without an id. Each
+    also has the current snapshot and the history of the database. A null snapshot means that
+    nothing is known: then deleted tasks are left out.
+
+        SELECT page.document, page.id, page.changed_in::text, head.snapshot, head.history
+        FROM (SELECT pg_current_snapshot()::text AS snapshot,
+                     (SELECT id::text FROM database_history) AS history) AS head
+        LEFT JOIN (
+            (SELECT ... FROM tasks WHERE user_id = :owner
+             AND (changed_in, id) > (:after_change, :after_id) AND <not visible in the snapshot>
+             ORDER BY changed_in, id LIMIT :limit + 1)
+            UNION ALL
+            (<the same of deleted_tasks>)
+            ORDER BY changed_in, id LIMIT :limit + 1
+        ) AS page ON true
+    """
+    live = _unseen(TASKS, *_columns_of_document(TASKS)).limit(limit).subquery("live")
+    document = _document(live)
+    deleted = _unseen(DELETED_TASKS, DELETED_TASKS.c.id).where(since.is_not(None))
+    deleted = deleted.limit(limit).subquery("deleted")
+    both = union_all(
+        select(live.c.changed_in, live.c.id, _json(document).label("document")).select_from(
+            live, document
+        ),
+        select(deleted.c.changed_in, deleted.c.id, literal_column("NULL::text")),
+    ).subquery("both")
+    page = select(*both.c).order_by(both.c.changed_in, both.c.id).limit(limit).subquery("page")
+    history = select(cast(DATABASE_HISTORY.c.id, Text)).scalar_subquery()
+    snapshot = cast(func.pg_current_snapshot(), Text)
+    head = select(snapshot.label("snapshot"), history.label("history")).subquery("head")
+    return select(  # ty: ignore[no-matching-overload]
+        page.c.document, page.c.id, cast(page.c.changed_in, Text), head.c.snapshot, head.c.history
+    ).select_from(head.outerjoin(page, literal_column("true")))
+
+
+since = bindparam("since", type_=Text)
+
+
+def _unseen(source: Table, *columns: ColumnElement) -> Select:
+    """The rows whose last change is not visible in the snapshot `since`, after the position."""
+    position = tuple_(bindparam("after_change", type_=TransactionId()), after_id)
+    # A subquery is computed once, not for each row.
+    snapshot = select(cast(since, Snapshot())).scalar_subquery()
+    return (
+        select(*columns, source.c.changed_in)
+        .where(
+            source.c.user_id == owner,
+            tuple_(source.c.changed_in, source.c.id) > position,
+            or_(
+                since.is_(None),
+                not_(func.pg_visible_in_snapshot(source.c.changed_in, snapshot, type_=Boolean)),
+            ),
+        )
+        .order_by(source.c.changed_in, source.c.id)
+    )
+
+
+CHANGES = _changed_since()
 
 
 # --- Writing ------------------------------------------------------------------------------------
@@ -494,16 +598,17 @@ EXISTS = select(exists().where(owned))
 def _changes(old: FromClause, **new: ColumnElement) -> dict[str, ColumnElement]:
     """`new` values of a task, with the version and the timestamp that follow if they differ."""
     same = tuple_(*(old.c[name] for name in new)).is_not_distinct_from(tuple_(*new.values()))
-    # `updated_at` increases with every change, even if the clock stops or is set back.
-    slightly_later = old.c.updated_at + cast(literal_column("'1 microsecond'"), Interval)
     return {
         **new,
-        "updated_at": case(
-            (same, old.c.updated_at),
-            else_=func.greatest(func.clock_timestamp(), slightly_later),
-        ),
+        "updated_at": case((same, old.c.updated_at), else_=_later(old)),
         "version": old.c.version + case((same, ZERO), else_=ONE),
     }
+
+
+def _later(old: FromClause) -> ColumnElement:
+    """`updated_at` increases with every change, even if the clock stops or is set back."""
+    slightly_later = old.c.updated_at + cast(literal_column("'1 microsecond'"), Interval)
+    return func.greatest(func.clock_timestamp(), slightly_later)
 
 
 _constraints = table("pg_constraint", column("contype"), column("confrelid"), column("conrelid"))
@@ -677,12 +782,105 @@ def _changing_once(change: Callable[[FromClause], dict[str, ColumnElement]]) -> 
     return _sweeping(statement, record)
 
 
+# --- The trash ----------------------------------------------------------------------------------
+#
+# The trigger after_delete moves a deleted task to the trash.
+
+# The columns that the database does not fill itself.
+_STORED = [each.name for each in TASKS.c if each.computed is None and each.name != "changed_in"]
+
+
+def _restore() -> Select:
+    """Moves a task back. Of two at once, the second waits here and then finds no row."""
+    deleted = delete(DELETED_TASKS).where(owned_in_trash, _meets_precondition(DELETED_TASKS))
+    deleted = deleted.returning(DELETED_TASKS).cte("deleted")
+    task = insert(Task).from_select(_STORED, select(*_restored(deleted)).select_from(deleted))
+    return _returning_json(task.returning(Task).cte("task"))
+
+
+def _restored(deleted: CTE) -> list[ColumnElement]:
+    new = {"updated_at": _later(deleted), "version": deleted.c.version + ONE}
+    return [new.get(name, deleted.c[name]).label(name) for name in _STORED]
+
+
+def _restore_once() -> Insert:
+    """The same with the record of a key. A task outside the trash is recorded as it is.
+
+    Otherwise a repeated request could restore a task that was deleted after the first one.
+    """
+    deleted = select(*DELETED_TASKS.c).where(owned_in_trash, _meets_precondition(DELETED_TASKS))
+    deleted = deleted.with_for_update().cte("deleted")
+    live = select(Task).where(owned, precondition).with_for_update().cte("live")
+    new = union_all(
+        select(*_restored(deleted)).select_from(deleted),
+        select(*(live.c[name] for name in _STORED)).select_from(live),
+    ).cte("new")
+    record = _record(new)
+    removed = (
+        delete(DELETED_TASKS)
+        .where(
+            DELETED_TASKS.c.id == new.c.id, DELETED_TASKS.c.user_id == owner, record.c.key == key
+        )
+        .returning(DELETED_TASKS.c.id)
+        .cte("removed")
+    )
+    task = select(*(new.c[name] for name in _STORED)).join(removed, removed.c.id == new.c.id)
+    return _sweeping(insert(Task).from_select(_STORED, task), record)
+
+
+def _erase() -> Select:
+    """Erases the text of a task in the trash and in the records of idempotency keys.
+
+    A task that this transaction has moved to the trash met the precondition before that.
+    """
+    names = {*_STORED, "title_key", "due_at_desc"} - {
+        *("id", "user_id", "created_at", "updated_at", "version")
+    }
+    transaction: ColumnElement = func.pg_current_xact_id(type_=TransactionId())
+    erased = (
+        update(DELETED_TASKS)
+        .where(
+            owned_in_trash,
+            or_(DELETED_TASKS.c.changed_in == transaction, _meets_precondition(DELETED_TASKS)),
+        )
+        .values(
+            {
+                **{each.name: _empty(each) for each in TASKS.c if each.name in names},
+                "updated_at": _later(DELETED_TASKS),
+                "version": DELETED_TASKS.c.version + ONE,
+                "changed_in": transaction,
+                "purged_at": func.now(),
+            }
+        )
+        .returning(DELETED_TASKS.c.id)
+        .cte("erased")
+    )
+    records = (
+        update(IdempotencyKey)
+        .where(col(IdempotencyKey.user_id) == owner, col(IdempotencyKey.task_id) == erased.c.id)
+        .values(task=literal_column("''"))
+    )
+    return select(erased.c.id).add_cte(records.cte("records"))
+
+
+def _empty(column: Column) -> ColumnElement:
+    """The value that says nothing: the default, null or an empty text."""
+    if isinstance(column.server_default, DefaultClause):
+        return literal_column(str(column.server_default.arg))
+    return literal_column("NULL" if column.nullable else "''")
+
+
 CREATE = _create()
 CREATE_WITH_USER = _provisioning_user(_create())
 USERS_ARE_SHARED = select(shares_users)
 UPDATE = _changing(_update)
 COMPLETE = _changing(_complete)
 DELETE = delete(Task).where(owned, precondition).returning(col(Task.id))
+RESTORE = _restore()
+# A permanent deletion is these three in one transaction: LOCK_DELETED, DELETE, ERASE. The first
+# waits until a restoration under way has ended, so that DELETE finds its task.
+LOCK_DELETED = select(DELETED_TASKS.c.id).where(owned_in_trash).with_for_update()
+ERASE = _erase()
 
 # With an Idempotency-Key the effect and its record are one statement. RECORD reads the response
 # after it, in the same round trip: the first response, also to a repeated request.
@@ -690,6 +888,7 @@ CREATE_ONCE = _create_once()
 CREATE_ONCE_WITH_USER = _provisioning_user(_create_once())
 UPDATE_ONCE = _changing_once(_update)
 COMPLETE_ONCE = _changing_once(_complete)
+RESTORE_ONCE = _restore_once()
 RECORD = select(
     col(IdempotencyKey.request_hash), col(IdempotencyKey.task), col(IdempotencyKey.task_id)
 ).where(col(IdempotencyKey.user_id) == owner, col(IdempotencyKey.key) == key, not_(expired))
@@ -759,6 +958,9 @@ READY = select(  # ty: ignore[no-matching-overload]
     FROM ({_values(*((each.name,) for each in OWNED))}) AS owned (name),
       (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS needed (privilege)
     WHERE NOT has_table_privilege(to_regclass(name), privilege)
+    UNION ALL
+    SELECT 'SELECT on database_history'
+    WHERE NOT has_table_privilege(to_regclass('database_history'), 'SELECT')
     UNION ALL
     SELECT 'USAGE on the sequence of tasks.id'
     FROM pg_attribute

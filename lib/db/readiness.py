@@ -111,6 +111,14 @@ def _statements(user: AuthenticatedUser, *, provision: bool) -> dict[str, Statem
         "completing a task once": (_created(compiled.COMPLETE_ONCE), values | {"key": "second"}),
         "the record of that": (compiled.RECORD, values | {"key": "second"}),
         "deleting a task": (_created(compiled.DELETE), values),
+        "reading a deleted task": (_created(compiled.GET_DELETED), values),
+        "restoring a task": (_created(compiled.RESTORE), values),
+        "deleting it again": (_created(compiled.DELETE), values),
+        "erasing a task": (_created(compiled.ERASE), values),
+        "reading the changes": (
+            compiled.CHANGES,
+            values | {"since": "1:1:", "after_change": "0", "after_id": 0},
+        ),
         "the end of the transaction": ("SET CONSTRAINTS ALL IMMEDIATE", {}),
     }
 
@@ -124,5 +132,5 @@ def _without_effect(statements: Mapping[str, Statement], rows: list[Rows]) -> li
     return [
         name
         for name, result in zip(statements, rows, strict=True)
-        if name not in WITHOUT_ROWS and (not result or result[0][0] is None)
+        if name not in WITHOUT_ROWS and (not result or None in result[0])
     ]

@@ -31,6 +31,8 @@ from lib.settings import load_settings
 
 # How priorities are stored.
 RANKS = {name: rank for rank, name in enumerate(("none", *PRIORITIES))}
+# The values of `status` that filter by the completion.
+COMPLETED = {"completed": True, "pending": False}
 MAX_LIST_BYTES = 4_000_000
 # On Lambda a list is sent as a JSON string, with quotes and backslashes escaped, of at most 6 MB.
 MAX_ESCAPED_LIST_BYTES = 6_000_000
@@ -79,9 +81,11 @@ async def list_tasks(
         "after": after and after[0],
         "after_id": after and after[1],
     }
-    counted = query.count == "true"
+    deleted, counted = query.status == "deleted", query.count == "true"
     filtered = bool(query.offset) or _apply(filters)
-    if counted:
+    if deleted:
+        statement = compiled.TRASH_PAGE[order]
+    elif counted:
         statement = compiled.COUNTED_PAGE[order]
     elif filtered:
         statement = compiled.FILTERED_PAGE[order]
@@ -89,11 +93,10 @@ async def list_tasks(
         statement = compiled.LIST_NEXT_PAGE[order]
     else:
         statement = compiled.LIST_FIRST_PAGE[order]
-    prepare = not (counted or filtered)
+    prepare = not (deleted or counted or filtered)
     [rows] = await run_transaction(user.id, (statement, values), prepare=prepare)
     total = rows[0][3] if counted else None
-    if counted and rows[0][0] is None:
-        rows = []
+    rows = [row for row in rows if row[0] is not None]
     page = rows[: query.limit]
     body = f"[{','.join([row[0] for row in page])}]".encode()
     return TaskPage(body, total, page[-1][1:3] if len(rows) > len(page) else None)
@@ -101,11 +104,16 @@ async def list_tasks(
 
 async def _whole_list(user: AuthenticatedUser, query: TaskQuery) -> TaskPage:
     filters = _filters(query)
-    filtered = _apply(filters)
-    statements = compiled.FILTERED_WHOLE if filtered else compiled.LIST_WHOLE
+    prepare = False
+    if query.status == "deleted":
+        statements = compiled.TRASH_WHOLE
+    elif _apply(filters):
+        statements = compiled.FILTERED_WHOLE
+    else:
+        statements, prepare = compiled.LIST_WHOLE, True
     values = {"owner": user.id, **filters, "max_bytes": MAX_LIST_BYTES}
     statement = statements[f"{query.sort_key} {query.direction}"]
-    [rows] = await run_transaction(user.id, (statement, values), prepare=not filtered)
+    [rows] = await run_transaction(user.id, (statement, values), prepare=prepare)
     for documents, total in rows:
         body = f"[{documents}]".encode()
         if _fits(body):
@@ -120,7 +128,7 @@ async def _whole_list(user: AuthenticatedUser, query: TaskQuery) -> TaskPage:
 def _filters(query: TaskQuery) -> dict[str, Any]:
     """The parameters of the filters: null for one that does not apply."""
     return {
-        "completed": None if query.status == "all" else query.status == "completed",
+        "completed": COMPLETED.get(query.status),
         "priority": [RANKS[name] for name in query.priority] or None,
         "tag": query.tag or None,
         "due_from": query.due_from,
@@ -237,27 +245,100 @@ async def complete_task(
 
 async def delete_task(
     user: AuthenticatedUser, task_id: int, precondition: Precondition = ALWAYS
-) -> None:
-    """Raises TaskNotFound, or TaskChanged if the precondition fails."""
+) -> StoredTask:
+    """Move a task to the trash. Returns its version there. Raises TaskNotFound, TaskChanged."""
     values = {"owner": user.id, "task_id": task_id, **_condition(precondition)}
-    await _change(user, compiled.DELETE, values)
+    # The trigger after_delete makes that version.
+    return StoredTask(*await _change(user, compiled.DELETE, values, compiled.GET_DELETED))
+
+
+async def erase_task(
+    user: AuthenticatedUser, task_id: int, precondition: Precondition = ALWAYS
+) -> None:
+    """Delete a task permanently, in or out of the trash. Raises TaskNotFound, TaskChanged."""
+    values = {"owner": user.id, "task_id": task_id, **_condition(precondition)}
+    [_, _, erased, [(exists,)], [(exists_deleted,)]] = await run_transaction(
+        user.id,
+        (compiled.LOCK_DELETED, values),
+        (compiled.DELETE, values),
+        (compiled.ERASE, values),
+        (compiled.EXISTS, values),
+        (compiled.EXISTS_DELETED, values),
+        writes=True,
+    )
+    if not erased:
+        raise TaskChanged if exists or exists_deleted else TaskNotFound
+
+
+async def restore_task(
+    user: AuthenticatedUser,
+    task_id: int,
+    precondition: Precondition = ALWAYS,
+    idempotency_key: str | None = None,
+) -> StoredTask:
+    """Move a task out of the trash. A task that is not in the trash stays as it is.
+
+    Raises TaskNotFound, TaskChanged, InvalidInput.
+    """
+    values = {"owner": user.id, "task_id": task_id, **_condition(precondition)}
+    if idempotency_key is None:
+        [restored, tasks, [(exists_deleted,)]] = await run_transaction(
+            user.id,
+            (compiled.RESTORE, values),
+            (compiled.GET, values),
+            (compiled.EXISTS_DELETED, values),
+            writes=True,
+        )
+        if restored:
+            return StoredTask(*restored[0])
+        return _live_task(tasks, precondition, exists_deleted=exists_deleted)
+    values |= _idempotent(idempotency_key, "restore", task_id, *_hashed_condition(precondition))
+    # Where another request restores the task at the same time, the first try finds it neither in
+    # the trash nor outside, and records nothing.
+    for _ in range(2):
+        [_, records, tasks, [(exists_deleted,)]] = await run_transaction(
+            user.id,
+            (compiled.RESTORE_ONCE, values),
+            (compiled.RECORD, values),
+            (compiled.GET, values),
+            (compiled.EXISTS_DELETED, values),
+            writes=True,
+            repeatable=True,
+        )
+        if records:
+            return _recorded(records, values)
+        task = _live_task(tasks, precondition, exists_deleted=exists_deleted)
+    return task
+
+
+def _live_task(tasks: Rows, precondition: Precondition, *, exists_deleted: bool) -> StoredTask:
+    """A task that was not restored, because it is not in the trash."""
+    if not tasks:
+        raise TaskChanged if exists_deleted else TaskNotFound
+    task = StoredTask(*tasks[0])
+    if not precondition.is_met_by(task.etag):
+        raise TaskChanged
+    return task
 
 
 async def _change(
-    user: AuthenticatedUser, statement: LiteralString, values: Mapping[str, Any]
+    user: AuthenticatedUser,
+    statement: LiteralString,
+    values: Mapping[str, Any],
+    *result: LiteralString,
 ) -> tuple[Any, ...]:
+    """Run `statement`. Returns its row, or that of the statement `result`, which follows."""
+    conditional = values["etags"] is not None
+    texts: list[LiteralString] = [statement, *result]
+    if conditional:
+        texts.append(compiled.EXISTS)
+    statements: list[Statement] = [(text, values) for text in texts]
     # Not repeatable: after a lost response, a second try could undo what somebody else has changed
     # since the first.
-    if values["etags"] is None:
-        [rows] = await run_transaction(user.id, (statement, values), writes=True)
-        exists = False
-    else:
-        [rows, [(exists,)]] = await run_transaction(
-            user.id, (statement, values), (compiled.EXISTS, values), writes=True
-        )
-    if not rows:
-        raise TaskChanged if exists else TaskNotFound
-    return rows[0]
+    results = await run_transaction(user.id, *statements, writes=True)
+    if not results[0]:
+        raise TaskChanged if conditional and results[-1] == [(True,)] else TaskNotFound
+    return _stored(results[len(result)])
 
 
 async def _change_once(
@@ -313,6 +394,8 @@ def _recorded(records: Rows, values: Mapping[str, Any]) -> StoredTask:
             kind="idempotency_key_reused",
         )
     document, task_id = task
+    if not document:  # the task was deleted permanently
+        raise TaskNotFound
     return StoredTask(_complete_document(document), task_id)
 
 

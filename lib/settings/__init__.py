@@ -20,9 +20,11 @@ from lib.settings.settings import (
     read_settings,
     require,
 )
+from lib.settings.types import MCP_PATH
 
 __all__ = [
     "EXAMPLE_SECRET",
+    "MCP_PATH",
     "PLATFORM_VARIABLES",
     "SECRETS",
     "SECRET_LIFETIME",

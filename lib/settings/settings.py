@@ -20,6 +20,7 @@ from lib.settings.types import (
     HeaderText,
     HttpUrl,
     JsonWebKeys,
+    McpResource,
     Origins,
     PostgresUrl,
     PreviewOrigin,
@@ -95,6 +96,9 @@ class Settings(BaseModel):
     JWT_ISSUER: str | None = None
     JWT_AUDIENCE: str | None = None
     JWT_MAX_LIFETIME: Annotated[int, Field(ge=60)] | None = None
+
+    MCP_RESOURCE: McpResource | None = None
+    MCP_AUTHORIZATION_SERVER: BaseUrl | None = None
 
     CORS_ORIGINS: Origins = []
     CORS_PREVIEW_ORIGIN: PreviewOrigin | None = None
@@ -217,6 +221,19 @@ class Settings(BaseModel):
             if url.startswith("http:") and not _is_of_this_machine(url):
                 raise ValueError(
                     "DATABASE_HTTP_URL must be https: over http, others can read the password"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def refuse_incomplete_authorization_of_mcp(self) -> Self:
+        names = ("MCP_RESOURCE", "MCP_AUTHORIZATION_SERVER")
+        missing = [name for name in names if getattr(self, name) is None]
+        if len(missing) == 1:
+            raise ValueError(f"{missing[0]} is not set: set both {' and '.join(names)}, or neither")
+        for name in names if not missing and not self.is_local else ():
+            if getattr(self, name).startswith("http:"):
+                raise ValueError(
+                    f"{name} must be https in a deployment: over http, others can read the tokens"
                 )
         return self
 

@@ -11,6 +11,8 @@ from pydantic import BeforeValidator
 
 from lib.settings.database_url import parse_database_url
 
+MCP_PATH = "/api/mcp"  # of the MCP endpoint, in every deployment
+
 _HOST_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
 # Browsers omit these ports in the Origin header.
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443, "ftp": 21}
@@ -107,6 +109,19 @@ def _base_url(value: str) -> str:
     return _http_url(value)
 
 
+def _mcp_resource(value: str) -> str:
+    scheme, separator, rest = value.partition("://")
+    host, slash, path = rest.partition("/")
+    fault = ValueError("must be the URL of the MCP endpoint, like https://api.example.com/api/mcp")
+    if scheme.lower() not in ("http", "https") or slash + path != MCP_PATH:
+        raise fault
+    try:
+        # Clients send the normalised form, and access tokens contain what clients send.
+        return _origin(f"{scheme}{separator}{host}", number=1) + MCP_PATH
+    except ValueError:
+        raise fault from None
+
+
 def _json_web_keys(value: str) -> str:
     try:
         keys = json.loads(value)["keys"]
@@ -135,5 +150,6 @@ PreviewOrigin = Annotated[str, BeforeValidator(_preview_origin)]
 JsonWebKeys = Annotated[str, BeforeValidator(_json_web_keys)]
 HttpUrl = Annotated[str, BeforeValidator(_http_url)]
 BaseUrl = Annotated[str, BeforeValidator(_base_url)]
+McpResource = Annotated[str, BeforeValidator(_mcp_resource)]
 FilePath = Annotated[str, BeforeValidator(_file)]
 HeaderText = Annotated[str, BeforeValidator(_header_text)]

@@ -23,11 +23,23 @@ FIELDS = {
     "tags": ["smoke test"],
 }
 CORS_STEPS = ("preflight", "cross-origin")
+# A call of a tool over the Model Context Protocol (MCP), which AI assistants use.
+MCP_VERSION = "2026-07-28"
+MCP_HEADERS = {
+    "MCP-Protocol-Version": MCP_VERSION,
+    "Mcp-Method": "tools/call",
+    "Mcp-Name": "list_tasks",
+}
+MCP_META = {
+    "io.modelcontextprotocol/protocolVersion": MCP_VERSION,
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
 # In the order in which they run and are reported.
 STEPS = (
     "setup", "liveness", "readiness", "create", "create again", "read", "read unchanged", "list",
-    "edit", "stale edit", "toggle", "read toggled", "toggle back", "other's list", "other's read",
-    "delete", "read deleted", "no token", "foreign path", "bad body", *CORS_STEPS, "cleanup",
+    "mcp", "edit", "stale edit", "toggle", "read toggled", "toggle back", "other's list",
+    "other's read", "delete", "read deleted", "restore", "changes", "erase", "no token",
+    "foreign path", "bad body", *CORS_STEPS, "cleanup",
 )  # fmt: skip
 
 
@@ -113,6 +125,10 @@ def _test_task_operations(run: SmokeRun, users: Users) -> None:
     request("read", 200, "GET", path, check=is_same)
     request("read unchanged", 304, "GET", path, {"If-None-Match": etag})
     request("list", 200, "GET", users.tasks, check=partial(_contains, title, 1))
+    call = {"name": "list_tasks", "arguments": {"q": title}, "_meta": MCP_META}
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
+    has_task = partial(_has_task_in_result, task_id)
+    request("mcp", 200, "POST", "/api/mcp", MCP_HEADERS, body=message, check=has_task)
     current = {"If-Match": etag}
     is_edited = partial(_has_fields, edited | {"id": task_id, "completed": False})
     state = {"id": task_id}
@@ -130,13 +146,17 @@ def _test_task_operations(run: SmokeRun, users: Users) -> None:
     as_other("other's read", 404, "GET", f"{users.others_tasks}/{task_id}", check=_has_detail)
     request("delete", 204, "DELETE", path)
     request("read deleted", 404, "GET", path, check=_has_detail)
+    if request("restore", 200, "POST", f"{path}/restore", check=partial(_has_fields, state)):
+        is_changed = partial(_has_change, task_id)
+        request("changes", 200, "GET", f"{users.tasks}/changes", check=is_changed)
+    request("erase", 204, "DELETE", f"{path}?permanent=true")
 
 
 def _clean_up(run: SmokeRun, users: Users) -> tuple[str, str]:
     """Delete the tasks of this run and of earlier ones. Raises CheckFailed if any remain."""
 
     def delete(task_ids: Iterable[int]) -> int:
-        paths = [f"{users.tasks}/{task_id}" for task_id in task_ids]
+        paths = [f"{users.tasks}/{task_id}?permanent=true" for task_id in task_ids]
         return sum(run.send("DELETE", path, token=users.token).status == 204 for path in paths)
 
     # First the tasks whose ids are known: they can be deleted even if the list is broken.
@@ -186,6 +206,20 @@ def _contains(title: str, times: int, response: Response) -> None:
     found = sum(task["title"].startswith(title) for task in response.json())
     if found != times:
         raise CheckFailed(f"the list contains the task {found} times, not {times}")
+
+
+def _has_change(task_id: int, response: Response) -> None:
+    # The user of the smoke test has few tasks, so they are on the first page.
+    if task_id not in [task["id"] for task in response.json()["tasks"]]:
+        raise CheckFailed("the changes lack the task")
+
+
+def _has_task_in_result(task_id: int, response: Response) -> None:
+    result = response.json()["result"]
+    if result["isError"]:
+        raise CheckFailed(f"the tool failed: {result['content'][0]['text']}")
+    if task_id not in [task["id"] for task in result["structuredContent"]["tasks"]]:
+        raise CheckFailed("the result of the tool lacks the task")
 
 
 def _allows(origin: str, response: Response) -> None:

@@ -1,7 +1,7 @@
 """Turns exceptions into JSON responses with a one-sentence `detail`."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -50,7 +50,7 @@ def error_response(
 
 
 async def handle_api_error(request: Request, error: ApiError) -> Response:
-    request.scope["reason"] = error.reason or _class_names(error)
+    request.scope["reason"] = error.reason or class_names(error)
     more = {"errors": errors} if (errors := getattr(error, "errors", None)) else {}
     return error_response(error.status, error.detail, headers=error.headers, **more)
 
@@ -90,23 +90,28 @@ async def handle_body_too_large(request: Request, error: BodyTooLarge) -> Respon
     return DiscardingResponse({"detail": error.detail}, error.status)
 
 
-def _class_names(error: BaseException) -> str:
+def class_names(error: BaseException) -> str:
     """The classes of an error and its causes, without their messages, which may hold secrets."""
     cause = error.__cause__
     sqlstate = getattr(error, "sqlstate", None)
     name = type(error).__name__ + (f"({sqlstate})" if sqlstate else "")
-    return f"{name} <- {_class_names(cause)}" if cause else name
+    return f"{name} <- {class_names(cause)}" if cause else name
 
 
 async def handle_validation_error(request: Request, error: RequestValidationError) -> Response:
-    # Without Pydantic's `input` and `ctx`, which may not be serializable as JSON.
-    errors = [
-        {"loc": _location(e["loc"]), "msg": _message(e), "type": e["type"]} for e in error.errors()
-    ]
+    errors = readable_errors(error.errors())
     request.scope["reason"] = ", ".join(
         f"{'.'.join(map(str, e['loc']))}: {e['type']}" for e in errors[:MAX_LOGGED_ERRORS]
     )
     return error_response(422, describe_error(errors[0]), errors=errors)
+
+
+def readable_errors(errors: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return Pydantic's errors for clients.
+
+    Without `input` and `ctx`, which may not be serializable as JSON.
+    """
+    return [{"loc": _location(e["loc"]), "msg": _message(e), "type": e["type"]} for e in errors]
 
 
 def describe_error(error: Mapping[str, Any]) -> str:

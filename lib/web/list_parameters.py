@@ -1,4 +1,4 @@
-"""Reads the parameters of a list, which frontends spell in many ways.
+"""Reads the parameters of a query, which frontends spell in many ways.
 
 The declarations below say which other names and values mean the same. The OpenAPI document lists
 them too.
@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, NamedTuple
 
 from fastapi import Query
-from pydantic import BeforeValidator
+from pydantic import BaseModel, BeforeValidator
 
 from lib.errors import InvalidInput
-from lib.schemas import MAX_OFFSET, TaskQuery
+from lib.schemas import MAX_OFFSET, ChangesQuery, DeleteQuery, TaskQuery
 
 # Other names of a parameter. They are used if its own name is absent or empty.
 NAMES: dict[str, tuple[str, ...]] = {
@@ -39,6 +39,7 @@ VALUES: dict[str, dict[str, str]] = {
     },
     "order": {},
     "count": {},
+    "permanent": {},
 }
 LISTS = ("priority", "tag")
 _LOWER = {
@@ -102,15 +103,24 @@ def read_list_parameters(given: Mapping[str, str | list[str]]) -> Values:
     """Return the parameters under their own names, without those that are empty."""
     if not given:
         return {}
+    values = _read_names(TaskQuery, given)
+    for spelled, form in FORMS.items():
+        if form.parameter not in values and (value := _value(given.get(spelled, ""))):
+            values[form.parameter] = form.read(str(value), values)
+    return _read_values(values)
+
+
+def _read_names(model: type[BaseModel], given: Mapping[str, str | list[str]]) -> Values:
     values: Values = {}
-    for name in TaskQuery.model_fields:
+    for name in model.model_fields:
         for spelled in (name, *NAMES.get(name, ())):
             if spelled in given and (value := _value(given[spelled], several=name in LISTS)):
                 values[name] = value
                 break
-    for spelled, form in FORMS.items():
-        if form.parameter not in values and (value := _value(given.get(spelled, ""))):
-            values[form.parameter] = form.read(str(value), values)
+    return values
+
+
+def _read_values(values: Values) -> Values:
     for name in VALUES.keys() & values.keys():
         value = str(values[name]).lower()
         if name == "sort" and value.startswith("-"):
@@ -128,6 +138,14 @@ def _value(given: str | list[str], *, several: bool = False) -> str | list[str]:
 
 # A validator instead of a subclass, whose fields Pydantic would collect and compile again.
 TaskListQuery = Annotated[TaskQuery, BeforeValidator(read_list_parameters), Query()]
+TaskChangesQuery = Annotated[
+    ChangesQuery, BeforeValidator(lambda given: _read_names(ChangesQuery, given)), Query()
+]
+TaskDeleteQuery = Annotated[
+    DeleteQuery,
+    BeforeValidator(lambda given: _read_values(_read_names(DeleteQuery, given))),
+    Query(),
+]
 
 
 def other_spellings(name: str) -> str:

@@ -29,8 +29,9 @@ WriteIfNoneMatch = Annotated[
 ]
 
 
-def _check_key(value: str) -> str:
-    if not re.fullmatch(r"[!-~]{1,255}", value):
+def _check_key(value: str | None) -> str | None:
+    # A header has a value. An argument of a tool may be null.
+    if value is not None and not re.fullmatch(r"[!-~]{1,255}", value):
         raise ValueError("must have 1 to 255 visible ASCII characters")
     return value
 

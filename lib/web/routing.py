@@ -66,7 +66,7 @@ class _OptionalUser(Convertor[str]):
 class _TaskId(Convertor[str]):
     """An id in a path of tasks, valid or not, but not the name of another route beside it."""
 
-    regex = "(?!stats(?:/|$))[^/]+"
+    regex = "(?!(?:stats|changes)(?:/|$))[^/]+"
 
     def convert(self, value: str) -> str:
         return value

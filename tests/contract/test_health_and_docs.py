@@ -18,6 +18,8 @@ OPERATIONS = {
     "delete_task": ("/api/{user_id}/tasks/{}", "delete"),
     "complete_task": ("/api/{user_id}/tasks/{}/complete", "patch"),
     "count_tasks": ("/api/{user_id}/tasks/stats", "get"),
+    "list_task_changes": ("/api/{user_id}/tasks/changes", "get"),
+    "restore_task": ("/api/{user_id}/tasks/{}/restore", "post"),
     "patch_task": ("/api/{user_id}/tasks/{}", "patch"),
     "list_my_tasks": ("/api/tasks", "get"),
     "create_my_task": ("/api/tasks", "post"),
@@ -27,6 +29,8 @@ OPERATIONS = {
     "patch_my_task": ("/api/tasks/{}", "patch"),
     "delete_my_task": ("/api/tasks/{}", "delete"),
     "complete_my_task": ("/api/tasks/{}/complete", "patch"),
+    "list_my_task_changes": ("/api/tasks/changes", "get"),
+    "restore_my_task": ("/api/tasks/{}/restore", "post"),
 }
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options", "trace"}
 

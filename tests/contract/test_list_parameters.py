@@ -93,7 +93,7 @@ def test_another_spelling_is_the_same_list(
 @pytest.mark.parametrize(
     ("query", "sentence"),
     [
-        ("status=finished", "Status must be 'all', 'pending' or 'completed'."),
+        ("status=finished", "Status must be 'all', 'pending', 'completed' or 'deleted'."),
         ("completed=yes", "Completed must be true or false."),
         ("limit=2&page=0", "Page must be a whole number from 1 to 5001."),
         ("limit=2&page=x", "Page must be a whole number from 1 to 5001."),

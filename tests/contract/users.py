@@ -98,6 +98,17 @@ class User:
     def delete(self, task: Task | int | str, **request: Any) -> httpx2.Response:
         return self.send("DELETE", self.url_of(task), **request)
 
+    def restore(self, task: Task | int | str, **request: Any) -> httpx2.Response:
+        return self.send("POST", self.url_of(task) + "/restore", **request)
+
+    def erase(self, task: Task | int | str, **request: Any) -> httpx2.Response:
+        """DELETE ...?permanent=true."""
+        return self.delete(task, params={"permanent": "true"}, **request)
+
+    def changes(self, since: str | None = None, **parameters: Any) -> httpx2.Response:
+        sent = parameters if since is None else {"since": since, **parameters}
+        return self.send("GET", f"{self.url}/changes", params=sent)
+
     def create(self, title: str = "Buy milk", **fields: Any) -> Task:
         """Create a task and return it. The request must succeed."""
         response = self.post({"title": title, **fields})

@@ -50,8 +50,13 @@ FAULTS = {
             f"{privilege} on {table}",
         )
         for privilege in ("SELECT", "INSERT", "UPDATE", "DELETE")
-        for table in ("tasks", "idempotency_keys")
+        for table in ("tasks", "deleted_tasks", "idempotency_keys")
     },
+    "no SELECT on database_history": (
+        "REVOKE SELECT ON database_history FROM task_api",
+        "SELECT on database_history",
+    ),
+    "no database_history": ("DROP TABLE database_history", "table database_history"),
     "a role that only reads": (
         "REVOKE INSERT, UPDATE, DELETE ON tasks, idempotency_keys FROM task_api",
         "INSERT on tasks",
@@ -148,6 +153,17 @@ FAULTS = {
 }
 # Faults that show only where the user of the try has a row.
 FAULTS_WITH_A_USER = {
+    "an empty database_history": ("DELETE FROM database_history", "reading the changes"),
+    "a trash that cannot be emptied": (
+        f"{SILENT} CREATE TRIGGER skip BEFORE DELETE ON deleted_tasks"
+        " FOR EACH ROW EXECUTE FUNCTION skip()",
+        "restoring a task",
+    ),
+    "a trash that cannot be erased": (
+        f"{SILENT} CREATE TRIGGER skip BEFORE UPDATE ON deleted_tasks"
+        " FOR EACH ROW EXECUTE FUNCTION skip()",
+        "erasing a task",
+    ),
     "a policy that hides every row": (
         "ALTER POLICY own_rows ON tasks"
         " USING (user_id = (SELECT current_setting('app.user_id', true)) AND false)",

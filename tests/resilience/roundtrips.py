@@ -72,6 +72,13 @@ REQUESTS = [
     Request("PATCH", COMPLETE, None, {"Idempotency-Key": "both"} | CURRENT),
     Request("DELETE", TASK, status=204),
     Request("DELETE", TASK, headers=CURRENT, status=204),
+    Request("DELETE", f"{TASK}?permanent=true", status=204),
+    Request("DELETE", f"{TASK}?permanent=true", headers=CURRENT, status=204),
+    Request("POST", f"{TASK}/restore"),
+    Request("POST", f"{TASK}/restore", None, CURRENT),
+    Request("POST", f"{TASK}/restore", None, {"Idempotency-Key": "restore"}),
+    Request("GET", f"{TASKS}?status=deleted&limit=2"),
+    Request("GET", f"{TASKS}/changes"),
     Request("GET", "/api/health/ready"),
 ]
 

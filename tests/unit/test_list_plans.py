@@ -5,7 +5,7 @@ security applies. `pytest tests/unit/test_list_plans.py -s` prints the table of 
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -97,13 +97,17 @@ def grown(cluster: Cluster) -> Iterator[Database]:
         yield database
 
 
-def rows_read(plan: dict[str, Any], relation: str = "tasks") -> int:
-    """The rows and index entries of a table that a plan has looked at."""
+def blocks_read(plan: dict[str, Any]) -> int:
+    return plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+
+
+def rows_read(plan: dict[str, Any], *tables: str) -> int:
+    """The rows and index entries of `tasks`, or of other tables, that a plan has looked at."""
     removed = "Rows Removed by Filter", "Rows Removed by Index Recheck"
     return sum(
         round((node["Actual Rows"] + sum(node.get(name, 0) for name in removed)) * loops)
-        for node in scans(plan)
-        if (loops := node["Actual Loops"]) and node["Relation Name"] == relation
+        for node in nodes(plan)
+        if (loops := node["Actual Loops"]) and node.get("Relation Name") in (tables or {"tasks"})
     )
 
 
@@ -180,6 +184,87 @@ def test_statistics_read_the_tasks_of_the_user_once_and_the_tags_of_open_ones(
     scans = [node for node in nodes(plan) if node.get("Relation Name") == "tasks"]
     assert all("Index" in scan["Node Type"] for scan in scans)
     assert sorted(scan["Actual Rows"] for scan in scans) == [open_tasks, 100]
+
+
+@pytest.fixture(scope="module")
+def followed(cluster: Cluster) -> Iterator[Database]:
+    """Users with 1,000 and 100,000 changes, every second a deletion, and 50 others with 100 each.
+
+    Each change has a transaction of its own, in turn: from 1,001 on.
+    """
+    with cluster.clone() as database:
+        with psycopg.connect(database.admin_url) as connection:
+            # Without the foreign key check and the triggers of each task.
+            connection.execute("SET session_replication_role = replica")
+            connection.execute(
+                """CREATE TEMPORARY TABLE made AS
+                SELECT u, n, (1000 + n)::text::xid8 AS changed_in FROM (
+                    VALUES ('few', 1000), ('many', 100000)
+                    UNION ALL SELECT 'u' || number, 100 FROM generate_series(1, 50) AS number
+                ) AS amount (u, total), generate_series(1, total) AS n"""
+            )
+            connection.execute(
+                """INSERT INTO tasks (user_id, title, changed_in)
+                SELECT u, 'Task', changed_in FROM made WHERE n % 2 = 1"""
+            )
+            connection.execute(
+                """INSERT INTO deleted_tasks (id, user_id, title, title_key, changed_in,
+                    created_at, updated_at, deleted_at, version, completed, priority, due_at,
+                    due_at_desc, due_is_date, tags)
+                SELECT 1000000 + row_number() OVER (), u, 'Task', 'task', changed_in,
+                    now(), now(), now(), 2, false, 0, 'infinity', '-infinity', false, '{}'
+                FROM made WHERE n % 2 = 0"""
+            )
+        database.query("VACUUM ANALYZE tasks")
+        database.query("VACUUM ANALYZE deleted_tasks")
+        yield database
+
+
+@pytest.mark.parametrize("user", ["few", "many"])
+@pytest.mark.parametrize("explained", [explain, explain_prepared])
+def test_a_page_of_changes_reads_its_own_rows_at_any_depth(
+    followed: Database, user: str, explained: Callable[..., dict[str, Any]]
+) -> None:
+    tables = {"tasks", "deleted_tasks"}
+    total = 1000 if user == "few" else MANY
+    for depth in (0, total // 2, total - 200):
+        position = {"after_change": str(1000 + depth), "after_id": 0, "limit": 100}
+        for since in (None, f"{1000 + depth}:{1000 + depth}:"):
+            plan = explained(followed, compiled.CHANGES, user, since=since, **position)
+            scans = [node for node in nodes(plan) if node.get("Relation Name") in tables]
+            # Without `since`, deleted tasks are left out, at the latest when the plan runs.
+            indexes = {scan.get("Index Name") for scan in scans if since or scan["Actual Loops"]}
+            assert indexes == {
+                f"{table}_by_changed_in" for table in (tables if since else ["tasks"])
+            }
+            assert rows_read(plan, *tables) <= 2 * 101
+            assert blocks_read(plan) < 250
+
+
+def test_an_empty_page_of_changes_reads_nothing(followed: Database) -> None:
+    last = "300000:300000:"
+    position = {"after_change": "300000", "after_id": 0, "limit": 500, "since": last}
+    plan = explain_prepared(followed, compiled.CHANGES, "many", **position)
+    assert rows_read(plan, "tasks", "deleted_tasks") == 0
+    assert blocks_read(plan) < 20
+
+
+def test_a_page_of_changes_is_not_sorted_by_table(followed: Database) -> None:
+    position = {"after_change": "0", "after_id": 0, "limit": 100, "since": "1:1:"}
+    plan = explain_prepared(followed, compiled.CHANGES, "many", **position)
+    # Only the rows of both limited scans are merged or sorted.
+    assert all(node["Actual Rows"] <= 202 for node in nodes(plan) if "Sort" in node["Node Type"])
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("statements", [compiled.TRASH_PAGE, compiled.TRASH_WHOLE])
+def test_a_list_of_the_trash_reads_the_trash_of_the_user_alone(
+    followed: Database, order: str, statements: dict[str, LiteralString]
+) -> None:
+    values = FIRST | NO_FILTER | {"max_bytes": 10**9}
+    plan = explain(followed, statements[order], "few", **values)
+    assert rows_read(plan, "tasks") == 0
+    assert 500 <= rows_read(plan, "deleted_tasks") <= 1000 + LIMIT
 
 
 @pytest.mark.parametrize("filters", [{"tag": ["nowhere"]}, {"q": "nowhere"}])

@@ -102,7 +102,7 @@ def test_a_500_of_invalid_settings_has_every_header_and_a_log_line(
     assert "access-control-allow-origin" not in foreign.headers
 
 
-@pytest.mark.parametrize("group", ["tasks", "health", "smoke"])
+@pytest.mark.parametrize("group", ["tasks", "mcp", "health", "smoke"])
 def test_a_server_does_not_start_with_invalid_settings(group: str) -> None:
     """With the command that everybody uses; its lifespan mode is "auto"."""
     environment = {"PATH": os.defpath, "BETTER_AUTH_SECRET": '"hunter2"', "DATABASE_URL": UNUSED}

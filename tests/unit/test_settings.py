@@ -133,6 +133,88 @@ def test_an_invalid_url_stops_the_start(name: str, url: str) -> None:
     )
 
 
+# Authorization of MCP
+
+RESOURCE, SERVER = "https://api.example/api/mcp", "https://app.example"
+OAUTH = {"MCP_RESOURCE": RESOURCE, "MCP_AUTHORIZATION_SERVER": SERVER}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (RESOURCE, RESOURCE),
+        ("HTTPS://API.Example:443/api/mcp", RESOURCE),
+        ("http://127.0.0.1:8000/api/mcp", "http://127.0.0.1:8000/api/mcp"),
+        ("http://localhost:80/api/mcp", "http://localhost/api/mcp"),
+        ("https://[2001:DB8::0:1]/api/mcp", "https://[2001:db8::1]/api/mcp"),
+    ],
+)
+def test_the_resource_of_mcp_is_normalised_as_clients_do(value: str, expected: str) -> None:
+    assert expected == read_settings(OAUTH | {"MCP_RESOURCE": value}).MCP_RESOURCE
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "https://api.example",
+        "https://api.example/",
+        "https://api.example/mcp",
+        "https://api.example/api/mcp/",
+        "https://api.example/API/mcp",
+        "https://api.example/api/mcp?a=1",
+        "https://api.example/api/mcp#a",
+        "https://api.example/v1/api/mcp",
+        "https://user:hunter2@api.example/api/mcp",
+        "https:///api/mcp",
+        "https://api.example:99999/api/mcp",
+        "https://api example/api/mcp",
+        'https://api.example"/api/mcp',
+        "ftp://api.example/api/mcp",
+        "api.example/api/mcp",
+        "/api/mcp",
+    ],
+)
+def test_a_resource_of_mcp_that_no_client_can_mean_stops_the_start(value: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        read_settings(OAUTH | {"MCP_RESOURCE": value})
+    assert str(refused.value) == (
+        "MCP_RESOURCE: must be the URL of the MCP endpoint, like https://api.example.com/api/mcp."
+    )
+
+
+@pytest.mark.parametrize(
+    "value", [f"{SERVER}?a=1", f"{SERVER}#a", "app.example", "ftp://a.example"]
+)
+def test_an_invalid_authorization_server_stops_the_start(value: str) -> None:
+    with pytest.raises(SettingsError, match=r"^MCP_AUTHORIZATION_SERVER: must be a URL "):
+        read_settings(OAUTH | {"MCP_AUTHORIZATION_SERVER": value})
+
+
+@pytest.mark.parametrize("value", [SERVER, f"{SERVER}/", f"{SERVER}/api/auth"])
+def test_the_authorization_server_is_kept_character_by_character(value: str) -> None:
+    """It is compared with the claim iss."""
+    variables = OAUTH | {"MCP_AUTHORIZATION_SERVER": value}
+    assert value == read_settings(variables).MCP_AUTHORIZATION_SERVER
+
+
+@pytest.mark.parametrize("missing", OAUTH)
+def test_half_of_the_authorization_of_mcp_stops_the_start(missing: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        read_settings(OAUTH | {missing: ""})
+    assert str(refused.value) == (
+        f"{missing} is not set: set both MCP_RESOURCE and MCP_AUTHORIZATION_SERVER, or neither."
+    )
+
+
+@pytest.mark.parametrize("name", OAUTH)
+def test_oauth_over_http_is_for_local_use_only(name: str) -> None:
+    variables = OAUTH | {name: OAUTH[name].replace("https", "HTTP")}
+    assert read_settings(variables)
+    with pytest.raises(SettingsError, match=f"^{name} must be https in a deployment: [^.]*.$"):
+        read_settings(REMOTE | {"BETTER_AUTH_SECRET": LONG} | variables)
+    assert read_settings(REMOTE | {"BETTER_AUTH_SECRET": LONG} | OAUTH)
+
+
 # Deployments and local use
 
 

@@ -20,6 +20,7 @@ from dev import unprivileged
 from dev.postgres import free_port
 
 HERE = Path(__file__).parent
+MCP = HERE / "mcp"
 ROOT = HERE.parents[2]
 # Used by these tests only.
 SECRET = "a-secret-for-the-better-auth-tests-only-0123456789"
@@ -39,14 +40,14 @@ def node() -> str:
     return path
 
 
-def install_packages() -> None:
-    """Install the npm packages of this folder once per package-lock.json. Safe in parallel.
+def install_packages(folder: Path = HERE) -> None:
+    """Install the npm packages of a folder once per package-lock.json. Safe in parallel.
 
     Raises FixtureError if Node.js is missing or npm fails.
     """
     node()
-    wanted = sha256((HERE / "package-lock.json").read_bytes()).hexdigest()
-    stamp = HERE / "node_modules" / ".installed"
+    wanted = sha256((folder / "package-lock.json").read_bytes()).hexdigest()
+    stamp = folder / "node_modules" / ".installed"
     lock = ROOT / ".cache" / "better-auth-install.lock"
     lock.parent.mkdir(exist_ok=True)
     with lock.open("w") as held:
@@ -55,7 +56,7 @@ def install_packages() -> None:
             return
         sys.stderr.write("Installing Better Auth and its test tools (npm ci) ...\n")
         command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        npm = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False)
+        npm = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         if npm.returncode:
             raise FixtureError(
                 f"npm ci failed: is the npm registry reachable?\n{npm.stderr[-2000:]}"
@@ -177,9 +178,11 @@ def better_auth(
 ) -> Generator[BetterAuth]:
     """Run Better Auth on this database. server.mjs lists the ways to issue tokens.
 
+    The way "eddsa-mcp" is the server in mcp/, with packages of its own.
     settings: more variables of server.mjs, such as {"TOKEN_LIFE": "1h"}.
     """
-    install_packages()
+    folder = MCP if way == "eddsa-mcp" else HERE
+    install_packages(folder)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     env = {
@@ -192,7 +195,7 @@ def better_auth(
         **(settings or {}),
     }
     deadline = time.monotonic() + READY_SECONDS
-    with process([node(), str(HERE / "server.mjs")], env, log) as started:
+    with process([node(), str(folder / "server.mjs")], env, log) as started:
         while not (ready := [x for x in log.read_text().splitlines() if x.startswith('{"ready"')]):
             _wait_for_start(started, log, deadline)
         output = json.loads(ready[0])

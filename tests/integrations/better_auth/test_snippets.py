@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integrations.better_auth.servers import HERE, install_packages
+from tests.integrations.better_auth.servers import HERE, MCP, install_packages
 from tests.integrations.better_auth.snippets import COPY, DOCUMENTS, ROOT, with_files
 
 
@@ -18,7 +18,11 @@ def test_documents_show_the_tested_files(document: Path) -> None:
 
 def test_every_frontend_file_is_shown() -> None:
     shown = {copy["path"] for document in DOCUMENTS for copy in COPY.finditer(document.read_text())}
-    folders = (HERE / "frontend", ROOT / "tests" / "integrations" / "client" / "lib")
+    folders = (
+        HERE / "frontend",
+        MCP / "frontend",
+        ROOT / "tests" / "integrations" / "client" / "lib",
+    )
     files = {
         path.relative_to(ROOT).as_posix() for folder in folders for path in folder.rglob("*.ts")
     }
@@ -30,8 +34,10 @@ def test_documents_show_no_other_typescript() -> None:
         assert not re.search(r"```(ts|js|tsx|jsx)\b", COPY.sub("", document.read_text()))
 
 
-def test_files_compile_with_strict_typescript() -> None:
+@pytest.mark.parametrize("project", [HERE, MCP], ids=lambda folder: folder.name)
+def test_files_compile_with_strict_typescript(project: Path) -> None:
     install_packages()
-    command = ["node", "node_modules/typescript/bin/tsc", "--project", "."]
+    install_packages(project)
+    command = ["node", "node_modules/typescript/bin/tsc", "--project", str(project)]
     checked = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout

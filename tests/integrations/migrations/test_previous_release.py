@@ -4,6 +4,8 @@ They are shortened to what they write and read. They use neither the fields of r
 the trash.
 """
 
+import asyncio
+import json
 import time
 import uuid
 from collections.abc import Iterator
@@ -15,6 +17,10 @@ import psycopg
 import pytest
 
 from dev.local_database import create_app_role
+from lib.db.changes import list_changes
+from lib.db.pool import close_pools
+from lib.db.tasks import restore_task
+from lib.schemas import AuthenticatedUser, FeedPosition
 from migrations.runner import migrate
 from tests.integrations.migrations.conftest import RunMigrations
 from tests.support.databases import Cluster, Database
@@ -121,6 +127,37 @@ def test_what_it_deletes_is_in_the_trash_and_not_in_its_lists(
     assert fresh_database.query(KEPT.format("deleted_tasks")) == [(version + 1, *before)]
     moved = "SELECT deleted_at = updated_at AND updated_at > created_at FROM deleted_tasks"
     assert fresh_database.query(moved) == [(True,)]
+
+
+def test_a_client_that_follows_the_changes_sees_what_it_does(
+    previous: PreviousRelease, fresh_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", fresh_database.app_url)
+    user = AuthenticatedUser(previous.user, "n", None, email_verified=False)
+
+    def changes(position: FeedPosition | None) -> tuple[list[int], list[int], FeedPosition]:
+        page = asyncio.run(list_changes(user, position, 500))
+        assert not page.more
+        return [json.loads(task)["id"] for task in page.tasks], page.deleted, page.next
+
+    try:
+        kept, toggled, deleted = (
+            previous.run(CREATE, title=title, completed=False)[0] for title in "abc"
+        )
+        first, _, position = changes(None)
+        assert first == [kept, toggled, deleted]
+        previous.run(TOGGLE, id=toggled)
+        previous.run(DELETE, id=deleted)
+        assert changes(position)[:2] == ([toggled], [deleted])
+        # It edits, and deletes again, what this version has restored.
+        asyncio.run(restore_task(user, deleted))
+        assert previous.run(EDIT, id=deleted, title="edited") == [deleted]
+        *_, position = changes(position)
+        assert previous.run(DELETE, id=deleted) == [deleted]
+        assert changes(position)[:2] == ([], [deleted])
+        assert previous.run(LIST) == [kept, toggled]
+    finally:
+        close_pools()
 
 
 def test_its_deletion_that_is_rolled_back_leaves_no_trash(

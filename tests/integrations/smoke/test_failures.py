@@ -98,7 +98,9 @@ def create_loses_the_title(request: Request, forward: Forward) -> Reply:
     return edited(reply, title="") if of_step(request, "create") else reply
 
 
-@breaks("read", "read unchanged", "list", "edit", "toggle", "delete")
+@breaks(
+    "read", "read unchanged", "list", "mcp", "edit", "toggle", "delete", "restore", "erase"
+)  # fmt: skip
 def create_succeeds_and_is_not_stored(request: Request, forward: Forward) -> Reply:
     if request.method == "POST" and "idempotency-key" in request.headers:
         fields = {"id": 2**40, "user_id": "smoke", "completed": False, "completed_at": None}
@@ -125,6 +127,35 @@ def there_are_no_etags(request: Request, forward: Forward) -> Reply:
 def if_none_match_is_ignored(request: Request, forward: Forward) -> Reply:
     headers = {k: v for k, v in request.headers.items() if k != "if-none-match"}
     return forward(replace(request, headers=headers))
+
+
+@breaks("mcp")
+def the_function_for_assistants_is_missing(request: Request, forward: Forward) -> Reply:
+    if request.path == "/api/mcp":
+        return Reply(404, JSON, b'{"detail": "Not found."}')
+    return forward(request)
+
+
+@breaks("mcp")
+def headers_for_assistants_are_removed(request: Request, forward: Forward) -> Reply:
+    headers = {k: v for k, v in request.headers.items() if not k.startswith("mcp-")}
+    return forward(replace(request, headers=headers))
+
+
+@breaks("mcp")
+def tools_fail(request: Request, forward: Forward) -> Reply:
+    reply = forward(request)
+    if request.path != "/api/mcp":
+        return reply
+    return edited(reply, result={"isError": True, "content": [{"type": "text", "text": "x"}]})
+
+
+@breaks("mcp")
+def tools_see_another_database(request: Request, forward: Forward) -> Reply:
+    reply = forward(request)
+    if request.path != "/api/mcp":
+        return reply
+    return edited(reply, result={"isError": False, "structuredContent": {"tasks": []}})
 
 
 @breaks("list")
@@ -184,7 +215,7 @@ def toggles_only_set(request: Request, forward: Forward) -> Reply:
 # Deleting
 
 
-@breaks("delete", "read deleted", "cleanup")
+@breaks("delete", "read deleted", "erase", "cleanup")
 def nothing_can_be_deleted(request: Request, forward: Forward) -> Reply:
     if request.method == "DELETE":
         return Reply(405, JSON, b'{"detail": "x"}')
@@ -199,6 +230,32 @@ def the_first_deletion_succeeds_and_is_not_stored(request: Request, forward: For
 @breaks("read deleted", "cleanup")
 def deletions_succeed_and_are_not_stored(request: Request, forward: Forward) -> Reply:
     return Reply(204) if request.method == "DELETE" else forward(request)
+
+
+@breaks("restore")
+def nothing_can_be_restored(request: Request, forward: Forward) -> Reply:
+    if of_step(request, "restore"):
+        return Reply(404, JSON, b'{"detail": "x"}')
+    return forward(request)
+
+
+@breaks("restore")
+def a_restored_task_has_lost_its_title(request: Request, forward: Forward) -> Reply:
+    reply = forward(request)
+    return edited(reply, title="other") if of_step(request, "restore") else reply
+
+
+@breaks("changes")
+def a_change_is_missed(request: Request, forward: Forward) -> Reply:
+    reply = forward(request)
+    return edited(reply, tasks=[]) if of_step(request, "changes") else reply
+
+
+@breaks("erase")
+def nothing_can_be_erased(request: Request, forward: Forward) -> Reply:
+    if of_step(request, "erase"):
+        return Reply(500, JSON, b'{"detail": "x"}')
+    return forward(request)
 
 
 # Keeping users apart

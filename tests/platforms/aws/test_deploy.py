@@ -125,7 +125,7 @@ def test_without_credentials_nothing_happens(
     assert "credentials" in done.stderr
 
 
-@pytest.mark.parametrize("function", ["tasks", "smoke"])
+@pytest.mark.parametrize("function", ["tasks", "mcp", "smoke"])
 def test_a_parameter_that_no_role_could_read_is_refused_before_anything_happens(
     function: str,
 ) -> None:

@@ -238,7 +238,8 @@ def test_the_gateway_leaves_cors_to_the_functions(template: Template) -> None:
         route["RouteKey"] for route in resources(template, "AWS::ApiGatewayV2::Route").values()
     }
     assert "$default" in routes
-    assert all(key == "$default" or key.startswith("ANY /api/") for key in routes)
+    prefixes = ("$default", "ANY /api/", "ANY /.well-known/oauth-protected-resource")
+    assert all(key.startswith(prefixes) for key in routes)
     assert not any(key.endswith("/") for key in routes), "AWS refuses a route with a last slash"
     for integration in resources(template, "AWS::ApiGatewayV2::Integration").values():
         assert integration["PayloadFormatVersion"] == "2.0"

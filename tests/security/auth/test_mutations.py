@@ -16,13 +16,17 @@ from types import ModuleType
 import pytest
 
 import lib
+from lib.auth.mcp_access import UNSUPPORTED_CLAIMS
+from tests.security.auth.access_tokens import CONDITIONS, INHERITED, access_table, session_table
+from tests.security.auth.access_tokens import KINDS as ACCESS_KINDS
 from tests.security.auth.client_checks import CHECKS
 from tests.security.auth.fetches import FETCHES
+from tests.security.auth.mcp_checks import CHECKS as MCP_CHECKS
 from tests.security.auth.remembered import CHECKS as REMEMBERED
 from tests.security.auth.remembered import run as run_check
 from tests.security.auth.scenarios import SCENARIOS, play
 from tests.security.auth.tokens import KINDS, OAUTH_CLAIMS
-from tests.security.auth.verdicts import leaks, run_table
+from tests.security.auth.verdicts import at_mcp, leaks, run_table
 
 # In the order in which they import one another.
 MODULES = {
@@ -31,6 +35,7 @@ MODULES = {
     "signatures": "auth.signatures",
     "jwks": "auth.jwks",
     "tokens": "auth.tokens",
+    "mcp_access": "auth.mcp_access",
 }
 LIB = Path(str(lib.__path__[0]))
 
@@ -61,7 +66,10 @@ TOKENS: dict[str, tuple[str, list[Change]]] = {
     "size, one less": ("good", [("MAX_TOKEN_LENGTH = 8192", "MAX_TOKEN_LENGTH = 8191")]),
     "form of a token": ("segments", [("if not _COMPACT_JWT.fullmatch(token):", "if False:")]),
     "full match": ("segments", [("_COMPACT_JWT.fullmatch(token)", "_COMPACT_JWT.match(token)")]),
-    "signature": ("signatures", [('"require": [', '"verify_signature": False, "require": [')]),
+    "signature": (
+        "signatures",
+        [('"require": list', '"verify_signature": False, "require": list')],
+    ),
     "one algorithm": (
         "algorithms",
         # Both the list and the key restrict the algorithm.
@@ -70,21 +78,21 @@ TOKENS: dict[str, tuple[str, list[Change]]] = {
             ("_decode(token, last,", "_decode(token, settings.shared_secrets[-1],"),
         ],
     ),
-    "exp is over": ("expiries", [('"require": [', '"verify_exp": False, "require": [')]),
-    "nbf": ("other times", [('"require": [', '"verify_nbf": False, "require": [')]),
-    "iat": ("other times", [('"require": [', '"verify_iat": False, "require": [')]),
-    "jti": ("other times", [('"require": [', '"verify_jti": False, "require": [')]),
+    "exp is over": ("expiries", [('"require": list', '"verify_exp": False, "require": list')]),
+    "nbf": ("other times", [('"require": list', '"verify_nbf": False, "require": list')]),
+    "iat": ("other times", [('"require": list', '"verify_iat": False, "require": list')]),
+    "jti": ("other times", [('"require": list', '"verify_jti": False, "require": list')]),
     "exp, again": (
         "times_are_checked_on_every_request",
-        [('"require": [', '"verify_exp": False, "require": [')],
+        [('"require": list', '"verify_exp": False, "require": list')],
     ),
     "nbf, again": (
         "times_are_checked_on_every_request",
-        [('"require": [', '"verify_nbf": False, "require": [')],
+        [('"require": list', '"verify_nbf": False, "require": list')],
     ),
     "iat, again": (
         "times_are_checked_on_every_request",
-        [('"require": [', '"verify_iat": False, "require": [')],
+        [('"require": list', '"verify_iat": False, "require": list')],
     ),
     "issuer, again": (
         "other_settings_are_checked_at_once",
@@ -92,29 +100,29 @@ TOKENS: dict[str, tuple[str, list[Change]]] = {
     ),
     "audience, again": (
         "other_settings_are_checked_at_once",
-        [('"verify_aud": settings.JWT_AUDIENCE is not None', '"verify_aud": False')],
+        [('"verify_aud": audience is not None', '"verify_aud": False')],
     ),
     "lifetime, again": (
         "other_settings_are_checked_at_once",
         [("if settings.JWT_MAX_LIFETIME is not None:", "if False:")],
     ),
-    "exp there": ("missing claims", [('["exp", "sub"]', '["sub"]')]),
-    "sub there": ("missing claims", [('["exp", "sub"]', '["exp"]')]),
+    "exp there": ("missing claims", [('= ("exp", "sub"),', '= ("sub",),')]),
+    "sub there": ("missing claims", [('= ("exp", "sub"),', '= ("exp",),')]),
     "only sub": (
         "better auth look alikes",
         [
-            ('["exp", "sub"]', '["exp"]'),
+            ('= ("exp", "sub"),', '= ("exp",),'),
             ('claims["exp"], claims["sub"]', 'claims["exp"], claims.get("sub", claims.get("id"))'),
         ],
     ),
     "issuer": ("audiences and issuers", [("issuer=settings.JWT_ISSUER", "issuer=None")]),
     "audience": (
         "audiences and issuers",
-        [('"verify_aud": settings.JWT_AUDIENCE is not None', '"verify_aud": False')],
+        [('"verify_aud": audience is not None', '"verify_aud": False')],
     ),
     "audience not configured": (
         "good",
-        [('"verify_aud": settings.JWT_AUDIENCE is not None', '"verify_aud": True')],
+        [('"verify_aud": audience is not None', '"verify_aud": True')],
     ),
     "no leeway": ("expiries", [("LEEWAY = 30", "LEEWAY = 0")]),
     "leeway 29": ("other times", [("LEEWAY = 30", "LEEWAY = 29")]),
@@ -181,14 +189,14 @@ TOKENS: dict[str, tuple[str, list[Change]]] = {
     ),
     "expiry in the message": (
         "expiries",
-        [("except jwt.ExpiredSignatureError", "except ZeroDivisionError")],
+        [("isinstance(error, jwt.ExpiredSignatureError)", "False")],
     ),
-    "errors of PyJWT": ("signatures", [("        jwt.PyJWTError,\n", "")]),
-    "ValueError": ("leaks", [("        ValueError,\n", "")]),
-    "TypeError": ("leaks", [("        TypeError,\n", "")]),
-    "LookupError": ("leaks", [("        LookupError,\n", "")]),
-    "ArithmeticError": ("leaks", [("        ArithmeticError,\n", "")]),
-    "RecursionError": ("leaks", [("        RecursionError,\n", "")]),
+    "errors of PyJWT": ("signatures", [("    jwt.PyJWTError,\n", "")]),
+    "ValueError": ("leaks", [("    ValueError,\n", "")]),
+    "TypeError": ("leaks", [("    TypeError,\n", "")]),
+    "LookupError": ("leaks", [("    LookupError,\n", "")]),
+    "ArithmeticError": ("leaks", [("    ArithmeticError,\n", "")]),
+    "RecursionError": ("leaks", [("    RecursionError,\n", "")]),
     "previous secret": (
         "rotation",
         [("verifier_for(settings).shared_keys", "verifier_for(settings).shared_keys[:1]")],
@@ -243,6 +251,10 @@ SIGNATURES: dict[str, tuple[str, list[Change]]] = {
             (" or _verifier.settings is not settings", ""),
         ],
     ),
+    "claims at both endpoints": (
+        "a_remembered_signature_says_nothing_about_claims",
+        [("        return dict(verified.payload)", CLAIMS_ONCE)],
+    ),
     "settings": (
         "other_settings_empty_the_memory",
         [(" or _verifier.settings is not settings", "")],
@@ -284,6 +296,178 @@ SIGNATURES: dict[str, tuple[str, list[Change]]] = {
     "no signature": (
         "no_token_is_kept",
         [('decoded["payload"], len(jwt))', 'decoded["payload"], jwt)')],
+    ),
+}
+MCP_ACCESS: dict[str, tuple[str, list[Change]]] = {
+    "access tokens at all": (
+        "access tokens",
+        [("    if not (_accepts", "    if True or not (_accepts")],
+    ),
+    "session tokens at all": (
+        "mcp good",
+        [("    if not (_accepts_access_tokens(settings) and ", "    if not (True or ")],
+    ),
+    "only where configured": (
+        "mcp oauth tokens, EdDSA",
+        [("(_accepts_access_tokens(settings) and _is", "(settings.JWT_ALGORITHM and _is")],
+    ),
+    "not with a shared secret": (
+        "access tokens, HS256",
+        [("(_accepts_access_tokens(settings) and _is", "(settings.MCP_RESOURCE and _is")],
+    ),
+    "metadata, not with a shared secret": (
+        "metadata_is_offered_where_access_tokens_are_accepted",
+        [(' and settings.JWT_ALGORITHM != "HS256"', "")],
+    ),
+    "metadata where configured": (
+        "metadata_is_offered_where_access_tokens_are_accepted",
+        [("return settings.MCP_AUTHORIZATION_SERVER is not None and", "return")],
+    ),
+    "typ at+jwt": (
+        "access tokens",
+        [('("at+jwt", "application/at+jwt")', '("application/at+jwt",)')],
+    ),
+    "typ application/at+jwt": ("access tokens", [(', "application/at+jwt")', ",)")]),
+    "typ without case": ("access tokens", [("typ.lower() in", "typ in")]),
+    "typ a text": ("access types", [("isinstance(typ, str) and ", "")]),
+    "typ exactly": (
+        "access types",
+        [('typ.lower() in ("at+jwt", "application/at+jwt")', '"at+jwt" in typ.lower()')],
+    ),
+    "typ by the claims": (
+        "access types",
+        [("return isinstance(typ, str) and", "return typ is None or isinstance(typ, str) and")],
+    ),
+    "issuer": ("access issuers", [("issuer=settings.MCP_AUTHORIZATION_SERVER", "issuer=None")]),
+    "issuer of session tokens": (
+        "access issuers",
+        [("issuer=settings.MCP_AUTHORIZATION_SERVER", "issuer=settings.JWT_ISSUER")],
+    ),
+    "audience": ("access audiences", [("audience=settings.MCP_RESOURCE", "audience=None")]),
+    "audience of session tokens": (
+        "access audiences",
+        [("audience=settings.MCP_RESOURCE", "audience=settings.JWT_AUDIENCE")],
+    ),
+    "audience or issuer": (
+        "access audiences",
+        [
+            (
+                "audience=settings.MCP_RESOURCE",
+                "audience=[settings.MCP_RESOURCE, settings.MCP_AUTHORIZATION_SERVER]",
+            )
+        ],
+    ),
+    "exp there": ("access missing claims", [('("exp", "iat", "sub")', '("iat", "sub")')]),
+    "iat there": ("access other times", [('("exp", "iat", "sub")', '("exp", "sub")')]),
+    "sub there": ("access missing claims", [('("exp", "iat", "sub")', '("exp", "iat")')]),
+    "clients at all": (
+        "access subjects",
+        [('claims.get("client_id"), claims.get("azp")', "")],
+    ),
+    "client_id": ("access subjects", [('claims.get("client_id"), claims', "claims")]),
+    "azp": ("access subjects", [(', claims.get("azp"))', ",)")]),
+    **{
+        f"claim {name}": (
+            "access conditions" if name in CONDITIONS else "access id tokens",
+            [(f'"{name}"', f'"not_{name}"')],
+        )
+        for name in UNSUPPORTED_CLAIMS
+    },
+    "null counts as a claim": (
+        "access conditions",
+        [("        if name in claims:", "        if claims.get(name):")],
+    ),
+    "claims with conditions at all": (
+        "access conditions",
+        [("        _require_user_without_conditions(claims)\n", "")],
+    ),
+    "scope a text": ("access scopes", [("if not isinstance(scope, str):", "if False:")]),
+    "no scope is no scope": (
+        "access scopes",
+        [('claims.get("scope", "")', 'claims.get("scope", " ".join(SCOPES))')],
+    ),
+    "scp is no scope": (
+        "access scopes",
+        [('claims.get("scope", "")', 'claims.get("scope", str(claims.get("scp", "")))')],
+    ),
+    "scopes that exist": ("access scopes", [("frozenset(SCOPES).intersection(", "frozenset(")]),
+    "scopes between blanks": ("access scopes", [('scope.split(" ")', "scope.split()")]),
+    "scopes as words": (
+        "access scopes",
+        [
+            (
+                'frozenset(SCOPES).intersection(scope.split(" "))',
+                "frozenset(each for each in SCOPES if each in scope)",
+            )
+        ],
+    ),
+    "scopes exactly": ("access scopes", [("scope.split", "scope.lower().split")]),
+    "expiry in the message": (
+        "access expiries",
+        [("raise refusal(error, token, settings)", "raise refusal(ValueError(), token, settings)")],
+    ),
+    "errors of PyJWT": ("access signatures", [("except TOKEN_ERRORS as", "except ValueError as")]),
+    "several headers": (
+        "several_headers_are_refused",
+        [('",".join(authorization_headers)', "authorization_headers[0]")],
+    ),
+    "last header": (
+        "several_headers_are_refused",
+        [('",".join(authorization_headers)', "authorization_headers[-1]")],
+    ),
+    "metadata in the challenge": (
+        "access signatures",
+        [("as error:\n        _add_metadata(error, settings)\n", "as error:\n")],
+    ),
+    "separator of a challenge": (
+        "access signatures",
+        [('" " if challenge == "Bearer" else ", "', '" "')],
+    ),
+    "separator of a challenge without an error": (
+        "access schemes",
+        [('" " if challenge == "Bearer" else ", "', '", "')],
+    ),
+    "scope required": (
+        "scopes_are_required",
+        [("access.scopes is not None and scope not in access.scopes", "False")],
+    ),
+    "scope required of access tokens only": (
+        "scopes_are_required",
+        [
+            (
+                "access.scopes is not None and scope not in access.scopes",
+                "scope not in (access.scopes or ())",
+            )
+        ],
+    ),
+    "no scopes are not all scopes": (
+        "scopes_are_required",
+        [("access.scopes is not None and", "access.scopes and")],
+    ),
+    "metadata in the challenge of a scope": (
+        "scopes_are_required",
+        [("        _add_metadata(error, load_settings())\n", "")],
+    ),
+    "each endpoint for itself": (
+        "a_remembered_signature_says_nothing_about_claims",
+        [("issuer=settings.MCP_AUTHORIZATION_SERVER", "issuer=None")],
+    ),
+    "each endpoint for itself, audience": (
+        "a_remembered_signature_says_nothing_about_claims",
+        [("audience=settings.MCP_RESOURCE", "audience=None")],
+    ),
+    "settings, again": (
+        "other_settings_of_mcp_are_checked_at_once",
+        [("audience=settings.MCP_RESOURCE", "audience=None")],
+    ),
+    "lifetime": (
+        "access lifetimes",
+        [
+            (
+                "McpAccess(user_of(claims, settings)",
+                "McpAccess(user_of(claims, settings.model_copy(update={'JWT_MAX_LIFETIME': None}))",
+            )
+        ],
     ),
 }
 KEY_SET: dict[str, tuple[str, list[Change]]] = {
@@ -511,12 +695,18 @@ MUTATIONS = {
     for module, mutations in {
         "tokens": TOKENS,
         "signatures": SIGNATURES,
+        "mcp_access": MCP_ACCESS,
         "key_set": KEY_SET,
         "jwks": JWKS,
         "client": CLIENT,
     }.items()
     for name, mutation in mutations.items()
 }
+
+
+# The kinds of access tokens, and those of session tokens at the MCP endpoint.
+ACCESS_TESTS = {*ACCESS_KINDS, *(f"access {kind}" for kind in INHERITED)}
+SESSION_TESTS = {f"mcp {kind}" for kind in KINDS}
 
 
 def load(
@@ -546,7 +736,14 @@ def failures(modules: dict[str, ModuleType], test: str, folder: Path) -> Iterato
 
 def _failures(modules: dict[str, ModuleType], test: str, folder: Path) -> Iterator[str]:
     kind, _, algorithm = test.partition(", ")
-    if kind in KINDS:
+    if kind in ACCESS_TESTS or kind in SESSION_TESTS:
+        verify = at_mcp(modules["mcp_access"])
+        cases = access_table if kind in ACCESS_TESTS else session_table
+        kinds = [kind.removeprefix("mcp ")]
+        for result in run_table(verify, algorithm or "EdDSA", kinds=kinds, cases=cases):
+            if result.fault:
+                yield str(result)
+    elif kind in KINDS:
         algorithms = [algorithm] if algorithm else ["HS256"]
         for result in run_table(modules["tokens"].authenticate, *algorithms, kinds=[kind]):
             if result.fault:
@@ -557,7 +754,7 @@ def _failures(modules: dict[str, ModuleType], test: str, folder: Path) -> Iterat
         scenarios = [scenario for scenario in SCENARIOS if scenario.__name__ == test]
         checks = [check for check in CHECKS if check.__name__ == test]
         served = [check for check in FETCHES if check.__name__ == test]
-        remembered = [check for check in REMEMBERED if check.__name__ == test]
+        remembered = [check for check in (*REMEMBERED, *MCP_CHECKS) if check.__name__ == test]
         assert len(scenarios) + len(checks) + len(served) + len(remembered) == 1, test
         for check in remembered:
             run_check(check, modules)

@@ -41,6 +41,8 @@ ALGORITHMS = ("HS256", "EdDSA", "ES256", "RS256")
 NOW = 1_795_000_000  # the time at which the table is evaluated
 ISSUER = "https://app.example.com"
 AUDIENCE = "todo-api"
+SERVER = "https://auth.example.com/api/auth"  # issues the access tokens for MCP
+RESOURCE = "https://api.example.com/api/mcp"
 LIFETIME = 900  # seconds, where the deployment caps it
 USER = "i1L8BmVMVtI3uweHNYXYT1jwcM4vlapf"
 KID = "zUOx3zdyNxnz06FwiOvlQqduxquM0g61"
@@ -70,10 +72,12 @@ class Case:
     name: str
     authorization: str | None
     # By deployment: strict (issuer and audience configured), bare (neither), capped (strict, with
-    # a maximum lifetime), rotated (strict, with a previous secret).
+    # a maximum lifetime), rotated (strict, with a previous secret); each also with an authorization
+    # server for MCP, as in "mcp strict".
     expected: dict[str, Verdict]
     subject: str = USER  # the user of an accepted token
     profile: tuple[str, str, bool] | None = None  # name, e-mail, e-mail verified
+    scopes: frozenset[str] | None = None  # of an accepted access token
     challenge: str = INVALID  # of a refusal
     reason: str | None = None  # how the reason in the log begins, where it is documented
     kind: str = ""
@@ -112,6 +116,8 @@ class Forge:
     algorithm: str
     sign: Sign
     foreign: Sign = field(repr=False)
+    issuer: str = ISSUER
+    audience: str = AUDIENCE
 
     def header(self, **changes: Any) -> dict[str, Any]:
         """The header that Better Auth writes; a member given as ... is left out."""
@@ -126,8 +132,8 @@ class Forge:
             "emailVerified": False,
             "sub": USER,
             "exp": NOW + 300,
-            "iss": ISSUER,
-            "aud": AUDIENCE,
+            "iss": self.issuer,
+            "aud": self.audience,
         }
         return changed(usual, changes)
 
@@ -833,7 +839,7 @@ def subjects(f: Forge) -> Named:
 
 
 def audiences_and_issuers(f: Forge) -> Named:
-    for claim, ours in (("aud", AUDIENCE), ("iss", ISSUER)):
+    for claim, ours in (("aud", f.audience), ("iss", f.issuer)):
         wrong = {
             "other": "https://other.example",
             "empty": "",
@@ -856,16 +862,17 @@ def audiences_and_issuers(f: Forge) -> Named:
             yield f"{claim} {name}", case(f.claiming(**{claim: value}), REFUSE, FREE)
     lists = {
         "of others": ["a", "b"],
-        "with a number": [AUDIENCE, 7],
-        "with null": [AUDIENCE, None],
-        "in a list": [[AUDIENCE]],
-        "of letters": list(AUDIENCE),
-        "with ours longer": [f"{AUDIENCE}2"],
+        "with a number": [f.audience, 7],
+        "with null": [f.audience, None],
+        "in a list": [[f.audience]],
+        "of letters": list(f.audience),
+        "with ours longer": [f"{f.audience}2"],
     }
     for name, value in lists.items():
         yield f"aud list {name}", case(f.claiming(aud=value), REFUSE, FREE)
-    yield "iss a list", case(f.claiming(iss=[ISSUER]), REFUSE, FREE)
-    yield "iss and aud exchanged", case(f.claiming(iss=AUDIENCE, aud=ISSUER), REFUSE, ACCEPT)
+    yield "iss a list", case(f.claiming(iss=[f.issuer]), REFUSE, FREE)
+    exchanged = f.claiming(iss=f.audience, aud=f.issuer)
+    yield "iss and aud exchanged", case(exchanged, REFUSE, ACCEPT)
     yield (
         "aud of the session cache",
         case(
@@ -1176,6 +1183,7 @@ def key_set_of_table(algorithm: str) -> str:
 
 def variables(algorithm: str, deployment: str) -> dict[str, str]:
     """The environment of a deployment in the table."""
+    mcp, deployment = deployment.startswith("mcp "), deployment.removeprefix("mcp ")
     set_of_keys = {} if algorithm == "HS256" else {"JWKS": key_set_of_table(algorithm)}
     return {
         "JWT_ALGORITHM": algorithm,
@@ -1184,4 +1192,5 @@ def variables(algorithm: str, deployment: str) -> dict[str, str]:
         **({} if deployment == "bare" else {"JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE}),
         **({"JWT_MAX_LIFETIME": str(LIFETIME)} if deployment == "capped" else {}),
         **({"BETTER_AUTH_SECRET_PREVIOUS": PREVIOUS_SECRET} if deployment == "rotated" else {}),
+        **({"MCP_RESOURCE": RESOURCE, "MCP_AUTHORIZATION_SERVER": SERVER} if mcp else {}),
     }

@@ -1,8 +1,10 @@
 """Runs the table of tokens against a verifier."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import Any
 from unittest.mock import patch
 
 import jwt
@@ -11,9 +13,12 @@ import time_machine
 from lib.auth.tokens import AuthenticatedUser
 from lib.errors import KeysUnavailable, Unauthenticated
 from lib.settings import Settings, read_settings
-from tests.security.auth.tokens import ACCEPT, FREE, KINDS, NOW, REFUSE, Case, table, variables
+from tests.security.auth.tokens import ACCEPT, FREE, NOW, REFUSE, Case, table, variables
 
-type Authenticate = Callable[[str | None, Settings], Awaitable[AuthenticatedUser]]
+# Of the REST routes, or of MCP: then it returns a user and scopes.
+type Authenticate = Callable[[str | None, Settings], Awaitable[Any]]
+
+METADATA_URL = "https://api.example.com/.well-known/oauth-protected-resource/api/mcp"
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,7 @@ class Result:
     deployment: str
     verdict: str  # accept, refuse, or the name of an unexpected exception
     user: AuthenticatedUser | None = None
+    scopes: frozenset[str] | None = None
     challenge: str | None = None
     reason: str = ""
 
@@ -39,7 +45,8 @@ class Result:
         if self.user:
             profile = (self.user.name, self.user.email, self.user.email_verified)
             right = self.user.id == case.subject and case.profile in (None, profile)
-            return None if right else f"taken for {self.user}"
+            right = right and self.scopes == case.scopes
+            return None if right else f"taken for {self.user} with the scopes {self.scopes}"
         if expected == REFUSE and self.challenge != case.challenge:
             return f"challenge {self.challenge!r}"
         if expected == REFUSE and not self.reason.startswith(case.reason or ""):
@@ -61,16 +68,38 @@ async def judge(authenticate: Authenticate, case: Case, algorithm: str, deployme
 async def _judge(authenticate: Authenticate, case: Case, algorithm: str, deployment: str) -> Result:
     settings = _settings(algorithm, deployment)
     try:
-        user = await authenticate(case.authorization, settings)
+        access = await authenticate(case.authorization, settings)
     except Unauthenticated as refusal:
         header = refusal.headers.get("WWW-Authenticate")
         reason = refusal.reason or type(refusal.__cause__).__name__
-        return Result(case, algorithm, deployment, REFUSE, None, header, reason)
+        return Result(case, algorithm, deployment, REFUSE, None, None, header, reason)
     except KeysUnavailable:
         return Result(case, algorithm, deployment, "KeysUnavailable")
     except Exception as leak:  # noqa: BLE001 - reported as a fault
         return Result(case, algorithm, deployment, type(leak).__name__)
-    return Result(case, algorithm, deployment, ACCEPT, user)
+    user, scopes = getattr(access, "user", access), getattr(access, "scopes", None)
+    return Result(case, algorithm, deployment, ACCEPT, user, scopes)
+
+
+def at_mcp(module: ModuleType) -> Authenticate:
+    """The verifier of the MCP endpoint. Its challenges must name the metadata, which is removed."""
+
+    async def authenticate(authorization: str | None, settings: Settings) -> Any:
+        headers = [] if authorization is None else [authorization]
+        try:
+            with patch.object(module, "load_settings", lambda: settings):
+                return await module.authenticate_mcp(headers)
+        except Unauthenticated as refusal:
+            if settings.MCP_AUTHORIZATION_SERVER and settings.JWT_ALGORITHM != "HS256":
+                challenge = refusal.headers["WWW-Authenticate"]
+                plain, _, _ = challenge.rpartition("resource_metadata=")
+                plain = plain.removesuffix(" ").removesuffix(",")
+                separator = " " if plain == "Bearer" else ", "
+                assert challenge == f'{plain}{separator}resource_metadata="{METADATA_URL}"'
+                refusal.headers["WWW-Authenticate"] = plain
+            raise
+
+    return authenticate
 
 
 _cached: dict[tuple[str, str], Settings] = {}
@@ -83,13 +112,16 @@ def _settings(algorithm: str, deployment: str) -> Settings:
 
 
 def run_table(
-    authenticate: Authenticate, *algorithms: str, kinds: Collection[str] = KINDS
+    authenticate: Authenticate,
+    *algorithms: str,
+    kinds: Collection[str] | None = None,
+    cases: Callable[[str], Sequence[Case]] = table,
 ) -> Iterator[Result]:
-    """The results of the table for these algorithms, at the time of the table."""
+    """The results of a table for these algorithms, at the time of the table."""
     with time_machine.travel(NOW, tick=False), asyncio.Runner() as runner:
         for algorithm in algorithms:
-            for case in table(algorithm):
-                for deployment in case.expected if case.kind in kinds else ():
+            for case in cases(algorithm):
+                for deployment in case.expected if kinds is None or case.kind in kinds else ():
                     yield runner.run(judge(authenticate, case, algorithm, deployment))
 
 
@@ -108,12 +140,17 @@ ERRORS = (
 )
 
 
-def leaks(authenticate: Authenticate) -> Iterator[str]:
+def leaks(
+    authenticate: Authenticate,
+    case: Case | None = None,
+    algorithm: str = "HS256",
+    deployment: str = "strict",
+) -> Iterator[str]:
     """The errors that `authenticate` would let through if PyJWT raised them.
 
     PyJWT 2.15.1 raises only the first few of these; earlier versions raised more.
     """
-    case = table("HS256")[0]
+    case = case or table(algorithm)[0]
     with asyncio.Runner() as runner:
         for error in ERRORS:
 
@@ -121,6 +158,6 @@ def leaks(authenticate: Authenticate) -> Iterator[str]:
                 raise error
 
             with patch.object(jwt.PyJWT, "decode_complete", fail):
-                result = runner.run(judge(authenticate, case, "HS256", "strict"))
+                result = runner.run(judge(authenticate, case, algorithm, deployment))
             if result.verdict != REFUSE:
                 yield f"{result.verdict} of PyJWT"

@@ -18,10 +18,15 @@ from tests.conftest import SECRET
 
 @dataclass(frozen=True)
 class Names:
-    """The target of an attempt: a user, a task with its ETags, a used key and used cursors."""
+    """The target of an attempt: a user, a task with its ETags, a used key and used cursors.
+
+    `deleted` is another task, in the trash, and `since` is a token of the user's feed.
+    """
 
     user: str
     task: str
+    deleted: str
+    since: str
     etag: str
     old_etag: str
     key: str
@@ -52,12 +57,16 @@ TASK_ROUTES = {
     "update": ("PUT", "", b'{"title": "taken over"}'),
     "toggle": ("PATCH", "/complete", None),
     "set": ("PATCH", "/complete", b'{"completed": true}'),
+    "restore": ("POST", "/restore", None),
     "delete": ("DELETE", "", None),
+    "erase": ("DELETE", "?permanent=true", None),
 }
 # What the victim sent with the key that attempts use again.
 THEIR_TASK = {"title": "unseen title", "description": "unseen text"}
 LIST_ROUTES = {
     "list": ("GET", "", None),
+    "list the trash": ("GET", "?status=deleted", None),
+    "list the changes": ("GET", "/changes", None),
     "create": ("POST", "", b'{"title": "slipped in"}'),
 }
 
@@ -258,6 +267,11 @@ def attempts() -> Iterator[Attempt]:
             yield _on_own_path(f"{route}, {name}", method, rest, body, headers=headers)
         for name, query in QUERIES.items():
             yield _on_own_path(f"{route}, query {name}", method, rest, body, query=query)
+        for name in ("X-User-Id", "Idempotency-Key", "If-Match star", "If-Match stale"):
+            yield _on_own_path(
+                f"{route}, in the trash, {name}", method, rest, body,
+                of=lambda names: names.deleted, headers=EXTRA_HEADERS[name],
+            )  # fmt: skip
     for route, (method, rest, _) in TASK_ROUTES.items():
         if method in ("PUT", "PATCH"):
             for name, members in BODIES.items():
@@ -284,12 +298,15 @@ def attempts() -> Iterator[Attempt]:
 
 
 def _on_own_list() -> Iterator[Attempt]:
-    for route, (method, _, body) in LIST_ROUTES.items():
+    for route, (method, rest, body) in LIST_ROUTES.items():
         for name, headers in EXTRA_HEADERS.items():
-            yield _own(f"{route}, {name}", method, lambda _: "", body, headers=headers)
+            yield _own(f"{route}, {name}", method, lambda _, r=rest: r, body, headers=headers)
         for name, query in QUERIES.items():
             yield _own(
-                f"{route}, query {name}", method, lambda names, q=query: f"?{q(names)}", body
+                f"{route}, query {name}",
+                method,
+                lambda names, q=query, r=rest: f"{r}{'&' if '?' in r else '?'}{q(names)}",
+                body,
             )
     for name, members in BODIES.items():
         yield Attempt(
@@ -307,6 +324,13 @@ def _on_own_list() -> Iterator[Attempt]:
                 json.dumps(THEIR_TASK | members(names)).encode(),
             ),
         )  # fmt: skip
+    for more in ("", "&limit=1", "&user_id=VICTIM"):
+        yield _own(
+            f"list the changes, their since{more}",
+            "GET",
+            lambda names, m=more: f"/changes?since={names.since}{m.replace('VICTIM', names.user)}",
+            None,
+        )
     for order in CURSOR_LISTS:
         for more in ("", "&count=true", "&status=pending", "&q=unseen", "&user_id=VICTIM"):
             yield _own(
@@ -359,16 +383,17 @@ def _on_own_path(
     body: bytes | None,
     *,
     write: Callable[[str], str] = str,
+    of: Callable[[Names], str] = lambda names: names.task,
     headers: MakeHeaders = _nothing,
     query: Callable[[Names], str] | None = None,
     members: Callable[[Names], dict[str, object]] | None = None,
 ) -> Attempt:
     def request(names: Names, attacker: str) -> Request:
-        target = f"/api/{attacker}/tasks/{write(names.task)}{rest}"
+        target = f"/api/{attacker}/tasks/{write(of(names))}{rest}"
         sent = json.dumps(members(names)).encode() if members else body
         return Request(
             method,
-            f"{target}?{query(names)}" if query else target,
+            f"{target}{'&' if '?' in target else '?'}{query(names)}" if query else target,
             [_bearer(attacker), *([JSON] if sent else []), *headers(names, attacker)],
             sent,
         )

@@ -18,6 +18,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 # are valid, nor that one query parameter needs another or excludes it.
 BEYOND_SCHEMAS = {
     ("query.cursor", "cursor_invalid"),
+    ("query.since", "since_invalid"),
     ("query.limit", "missing"),
     ("query.offset", "offset_with_cursor"),
     ("body.completed", "missing"),

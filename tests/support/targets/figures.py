@@ -24,6 +24,7 @@ from tests.support.targets.vercel_runtime import Deployment
 STARTS, REQUESTS = 7, 200
 EVENTS = {
     "tasks": "list_tasks",
+    "mcp": "unknown_path",
     "health": "health",
     "docs": "openapi",
     "smoke": "unknown_path",
@@ -31,6 +32,7 @@ EVENTS = {
 }
 PATHS = {
     "tasks": "/api/ada/tasks",
+    "mcp": "/api/mcp",
     "health": "/api/health",
     "docs": "/api/openapi.json",
     "smoke": "/api/smoke",

@@ -15,9 +15,11 @@ from dev.postgres import free_port
 
 
 @contextmanager
-def serve(environment: Mapping[str, str], application: str = "dev.app:app") -> Generator[str]:
+def serve(
+    environment: Mapping[str, str], application: str = "dev.app:app", port: int | None = None
+) -> Generator[str]:
     """Run the application `module:name` with these variables; gives its base URL."""
-    port = free_port()
+    port = port or free_port()
     command = [sys.executable, "-m", "uvicorn", application, "--port", str(port)]
     process = subprocess.Popen(
         [*command, "--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "2"],

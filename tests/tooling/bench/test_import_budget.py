@@ -53,11 +53,18 @@ class Budget:
     statuses: dict[str, int]
     maximum: int
     forbidden: set[str]
+    body: str = ""  # POSTed if it is not empty
 
 
 BUDGETS = {
     "docs": Budget({"/api/openapi.json": 200, "/api/docs": 200}, 266, DATABASE | TOKENS),
     "health": Budget({"/api/health": 200}, 266, DATABASE | TOKENS),
+    "mcp": Budget(
+        {"/api/mcp": 200},
+        376,
+        {"api.docs", "lib.smoke.run", "mcp"},
+        '{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "list_tasks"}}',
+    ),
     "retention": Budget(
         {"/api/retention": 200},
         337,
@@ -75,26 +82,27 @@ WITH_HTTP_TRANSPORT = Budget(
 )
 
 # A process like a deployed one. Development packages are installed, so that an import of one is
-# detected. cryptography is hidden, since HS256 deployments do not have it. The time budgets are
+# detected. Two are hidden: cryptography, since HS256 deployments do not have it, and
+# python_multipart, which Starlette imports where it is installed. The time budgets are
 # long: on a busy machine, a timeout would change what is imported.
 PROGRAM = """
 import gc, importlib, json, sys
 
-class WithoutCryptography:
+class NotDeployed:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "cryptography":
+        if name.partition(".")[0] in ("cryptography", "python_multipart", "multipart"):
             raise ModuleNotFoundError(name, name="cryptography")
 
-sys.meta_path.insert(0, WithoutCryptography())
+sys.meta_path.insert(0, NotDeployed())
 before = set(sys.modules)
-function, paths, headers = json.loads(sys.argv[1])
+function, paths, headers, body = json.loads(sys.argv[1])
 handler = importlib.import_module("api." + function).lambda_handler
 if database := sys.modules.get("lib.db.pool"):
     database.BUDGET = database.COLD_BUDGET = 600.0
 statuses = {}
 for path in paths:
-    http = {"method": "GET", "path": path, "sourceIp": "192.0.2.1"}
-    event = {"version": "2.0", "requestContext": {"http": http}, "headers": headers, "body": ""}
+    http = {"method": "POST" if body else "GET", "path": path, "sourceIp": "192.0.2.1"}
+    event = {"version": "2.0", "requestContext": {"http": http}, "headers": headers, "body": body}
     statuses[path] = handler(event, None)["statusCode"]
 document = sys.modules["fastapi.openapi.models"].OpenAPI
 report = {
@@ -125,10 +133,12 @@ def test_with_the_http_transport_psycopg_is_not_imported(environment: dict[str, 
 
 def check(function: str, budget: Budget, environment: dict[str, str]) -> None:
     headers = {name.lower(): value for name, value in bearer("budget").items()}
+    headers["mcp-protocol-version"] = "2025-11-25"
     if function == "retention":
         headers = {"authorization": f"Bearer {CRON_SECRET}"}
+    arguments = [function, [*budget.statuses], headers, budget.body]
     completed = subprocess.run(
-        [sys.executable, "-s", "-c", PROGRAM, json.dumps([function, [*budget.statuses], headers])],
+        [sys.executable, "-s", "-c", PROGRAM, json.dumps(arguments)],
         cwd=ROOT,
         env={
             "PATH": os.defpath,
