@@ -2,6 +2,9 @@
 
     --target=NAME   what the contract suite runs against: a module of tests/support/targets
                     (default: local)
+    --transport=http
+                    requests use Neon's serverless driver endpoint, which is emulated
+                    (default: postgres)
 
 DATABASE_URL and the other settings are removed from the environment: no test uses the developer's
 database.
@@ -26,12 +29,15 @@ from dev.app import GROUPS, app
 from lib.db.pool import close_pools
 from lib.settings import Settings, forget_settings
 from lib.settings.settings import PLATFORM_VARIABLES
+from tests.support import neon_endpoint
+from tests.support.certificate import write_certificate
 from tests.support.databases import Cluster, Database, running_cluster
 
 HERE = Path(__file__).parent
 # Real components from npm and Debian: the emulator, the builder, Better Auth, a browser, PgBouncer.
 FOLDERS_OF_VERIFY = (
     "platforms", "integrations/better_auth", "integrations/browser", "integrations/client",
+    "integrations/neon_driver",
     "integrations/mcp",
     "tooling/contributor",
     # These have short time limits, which a busy machine exceeds.
@@ -58,6 +64,7 @@ for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--target", default="local", help="a module of tests/support/targets")
+    parser.addoption("--transport", default="postgres", choices=("postgres", "http"))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -111,13 +118,27 @@ def fresh_database(cluster: Cluster) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="session")
-def environment(database: Database) -> dict[str, str]:
+def environment(
+    database: Database,
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[dict[str, str]]:
     """The environment variables of an API under test."""
-    return {
+    variables = {
         "DATABASE_URL": database.app_url,
         "BETTER_AUTH_SECRET": SECRET,
         "CORS_ORIGINS": "http://localhost:3000",
     }
+    with ExitStack() as stack:
+        if request.config.option.transport == "http":
+            certificate = write_certificate(tmp_path_factory.mktemp("endpoint"))
+            endpoint = stack.enter_context(neon_endpoint.running(certificate))
+            variables |= {
+                "DATABASE_TRANSPORT": "http",
+                "DATABASE_HTTP_URL": endpoint.url,
+                "SSL_CERT_FILE": str(certificate.ca),
+            }
+        yield variables
 
 
 @pytest.fixture(scope="session")

@@ -7,43 +7,55 @@ never responds. So every wait of a connection passes through its `wait`.
 import logging
 import math
 import select
-import socket
-import threading
 import time
-from collections.abc import Mapping
-from concurrent.futures import Future
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
-from lib.db import waiting
-from lib.settings.database_url import is_this_machine
-
-# Seconds for each of several addresses: if one drops packets, time is left for the others.
-ADDRESS_TIMEOUT = 2.0
+from lib.db import pipeline, waiting
+from lib.db.addresses import connect_to_any
+from lib.db.transport import (
+    Connector,
+    DatabaseError,
+    NotConnected,
+    OperationalError,
+    Rows,
+    Statement,
+    error_from_sqlstate,
+)
+from lib.db.url import connection_parameters, is_neon
+from lib.log import log_warning
+from lib.settings import Settings
 
 # Its warnings name the host and the user. The request's log line has the reason.
 logging.getLogger("psycopg").setLevel(logging.CRITICAL)
 
 
-class NotConnected(psycopg.OperationalError):
-    """There is no connection, and nothing was sent. The message is for the log."""
+def connector(settings: Settings) -> Connector:
+    """Return the function that opens connections to DATABASE_URL. Raises SettingsError."""
+    parameters = connection_parameters(settings.DATABASE_URL or "", settings.SSL_CERT_FILE)
+    host = str(parameters.get("host", ""))
+    if not settings.is_local and is_neon(host) and "-pooler." not in host:
+        log_warning("DATABASE_URL names Neon's direct endpoint. Use the host with -pooler.")
+    return lambda deadline: connect(parameters, deadline)
 
 
 class Connection:
     """A libpq connection in pipeline mode, in which all statements of a transaction travel at once.
 
-    `deadline` is a timestamp of the monotonic clock. `prepared` has the texts of the statements
-    that the server has parsed for this connection.
+    `prepared` has the texts of the statements that the server has parsed for this connection.
     """
+
+    lazy_login = False
 
     def __init__(self, pgconn: pq.abc.PGconn) -> None:
         self.pgconn = pgconn
         self.deadline = math.inf
         self.prepared: set[str] = set()
-        # Timestamps of the wall clock: the monotonic one may stop while a sandbox is frozen.
         self.opened_at = self.used_at = time.time()
         pgconn.nonblocking = 1
         pgconn.enter_pipeline_mode()
@@ -61,37 +73,77 @@ class Connection:
 
     @property
     def idle(self) -> bool:
-        """Whether no statement is under way and no transaction is open."""
         return self.pgconn.transaction_status == pq.TransactionStatus.IDLE
 
     @property
     def stale(self) -> bool:
-        """Whether an idle connection is readable: the server has ended it."""
+        # An idle connection is readable if the server has ended it.
         return self.closed or waiting.poll(self.pgconn.socket, select.POLLIN, 0)
 
     def close(self) -> None:
         self.pgconn.finish()
 
+    async def run(
+        self, first: Statement, *statements: Statement, prepare: bool = False
+    ) -> list[Rows]:
+        with _converted_errors():
+            return await pipeline.run(self, first, *statements, prepare=prepare)
+
+    async def try_out(
+        self, first: Statement, *statements: Statement
+    ) -> tuple[list[Rows], DatabaseError | None]:
+        with _converted_errors():
+            rows, error = await pipeline.try_out(self, first, *statements)
+        return rows, None if error is None else _convert(error)
+
+
+@contextmanager
+def _converted_errors() -> Generator[None]:
+    try:
+        yield
+    except psycopg.DatabaseError as error:
+        if error.sqlstate is None and not isinstance(error, psycopg.OperationalError):
+            raise  # raised by psycopg for a value that it cannot send
+        raise _convert(error) from error
+
+
+def _convert(error: psycopg.Error) -> DatabaseError:
+    if error.sqlstate is None:
+        return OperationalError(str(error))
+    diag = error.diag
+    return error_from_sqlstate(
+        diag.message_primary or "",
+        error.sqlstate,
+        severity=diag.severity_nonlocalized,
+        name=type(error).__name__,
+        table=diag.table_name,
+        column=diag.column_name,
+        constraint=diag.constraint_name,
+        context=diag.context,
+    )
+
 
 async def connect(parameters: Mapping[str, Any], deadline: float) -> Connection:
     """Open a connection with libpq's `parameters`. Raises NotConnected by `deadline`."""
-    addresses = await _resolve(parameters, deadline)
-    failure = "no time left"
-    for address in addresses:
-        if (now := time.monotonic()) >= deadline:
-            break
-        reached_by = math.inf if address is addresses[-1] else now + ADDRESS_TIMEOUT
+
+    async def attempt(address: str, reached_by: float) -> Connection:
+        resolved = {} if address == host else {"hostaddr": address}
         # libpq's own connect_timeout is at least two whole seconds and applies to each address.
-        pgconn = pq.PGconn.connect_start(make_conninfo("", **{**parameters, **address}).encode())
+        pgconn = pq.PGconn.connect_start(make_conninfo("", **{**parameters, **resolved}).encode())
         try:
             failure = await _log_in(pgconn, deadline, reached_by)
         except BaseException:  # the request was cancelled
             pgconn.finish()
             raise
-        if not failure:
-            return Connection(pgconn)
-        pgconn.finish()
-    raise NotConnected(failure)
+        if failure:
+            pgconn.finish()
+            raise NotConnected(failure)
+        return Connection(pgconn)
+
+    host = str(parameters.get("host", ""))
+    if "hostaddr" in parameters:
+        return await attempt(host, deadline)
+    return await connect_to_any(host, deadline, attempt)
 
 
 async def _log_in(pgconn: pq.abc.PGconn, deadline: float, reached_by: float) -> str | None:
@@ -103,7 +155,7 @@ async def _log_in(pgconn: pq.abc.PGconn, deadline: float, reached_by: float) -> 
     step = pq.PollingStatus.WRITING
     while pgconn.status != pq.ConnStatus.BAD and step != pq.PollingStatus.FAILED:
         reached = pgconn.status != pq.ConnStatus.STARTED
-        left = (deadline if reached else min(deadline, reached_by)) - time.monotonic()
+        left = (deadline if reached else reached_by) - time.monotonic()
         events = select.POLLIN if step == pq.PollingStatus.READING else select.POLLOUT
         if left <= 0 or not await waiting.ready(pgconn.socket, events, left):
             return "the server does not respond" if reached else "the server cannot be reached"
@@ -113,31 +165,3 @@ async def _log_in(pgconn: pq.abc.PGconn, deadline: float, reached_by: float) -> 
     # libpq puts the host and the port before the reason, and hints after it.
     reason = pgconn.get_error_message().rpartition(" failed: ")[2]
     return " ".join(reason.strip().partition("\n")[0].split())
-
-
-async def _resolve(parameters: Mapping[str, Any], deadline: float) -> list[dict[str, str]]:
-    """The addresses of the host, each as a parameter of libpq. Raises NotConnected.
-
-    libpq would wait for a dead name server beyond every timeout. A daemon thread can be abandoned
-    at the deadline, and does not keep the process from ending.
-    """
-    host = str(parameters.get("host", ""))
-    if "hostaddr" in parameters or is_this_machine(host):
-        return [{}]
-    found: Future[list[str]] = Future()
-
-    def look_up() -> None:
-        try:
-            infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-            found.set_result([str(info[4][0]) for info in infos])
-        except (OSError, UnicodeError) as error:  # UnicodeError: a part of the name is too long
-            found.set_exception(error)
-
-    threading.Thread(target=look_up, daemon=True).start()
-    try:
-        addresses = await waiting.result_of(found, max(0.0, deadline - time.monotonic()))
-    except TimeoutError:
-        raise NotConnected("the host name was not resolved in time") from None
-    except (OSError, UnicodeError) as error:
-        raise NotConnected("the host name cannot be resolved") from error
-    return [{"hostaddr": address} for address in dict.fromkeys(addresses)]

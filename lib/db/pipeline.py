@@ -1,26 +1,20 @@
 """Sends the statements of a transaction in one round trip."""
 
-import re
 import select
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from hashlib import sha256
-from typing import Any, LiteralString
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
 from psycopg import pq
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import error_from_result
 
-from lib.db.connection import Connection
+from lib.db.transport import STALE_STATEMENT_SQLSTATES, Rows, Statement, numbered
 
-# A parameter or a percent sign in the text of a statement, as SQLAlchemy and psycopg write them.
-PLACEHOLDER = re.compile(r"%\((\w+)\)s|%%")
-
-# A prepared statement does not exist, exists already, or would return other columns. Other clients
-# of a pooler, DEALLOCATE or a migration can cause this. The transaction was rolled back.
-LOST_STATEMENT_SQLSTATES = {"26000", "42P05"}
-STALE_STATEMENT_SQLSTATES = {*LOST_STATEMENT_SQLSTATES, "0A000"}
+if TYPE_CHECKING:
+    from lib.db.connection import Connection  # which imports this module
 
 # PgBouncer needs the whole of a message about a prepared statement. Over TLS, version 1.24.1 can
 # wait for ever for one that its buffer of 4,096 bytes splits (found by the round trips in
@@ -28,12 +22,9 @@ STALE_STATEMENT_SQLSTATES = {*LOST_STATEMENT_SQLSTATES, "0A000"}
 MAX_PREPARED_BYTES = 4000
 MESSAGE_OVERHEAD = 250  # bytes for one statement, in addition to its text and its values
 
-type Statement = tuple[LiteralString, Mapping[str, Any]]
-type Rows = list[tuple[Any, ...]]
-
 
 async def run(
-    connection: Connection, first: Statement, *statements: Statement, prepare: bool = False
+    connection: "Connection", first: Statement, *statements: Statement, prepare: bool = False
 ) -> list[Rows]:
     """Send all statements at once, as one transaction.
 
@@ -62,7 +53,7 @@ async def run(
 
 
 async def try_out(
-    connection: Connection, first: Statement, *statements: Statement
+    connection: "Connection", first: Statement, *statements: Statement
 ) -> tuple[list[Rows], psycopg.Error | None]:
     """Send all statements at once, as one transaction that is always rolled back.
 
@@ -84,7 +75,7 @@ async def try_out(
 
 
 def _send(
-    connection: Connection, transformer: Any, statements: Sequence[Statement], *, prepare: bool
+    connection: "Connection", transformer: Any, statements: Sequence[Statement], *, prepare: bool
 ) -> list[str | None]:
     """Return one item per expected result.
 
@@ -124,16 +115,12 @@ def _numbered(text: LiteralString) -> tuple[bytes, Sequence[str], bytes]:
     The name is a digest of the text, so it never denotes another statement, even if a pooler shares
     the prepared statements of its clients.
     """
-    names = list(dict.fromkeys(filter(None, PLACEHOLDER.findall(text))))
-
-    def number(placeholder: re.Match[str]) -> str:
-        return f"${names.index(placeholder[1]) + 1}" if placeholder[1] else "%"
-
-    query = PLACEHOLDER.sub(number, text).encode()
-    return query, names, sha256(query).hexdigest()[:32].encode()
+    query, names = numbered(text)
+    sent = query.encode()
+    return sent, names, sha256(sent).hexdigest()[:32].encode()
 
 
-async def _results(connection: Connection) -> list[pq.abc.PGresult]:
+async def _results(connection: "Connection") -> list[pq.abc.PGresult]:
     """The result of each statement, and of the end of the transaction if that failed."""
     pgconn = connection.pgconn
     while pgconn.flush():

@@ -7,16 +7,11 @@ is too old or was closed by the server when it is acquired, without a round trip
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from typing import Any
 
-import psycopg
-
-from lib.db import pipeline
-from lib.db.connection import Connection, NotConnected, connect
-from lib.db.url import connection_parameters, is_neon
+from lib.db.transport import Connection, Connector, NotConnected, OperationalError
 from lib.errors import TooManyRequests
-from lib.log import log_warning
-from lib.settings import Settings, require
+from lib.settings import Settings, database_transport, require
 
 # The time budget of a request in seconds: it covers waiting for a connection, all statements and
 # their retries. COLD_BUDGET applies where a connection has to be opened, because a suspended Neon
@@ -45,7 +40,7 @@ class Pool:
     false after a prepared statement was lost, as behind some poolers.
     """
 
-    def __init__(self, connect: Callable[[float], Awaitable[Connection]], size: int) -> None:
+    def __init__(self, connect: Connector, size: int) -> None:
         self.prepares = True
         self._connect = connect
         self._size = size
@@ -78,7 +73,8 @@ class Pool:
             if not connection:
                 before = time.monotonic()
                 connection = await self._open(cold_deadline)
-                deadline = min(deadline + time.monotonic() - before, cold_deadline)
+                opening = COLD_BUDGET if connection.lazy_login else time.monotonic() - before
+                deadline = min(deadline + opening, cold_deadline)
             connection.deadline = deadline
         except BaseException:
             self._release_slot(user)
@@ -184,8 +180,8 @@ def _grant(slot: asyncio.Future[None]) -> None:
 async def _is_alive(connection: Connection, deadline: float) -> bool:
     connection.deadline = min(time.monotonic() + PROBE_TIMEOUT, deadline)
     try:
-        await pipeline.run(connection, ("SELECT 1", {}))
-    except psycopg.OperationalError:
+        await connection.run(("SELECT 1", {}))
+    except OperationalError:
         return False
     except BaseException:  # the request was cancelled
         connection.close()
@@ -193,22 +189,39 @@ async def _is_alive(connection: Connection, deadline: float) -> bool:
     return True
 
 
-_pools: dict[tuple[str, str | None], Pool] = {}
+def _transport(name: str) -> Any:
+    """Import the module of a transport, but not the other one with what it needs."""
+    if name == "http":
+        from lib.db import http_connection  # noqa: PLC0415
+
+        return http_connection
+    from lib.db import connection  # noqa: PLC0415
+
+    return connection
+
+
+# Imported now and not by the first request: AWS Lambda starts functions with more CPU than it runs
+# them, and takes snapshots before the first request.
+_transport(database_transport())
+
+_pools: dict[Any, Pool] = {}
 
 
 def get_pool(settings: Settings) -> Pool:
     """The pool of this process. Raises SettingsError without a DATABASE_URL."""
     require(settings, "DATABASE_URL")
-    target = settings.DATABASE_URL or "", settings.SSL_CERT_FILE
+    target = (
+        settings.DATABASE_TRANSPORT,
+        settings.DATABASE_URL,
+        settings.DATABASE_HTTP_URL,
+        settings.SSL_CERT_FILE,
+    )
     if target not in _pools:  # the first request, or the password was rotated
-        parameters = connection_parameters(*target)
-        host = str(parameters.get("host", ""))
-        if not settings.is_local and is_neon(host) and "-pooler." not in host:
-            log_warning("DATABASE_URL names Neon's direct endpoint. Use the host with -pooler.")
+        connect: Connector = _transport(settings.DATABASE_TRANSPORT).connector(settings)
         close_pools()
         _pools.clear()
         size = settings.DATABASE_POOL_SIZE or POOL_SIZE[settings.platform]
-        _pools[target] = Pool(lambda deadline: connect(parameters, deadline), size)
+        _pools[target] = Pool(connect, size)
     return _pools[target]
 
 

@@ -12,14 +12,8 @@ from typing import Any, LiteralString
 from uuid import uuid4
 
 from lib.db import compiled
-from lib.db.pipeline import Rows, Statement
-from lib.db.transaction import (
-    UNAVAILABLE,
-    describe,
-    is_missing_user,
-    run_transaction,
-    try_transaction,
-)
+from lib.db.transaction import describe, is_missing_user, run_transaction, try_transaction
+from lib.db.transport import OperationalError, Rows, Statement
 from lib.db.users import profile_values
 from lib.errors import DatabaseNotPrepared, DatabaseUnavailable
 from lib.schemas import AuthenticatedUser, TaskCreate
@@ -80,7 +74,7 @@ async def _try_requests(*, provision: bool) -> bool:
     else:
         failed = list(statements)[len(rows)]
         missing = [*policies, *missing, f"{failed} ({describe(error, with_message=True)})"]
-        if isinstance(error, UNAVAILABLE):
+        if isinstance(error, OperationalError):
             unavailable = DatabaseUnavailable(outcome_unknown=False)
             unavailable.reason = f"missing: {', '.join(missing)}"
             raise unavailable from error

@@ -6,8 +6,8 @@ from hashlib import sha256
 from typing import Any, LiteralString, NamedTuple
 
 from lib.db import compiled
-from lib.db.pipeline import Rows, Statement
 from lib.db.transaction import run_transaction
+from lib.db.transport import Rows, Statement
 from lib.db.users import check_users_are_shared, profile_values
 from lib.errors import (
     DatabaseNotPrepared,

@@ -5,12 +5,17 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import psycopg
-from psycopg import errors as sql_errors
-
-from lib.db import pipeline, pool, waiting
-from lib.db.connection import Connection, NotConnected
-from lib.db.pipeline import Rows, Statement
+from lib.db import pool, waiting
+from lib.db.transport import (
+    LOST_STATEMENT_SQLSTATES,
+    STALE_STATEMENT_SQLSTATES,
+    Connection,
+    DatabaseError,
+    NotConnected,
+    OperationalError,
+    Rows,
+    Statement,
+)
 from lib.errors import (
     DatabaseNotPrepared,
     DatabaseUnavailable,
@@ -33,9 +38,8 @@ RETRYABLE_SQLSTATES = {"40001", "40P01", "55P03"}
 # Seconds before each retry, on average.
 PAUSES = (0.0, 0.08, 0.16)
 
-# The server cannot run statements now. Every other error, also one with an SQLSTATE of a trigger's
-# own, means that the statements do not fit the schema, its constraints, triggers or privileges.
-UNAVAILABLE = (psycopg.OperationalError, psycopg.InternalError)
+# A row refers to a row that does not exist.
+FOREIGN_KEY_VIOLATION = "23503"
 MAX_LOGGED_MESSAGE = 200  # characters
 
 # Sets the user for row-level security, the time limits and the planning of statements. The values
@@ -79,7 +83,7 @@ async def run_transaction(
 
     def run(connection: Connection, prepare: bool) -> Awaitable[list[Rows]]:
         first = _session_settings(connection, user, prepare=prepare)
-        return pipeline.run(connection, first, *statements, prepare=prepare)
+        return connection.run(first, *statements, prepare=prepare)
 
     safe = repeatable or not writes
     return await _within_budget(run, user, writes=writes, safe=safe, prepare=prepare)
@@ -87,7 +91,7 @@ async def run_transaction(
 
 async def try_transaction(
     user_id: str, *statements: Statement
-) -> tuple[list[Rows], psycopg.Error | None]:
+) -> tuple[list[Rows], DatabaseError | None]:
     """Run statements as `run_transaction` does, and roll them back, in the same round trip.
 
     Returns the rows of each statement until one fails, and the error of that one. Raises
@@ -96,9 +100,9 @@ async def try_transaction(
 
     async def try_out(
         connection: Connection, prepare: bool
-    ) -> tuple[list[Rows], psycopg.Error | None]:
+    ) -> tuple[list[Rows], DatabaseError | None]:
         settings = _session_settings(connection, user_id, prepare=prepare)
-        rows, error = await pipeline.try_out(connection, settings, *statements)
+        rows, error = await connection.try_out(settings, *statements)
         if error and (not _is_rolled_back(error) or error.sqlstate in RETRYABLE_SQLSTATES):
             raise error
         return rows, error
@@ -129,7 +133,7 @@ async def _within_budget[T](
                 return await run(connection, prepare)
             finally:
                 connections.release(user, connection)
-        except UNAVAILABLE as error:
+        except OperationalError as error:
             not_sent = isinstance(error, NotConnected)
             rolled_back = _is_rolled_back(error)
             # Set by any attempt, not only the last one: an earlier attempt may have been applied.
@@ -145,13 +149,13 @@ async def _within_budget[T](
             if outcome_unknown:  # of an earlier attempt
                 raise DatabaseUnavailable(outcome_unknown=True) from error
             raise
-        except psycopg.DatabaseError as error:
-            if error.sqlstate is None:  # raised by psycopg: nothing was sent
-                raise
-            stale = error.sqlstate in pipeline.STALE_STATEMENT_SQLSTATES
+        except DatabaseError as error:
+            # Also one with an SQLSTATE of a trigger's own: the statements do not fit the schema,
+            # its constraints, triggers or privileges.
+            stale = error.sqlstate in STALE_STATEMENT_SQLSTATES
             if prepare and stale and pause is not None:
                 prepare = False
-                if connections.prepares and error.sqlstate in pipeline.LOST_STATEMENT_SQLSTATES:
+                if connections.prepares and error.sqlstate in LOST_STATEMENT_SQLSTATES:
                     connections.prepares = False
                     log_warning(PREPARED_STATEMENTS_FAIL)
                 continue
@@ -175,37 +179,36 @@ def _session_settings(connection: Connection, user: str, *, prepare: bool) -> St
     return PREPARED_SETTINGS if prepare else SESSION_SETTINGS, values
 
 
-def _is_rolled_back(error: psycopg.Error) -> bool:
+def _is_rolled_back(error: DatabaseError) -> bool:
     """Whether the server has rolled back, and the connection can be used again."""
-    return error.diag.severity_nonlocalized == "ERROR"
+    return error.severity == "ERROR"
 
 
 def _milliseconds(seconds: float) -> str:
     return str(max(1, int(1000 * seconds)))  # 0 would mean no limit
 
 
-def is_missing_user(error: psycopg.Error) -> bool:
+def is_missing_user(error: DatabaseError) -> bool:
     """Whether a row refers to a user who has no row in `users`.
 
     The reference is known by its constraint, as PostgreSQL reports it: messages may be translated.
     """
-    return isinstance(error, sql_errors.ForeignKeyViolation) and (
-        error.diag.constraint_name == f"{error.diag.table_name}_user_id_fkey"
+    return error.sqlstate == FOREIGN_KEY_VIOLATION and (
+        error.constraint == f"{error.table}_user_id_fkey"
     )
 
 
-def describe(error: psycopg.Error, *, with_message: bool = False) -> str:
+def describe(error: DatabaseError, *, with_message: bool = False) -> str:
     """Describe a fault of the database for the log.
 
     Only PostgreSQL's own messages about the schema and the privileges are included by default.
     Others, and those of functions (which have a context), may quote the data of a row.
     """
-    diag = error.diag
-    name = f"{type(error).__name__}({error.sqlstate})"
-    is_about_schema = (error.sqlstate or "").startswith("42") and not diag.context
+    name = f"{error.name}({error.sqlstate})"
+    is_about_schema = (error.sqlstate or "").startswith("42") and not error.context
     if with_message or is_about_schema:
-        named = (diag.message_primary or "").partition("\n")[0][:MAX_LOGGED_MESSAGE]
+        named = error.message.partition("\n")[0][:MAX_LOGGED_MESSAGE]
     else:
-        column = ".".join(filter(None, (diag.table_name, diag.column_name)))
-        named = ", ".join(filter(None, (column, diag.constraint_name)))
+        column = ".".join(filter(None, (error.table, error.column)))
+        named = ", ".join(filter(None, (column, error.constraint)))
     return f"{name}: {named}" if named else name

@@ -3,6 +3,7 @@
 from lib.settings.environment import (
     SECRET_LIFETIME,
     SECRETS,
+    database_transport,
     forget_settings,
     initializes_for_snapshot,
     load_cors_settings,
@@ -29,6 +30,7 @@ __all__ = [
     "SECRET_LIFETIME",
     "Settings",
     "SettingsError",
+    "database_transport",
     "forget_settings",
     "initializes_for_snapshot",
     "load_cors_settings",

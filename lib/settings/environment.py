@@ -73,6 +73,11 @@ def runs_on_vercel() -> bool:
     return bool(os.environ.get("VERCEL"))
 
 
+def database_transport() -> str:
+    """The value of DATABASE_TRANSPORT, before the settings are read and validated."""
+    return os.environ.get("DATABASE_TRANSPORT", "").strip().lower()
+
+
 def initializes_for_snapshot() -> bool:
     """Whether Lambda takes a SnapStart snapshot of this process after its start."""
     return os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
@@ -132,7 +137,8 @@ def load_cors_settings() -> Settings:
     try:
         return read_settings(environment)
     except SettingsError:
-        # If a database URL is invalid, it is unknown whether it names this machine. So the defaults
-        # of local use, such as its origin, must not apply.
+        # If a setting of the database is invalid, it is unknown whether the database is on this
+        # machine. So the defaults of local use, such as its origin, must not apply.
         unknown = {n: "postgresql://unknown.invalid" for n in DATABASE_URLS if environment.get(n)}
-        return read_settings(environment | unknown)
+        others = {n: text for n, text in environment.items() if not n.startswith("DATABASE_")}
+        return read_settings(others | unknown)

@@ -5,10 +5,15 @@ from functools import cached_property
 from hashlib import sha256
 from importlib.util import find_spec
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
-from lib.settings.database_url import parse_database_url, redirecting_variable
+from lib.settings.database_url import (
+    is_this_machine,
+    parse_database_url,
+    redirecting_variable,
+)
 from lib.settings.types import (
     BaseUrl,
     FilePath,
@@ -73,6 +78,10 @@ class Settings(BaseModel):
 
     DATABASE_URL: PostgresUrl | None = Field(default=None, repr=False)
     DATABASE_URL_UNPOOLED: PostgresUrl | None = Field(default=None, repr=False)
+    DATABASE_TRANSPORT: Annotated[Literal["postgres", "http"], one_of("postgres", "http")] = (
+        "postgres"
+    )
+    DATABASE_HTTP_URL: BaseUrl | None = None
     DATABASE_PREPARED_STATEMENTS: bool = True
     DATABASE_POOL_SIZE: Annotated[int, Field(ge=1, le=100)] | None = None
     SSL_CERT_FILE: FilePath | None = None
@@ -144,6 +153,8 @@ class Settings(BaseModel):
             url = getattr(self, name)
             if url and not parse_database_url(url).is_local:
                 return f"{name} names another machine"
+        if self.DATABASE_HTTP_URL and not _is_of_this_machine(self.DATABASE_HTTP_URL):
+            return "DATABASE_HTTP_URL names another machine"
         return None
 
     @property
@@ -191,6 +202,29 @@ class Settings(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def refuse_unusable_http_transport(self) -> Self:
+        if self.DATABASE_TRANSPORT == "postgres" or not self.DATABASE_URL:
+            return self
+        database = parse_database_url(self.DATABASE_URL)
+        if not (database.user and database.password and database.database):
+            raise ValueError(
+                "DATABASE_URL must have a user, a password and the name of a database for"
+                " DATABASE_TRANSPORT=http"
+            )
+        if not self.DATABASE_HTTP_URL and not database.host.lower().endswith(".neon.tech"):
+            raise ValueError(
+                "DATABASE_TRANSPORT=http is for hosts of Neon: for another host, set"
+                " DATABASE_HTTP_URL to the URL of its endpoint"
+            )
+        if self.DATABASE_HTTP_URL:
+            url = self.DATABASE_HTTP_URL
+            if url.startswith("http:") and not _is_of_this_machine(url):
+                raise ValueError(
+                    "DATABASE_HTTP_URL must be https: over http, others can read the password"
+                )
+        return self
+
+    @model_validator(mode="after")
     def refuse_incomplete_authorization_of_mcp(self) -> Self:
         names = ("MCP_RESOURCE", "MCP_AUTHORIZATION_SERVER")
         missing = [name for name in names if getattr(self, name) is None]
@@ -228,6 +262,10 @@ class Settings(BaseModel):
             except UnusableKeySet as error:
                 raise ValueError(f"JWKS is unusable, {error}") from None
         return self
+
+
+def _is_of_this_machine(url: str) -> bool:
+    return is_this_machine(urlsplit(url).hostname or "")
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:

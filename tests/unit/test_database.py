@@ -22,13 +22,13 @@ import pytest
 import time_machine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from psycopg import errors as sql_errors
 from psycopg.conninfo import conninfo_to_dict
 
 from lib.db import compiled, connection, pipeline, pool
-from lib.db.connection import Connection, NotConnected
+from lib.db.connection import Connection
 from lib.db.pool import Pool, close_pools, get_pool
 from lib.db.transaction import run_transaction
+from lib.db.transport import DatabaseError, NotConnected
 from lib.db.url import connection_parameters
 from lib.errors import DatabaseNotPrepared, DatabaseUnavailable
 from lib.settings import SettingsError, forget_settings, load_settings, read_settings
@@ -271,7 +271,7 @@ def addresses(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_an_unreachable_address_leaves_time_for_the_next(
     parameters: dict[str, Any], addresses: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "ADDRESS_TIMEOUT", 0.3)
+    monkeypatch.setattr("lib.db.addresses.ADDRESS_TIMEOUT", 0.3)
     addresses += ["127.0.0.2", "127.0.0.3", "127.0.0.1"]
     parameters |= {"host": "database.test", "sslmode": "disable"}
     started = time.monotonic()
@@ -283,7 +283,7 @@ def test_an_unreachable_address_leaves_time_for_the_next(
 def test_all_addresses_share_one_deadline(
     parameters: dict[str, Any], addresses: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "ADDRESS_TIMEOUT", 0.3)
+    monkeypatch.setattr("lib.db.addresses.ADDRESS_TIMEOUT", 0.3)
     addresses += ["127.0.0.2", "127.0.0.3", "127.0.0.4"]
     parameters |= {"host": "database.test", "sslmode": "disable"}
     port = int(parameters["port"])
@@ -362,7 +362,7 @@ async def backend_pid(connections: Pool, *, probe: bool = False) -> int:
     """The server process of the connection that the pool gives next."""
     acquired = await connections.acquire("", time.monotonic(), probe=probe)
     try:
-        [[(pid,)]] = await pipeline.run(acquired, ("SELECT 1", {}), ("SELECT pg_backend_pid()", {}))
+        [[(pid,)]] = await acquired.run(("SELECT 1", {}), ("SELECT pg_backend_pid()", {}))
     finally:
         connections.release("", acquired)
     return pid
@@ -543,6 +543,12 @@ def run_sql(proxied_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunSq
     close_pools()
 
 
+def sqlstate_of(failure: Exception) -> str | None:
+    """The SQLSTATE that led to the response of a request."""
+    assert isinstance(failure.__cause__, DatabaseError)
+    return failure.__cause__.sqlstate
+
+
 def test_the_limits_of_a_request_end_with_it(run_sql: RunSql) -> None:
     limits: LiteralString = (
         "SELECT current_setting('app.user_id', true), current_setting('statement_timeout'),"
@@ -557,7 +563,7 @@ def test_the_limits_of_a_request_end_with_it(run_sql: RunSql) -> None:
         connections = get_pool(load_settings())
         acquired = await connections.acquire("", time.monotonic())
         try:
-            return await pipeline.run(acquired, ("SELECT 1", {}), (limits, {}))
+            return await acquired.run(("SELECT 1", {}), (limits, {}))
         finally:
             connections.release("", acquired)
 
@@ -680,7 +686,7 @@ def test_the_server_cancels_a_slow_statement_within_the_budget(
     with pytest.raises(DatabaseUnavailable, match="Nothing was changed") as refusal:
         run_sql(None, "SELECT pg_sleep(60)", writes=True)
     assert time.monotonic() - started < 0.8 + 0.3
-    assert isinstance(refusal.value.__cause__, sql_errors.QueryCanceled)
+    assert sqlstate_of(refusal.value) == "57014"
     state = "SELECT state FROM pg_stat_activity WHERE pid = %s"
     assert database.query(state, pid) == [("idle",)]
     assert run_sql(None, "SELECT pg_backend_pid()") == [(pid,)]
@@ -869,7 +875,7 @@ def test_a_statement_without_an_owner_filter_reaches_only_the_users_rows(
     assert run("", f"SELECT user_id FROM {table}") == []
     with pytest.raises(DatabaseNotPrepared) as refusal:
         run("alice", f"UPDATE {table} SET user_id = 'bob'")
-    assert isinstance(refusal.value.__cause__, sql_errors.InsufficientPrivilege)
+    assert sqlstate_of(refusal.value) == "42501"
     assert run("alice", f"DELETE FROM {table} RETURNING user_id") == [("alice",)]
     assert two_users.query(f"SELECT user_id FROM {table}") == [("bob",)]
 

@@ -171,10 +171,19 @@ def test_a_deployment_with_invalid_settings_does_not_allow_the_origin_of_local_u
     assert response.headers.get("access-control-allow-origin") == allowed
 
 
-def test_explicit_origins_are_allowed_while_the_database_url_is_invalid(
-    start_broken: StartBroken,
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", "postgresql://app@[/tasks"),
+        ("DATABASE_TRANSPORT", "https"),
+        ("DATABASE_HTTP_URL", "api.example.com"),
+        ("DATABASE_POOL_SIZE", "many"),
+    ],
+)
+def test_explicit_origins_are_allowed_while_a_setting_of_the_database_is_invalid(
+    start_broken: StartBroken, name: str, value: str
 ) -> None:
-    client = start_broken(DATABASE_URL="postgresql://app@[/tasks", CORS_ORIGINS=ORIGIN)
+    client = start_broken(**{name: value}, CORS_ORIGINS=ORIGIN)
     assert_500_of_the_contract(client.get("/api/health", headers=SENT))
 
 

@@ -7,9 +7,9 @@ from typing import Any, cast
 import pytest
 
 from lib.db import pool
-from lib.db.connection import Connection, NotConnected
 from lib.db.pool import Pool
 from lib.db.transaction import RESPONSE_RESERVE
+from lib.db.transport import Connection, NotConnected
 from lib.errors import TooManyRequests
 from tests.conftest import StartApi, bearer
 
@@ -21,6 +21,7 @@ class FakeConnection:
 
     closed = stale = False
     idle = True
+    lazy_login = False
 
     def __init__(self) -> None:
         self.opened_at = self.used_at = time.time()

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from lib.db import pipeline
 from lib.db.connection import Connection
+from lib.db.http_connection import HttpConnection
 from tests.conftest import StartApi, bearer
 
 # Created at collection, which may be long before the test runs: hence the late expiry.
@@ -29,14 +29,17 @@ def task(api: TestClient) -> str:
 def statements(task: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The statements sent to PostgreSQL from now on, without the session settings."""
     sent: list[str] = []
-    run: Any = pipeline.run
+    for kind in (Connection, HttpConnection):
+        monkeypatch.setattr(kind, "run", recorded(kind.run, sent))
+    return sent
 
-    def record(connection: Connection, *statements: tuple[str, object], **options: bool) -> object:
+
+def recorded(run: Any, sent: list[str]) -> Any:
+    def record(connection: Any, *statements: tuple[str, object], **options: bool) -> object:
         sent.extend(text for text, _ in statements if "set_config" not in text)
         return run(connection, *statements, **options)
 
-    monkeypatch.setattr(pipeline, "run", record)
-    return sent
+    return record
 
 
 @pytest.mark.parametrize(

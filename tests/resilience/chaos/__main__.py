@@ -87,6 +87,9 @@ def main() -> None:
         default="",
         help="add a bug, which must be found",
     )
+    parser.add_argument(
+        "--http", action="store_true", help="half of the processes use the HTTP transport"
+    )
     parser.add_argument("--availability", type=int, choices=(0, 1), help="default: unless quick")
     options = parser.parse_args()
     size = QUICK if options.quick else FULL
@@ -102,7 +105,14 @@ def main() -> None:
         running_cluster(Path(folder) / "postgres") as cluster,
     ):
         result = asyncio.run(
-            run(cluster, options.seed, size, mutant=options.mutant, progress=ProgressLine(size))
+            run(
+                cluster,
+                options.seed,
+                size,
+                mutant=options.mutant,
+                progress=ProgressLine(size),
+                http=options.http,
+            )
         )
         report(result)
         if options.availability or (options.availability is None and not options.quick):

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -158,20 +158,22 @@ class Process:
 
 @dataclass
 class Sandbox(Process):
+    fork_server: ForkServer | None = None
     busy: bool = False
     _link: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def start(self, fork_server: ForkServer) -> None:
+    async def start(self) -> None:
+        assert self.fork_server
         ours, theirs = socket.socketpair()
         with theirs:
-            self.pid = await fork_server.fork(theirs)
+            self.pid = await self.fork_server.fork(theirs)
         self.alive = True
         self._link = await asyncio.open_connection(sock=ours, limit=MAX_RESPONSE_BYTES)
 
-    async def handle(self, event: dict[str, Any], fork_server: ForkServer) -> dict[str, Any]:
+    async def handle(self, event: dict[str, Any]) -> dict[str, Any]:
         """Raises TransportError if the sandbox is killed meanwhile."""
         if not self.alive:
-            await self._replace(fork_server)
+            await self._replace()
         assert self._link
         reader, writer = self._link
         self.busy = True
@@ -187,10 +189,11 @@ class Sandbox(Process):
             raise TransportError("the sandbox was killed")
         return json.loads(line)
 
-    async def _replace(self, fork_server: ForkServer) -> None:
+    async def _replace(self) -> None:
+        assert self.fork_server
         self.disconnect()
-        await fork_server.reap(self.pid)
-        await self.start(fork_server)
+        await self.fork_server.reap(self.pid)
+        await self.start()
 
     def disconnect(self) -> None:
         if self._link:
@@ -202,8 +205,7 @@ class Sandbox(Process):
 class Fleet:
     """The sandboxes of one application, and its instance if there is one."""
 
-    fork_server: ForkServer
-    sandboxes: list[Sandbox]
+    sandboxes: list[Sandbox] = field(default_factory=list)
     instance: "Instance | None" = None
     _idle: asyncio.Queue[Sandbox] = field(default_factory=asyncio.Queue)
     _running: set[asyncio.Task[Response]] = field(default_factory=set)
@@ -233,7 +235,7 @@ class Fleet:
 
     async def _exchange(self, sandbox: Sandbox, request: Request) -> Response:
         try:
-            raw = await sandbox.handle(request.event(), self.fork_server)
+            raw = await sandbox.handle(request.event())
         finally:
             self._idle.put_nowait(sandbox)
         return Response(raw["statusCode"], raw.get("headers", {}), _content(raw.get("body")))
@@ -255,10 +257,10 @@ class Fleet:
         if self.instance:
             await self.instance.stop()
 
-    async def _start(self, sandboxes: int) -> None:
-        for _ in range(sandboxes):
-            sandbox = Sandbox()
-            await sandbox.start(self.fork_server)
+    async def _start(self, fork_servers: Sequence[ForkServer], sandboxes: int) -> None:
+        for number in range(sandboxes):
+            sandbox = Sandbox(fork_server=fork_servers[number % len(fork_servers)])
+            await sandbox.start()
             self.sandboxes.append(sandbox)
             self._idle.put_nowait(sandbox)
 
@@ -266,25 +268,31 @@ class Fleet:
 @asynccontextmanager
 async def running_fleet(
     module: str,
-    environment: Mapping[str, str],
+    environments: Sequence[Mapping[str, str]],
     log: IO[bytes],
     *,
     sandboxes: int,
     mutant: str = "",
     instance: bool = True,
 ) -> AsyncGenerator[Fleet]:
-    """Start the sandboxes, and the instance if requested."""
-    on_lambda = {**environment, "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9"}
-    fork_servers = [ForkServer(module, mutant, on_lambda, log)]
+    """Start the sandboxes, and the instance if requested.
+
+    The sandboxes use the environments in turn, and the instance uses the last one.
+    """
+    of_sandboxes = [
+        ForkServer(module, mutant, {**each, "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9"}, log)
+        for each in environments
+    ]
+    fork_servers = [*of_sandboxes]
     if instance:
-        fork_servers.append(ForkServer(module, mutant, {**environment, "VERCEL": "1"}, log))
-    fleet = Fleet(fork_servers[0], [])
+        fork_servers.append(ForkServer(module, mutant, {**environments[-1], "VERCEL": "1"}, log))
+    fleet = Fleet()
     try:
         for fork_server in fork_servers:
             await fork_server.ready()
-        await fleet._start(sandboxes)
+        await fleet._start(of_sandboxes, sandboxes)
         if instance:
-            fleet.instance = Instance(fork_servers[1])
+            fleet.instance = Instance(fork_servers[-1])
             await fleet.instance.start()
         yield fleet
     finally:

@@ -23,7 +23,7 @@ from tests.resilience.chaos.followers import Follower
 from tests.resilience.chaos.held import HeldTransactions
 from tests.resilience.chaos.ledger import KINDS, Ledger, Violation, check
 from tests.resilience.chaos.mutants import WITHOUT_ROW_SECURITY
-from tests.support import pgbouncer
+from tests.support import neon_endpoint, pgbouncer
 from tests.support.databases import Cluster, Database
 from tests.support.pgbouncer import Pooler
 
@@ -100,15 +100,17 @@ async def run(
     mutant: str = "",
     stop_at_violation: bool = False,
     progress: Progress = lambda _done, _ledger: None,
+    http: bool = False,
 ) -> Result:
     """Run it on a new database of the cluster.
 
+    With `http`, the instance and half of the sandboxes use the HTTP transport.
     `stop_at_violation` ends the run at the first violation that a client sees.
     """
     result = Result(seed, size)
     began = time.monotonic()
     async with running_environment(
-        cluster, size.sandboxes, mutant=mutant, instance=size.instance
+        cluster, size.sandboxes, mutant=mutant, instance=size.instance, http=http
     ) as environment:
         users = make_users(environment.database, size)
         ledger = result.ledger
@@ -219,6 +221,7 @@ async def running_environment(
     mutant: str = "",
     module: str = "api.tasks",
     instance: bool = True,
+    http: bool = False,
 ) -> AsyncGenerator[Environment]:
     """Start a module that has a `lambda_handler`, and an `app` if an instance is requested.
 
@@ -231,6 +234,7 @@ async def running_environment(
         cluster.clone() as database,
         _pooler(cluster, Path(name) / "pooler") as pooler,
         (Path(name) / "log").open("wb") as log,
+        neon_endpoint.running() as endpoint,
     ):
         superuser = mutant in WITHOUT_ROW_SECURITY or not ours
         user, password = ("postgres", cluster.password) if superuser else (ROLE, PASSWORD)
@@ -240,8 +244,12 @@ async def running_environment(
             "CORS_ORIGINS": "https://app.example.com",
             "LOG_LEVEL": "ERROR",
         }
+        environments = [variables]
+        if http:
+            over_http = {"DATABASE_TRANSPORT": "http", "DATABASE_HTTP_URL": endpoint.url}
+            environments.append(variables | over_http)
         async with running_fleet(
-            module, variables, log, sandboxes=sandboxes, mutant=mutant, instance=instance
+            module, environments, log, sandboxes=sandboxes, mutant=mutant, instance=instance
         ) as fleet:
             admin = cluster.url("postgres")
             folder = Path(name) / "pooler"

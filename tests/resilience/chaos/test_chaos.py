@@ -24,6 +24,14 @@ def test_no_write_is_lost_or_applied_twice_and_no_change_missed(cluster: Cluster
     assert all(follower.rounds and follower.changes for follower in result.followers)
 
 
+def test_nothing_is_lost_with_both_transports_at_once(cluster: Cluster) -> None:
+    result = asyncio.run(run(cluster, SEED, SHORT, http=True))
+    assert result.violations == [], result.log
+    assert not result.acknowledged_too_little()
+    assert result.faults["kill a backend"]
+    assert result.faults["kill a sandbox"]
+
+
 @pytest.mark.parametrize("name", sorted(mutants.MUTANTS.keys() - mutants.FEEDS))
 def test_a_mutant_is_found(cluster: Cluster, name: str) -> None:
     # When faults meet requests is not planned, so that most mutants may need several runs.

@@ -21,9 +21,10 @@ from dev import postgres
 from dev.app import app
 from lib.db import pool as database
 from lib.db.pool import Pool
+from lib.db.transport import Statement
 from lib.settings import load_settings
 from tests.conftest import bearer
-from tests.support import pgbouncer, tcp_proxy
+from tests.support import neon_endpoint, pgbouncer, tcp_proxy
 from tests.support.databases import Cluster, Database
 from tests.support.pgbouncer import Pooler
 from tests.support.tcp_proxy import Proxy
@@ -52,13 +53,17 @@ def resolve_to_this_machine() -> list[Any]:
 
 @dataclass
 class Lab:
-    """A database and a role of its own, behind a proxy, and behind a pooler if `folder` is set."""
+    """A database and a role of its own, behind a proxy, and behind a pooler if `folder` is set.
+
+    With `http`, the proxy is in front of an emulator of Neon's serverless driver endpoint.
+    """
 
     cluster: Cluster
     database: Database
     role: str
     proxy: Proxy
     folder: Path | None
+    http: bool = False
     pooler: Pooler | None = None
     resolve: Callable[[], list[Any]] = resolve_to_this_machine
     # Steps of a fault that run after the batch was sent.
@@ -74,6 +79,18 @@ class Lab:
     def url(self) -> str:
         address = f"{self.host}:{self.proxy.port}/{self.database.name}"
         return f"postgresql://{self.role}:{PASSWORD}@{address}?sslmode=disable"
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The settings of an API that uses the database."""
+        if not self.http:
+            return {"DATABASE_URL": self.url}
+        return {
+            "DATABASE_URL": self.cluster.url(self.database.name, self.role, PASSWORD),
+            "DATABASE_TRANSPORT": "http",
+            # Without TLS, so that the proxy can read the traffic.
+            "DATABASE_HTTP_URL": f"http://127.0.0.1:{self.proxy.port}/sql",
+        }
 
     def backends(self) -> list[int]:
         """The pids of the server processes of the API, or of its pooler."""
@@ -124,13 +141,18 @@ class Lab:
 
 
 @contextmanager
-def running_lab(cluster: Cluster, pooler_folder: Path | None = None) -> Generator[Lab]:
+def running_lab(
+    cluster: Cluster, pooler_folder: Path | None = None, *, http: bool = False
+) -> Generator[Lab]:
     """Set up a lab, behind PgBouncer where a folder for it is given."""
     with ExitStack() as stack:
         clone = stack.enter_context(cluster.clone())
         role = stack.enter_context(_role(clone))
-        proxy = stack.enter_context(tcp_proxy.running(cluster.port))
-        lab = Lab(cluster, clone, role, proxy, pooler_folder)
+        port = cluster.port
+        if http:
+            port = stack.enter_context(neon_endpoint.running()).port
+        proxy = stack.enter_context(tcp_proxy.running(port))
+        lab = Lab(cluster, clone, role, proxy, pooler_folder, http=http)
         stack.enter_context(lab._pooler_stack)
         if pooler_folder:
             lab.start_pooler()
@@ -237,7 +259,17 @@ class Batch:
     def _open_connections(self) -> None:
         """Fill the pool with connections that work."""
         assert self.client.portal, "the client was not entered"
-        self.client.portal.call(open_connections, database.get_pool(load_settings()))
+        self.client.portal.call(use_connections, database.get_pool(load_settings()))
+
+
+async def use_connections(pool: Pool) -> None:
+    """Open as many connections as the pool may have, and as many backends."""
+    users = [f"user-{number}" for number in range(pool._size)]
+    connections = [await pool.acquire(user, time.monotonic()) for user in users]
+    sleep: Statement = ("SELECT pg_sleep(0.2)", {})
+    await asyncio.gather(*(connection.run(sleep) for connection in connections))
+    for user, connection in zip(users, connections, strict=True):
+        pool.release(user, connection)
 
 
 async def open_connections(pool: Pool) -> None:

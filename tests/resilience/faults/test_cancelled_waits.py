@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pytest
 from psycopg import pq
@@ -288,7 +288,7 @@ async def assert_nothing_is_left(target: Target, pool: Pool) -> None:
     assert (pool._in_use, pool._waiting, pool._granted, pool._opening) == ({}, {}, set(), 0)
     loop: Any = asyncio.get_running_loop()
     assert list(loop._selector.get_map()) == [loop._ssock.fileno()], "a socket is still watched"
-    states = [each.pgconn.transaction_status for each in pool._idle]
+    states = [cast("Connection", each).pgconn.transaction_status for each in pool._idle]
     assert set(states) <= {pq.TransactionStatus.IDLE}
     async with asyncio.timeout(20):
         # If a connection was kept with an unread result, this request gets that one.

@@ -51,7 +51,7 @@ def test_responses_arrive_in_time_and_match_the_database(
 def check(case: Case, request: pytest.FixtureRequest, start_api: StartApi) -> None:
     fixture = "lab_with_pooler" if case.pooled else "lab_without_pooler"
     lab: Lab = request.getfixturevalue(fixture)
-    outcomes = Batch(lab, start_api(DATABASE_URL=lab.url)).send(case.fault)
+    outcomes = Batch(lab, start_api(**lab.variables)).send(case.fault)
     budget = database.COLD_BUDGET if case.cold else database.BUDGET
     for outcome in outcomes:
         assert outcome.reported == case.expected(outcome.kind), outcome

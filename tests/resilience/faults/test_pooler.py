@@ -15,8 +15,9 @@ from dev import postgres
 from dev.local_database import PASSWORD, ROLE
 from lib.db import pool as database
 from lib.db import transaction
-from lib.db.connection import NotConnected, connect
+from lib.db.connection import connect
 from lib.db.transaction import run_transaction
+from lib.db.transport import NotConnected
 from lib.db.url import connection_parameters
 from lib.errors import DatabaseUnavailable
 from tests.conftest import RequestLines, StartApi, bearer

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import bearer
+from tests.support import neon_endpoint
 
 ROOT = Path(__file__).parents[3]
 
@@ -27,15 +28,17 @@ FORBIDDEN_EVERYWHERE = {
     "moto", "requests", "sqlalchemy", "sqlmodel", "tests", "uvicorn", "watchfiles",
 }  # fmt: skip
 DATABASE = {
-    "lib.db.connection",
+    "lib.db.addresses",
     "lib.db.pool",
-    "lib.db.pipeline",
     "lib.db.compiled",
     "lib.db.tasks",
     "lib.db.transaction",
+    "lib.db.transport",
     "lib.db.waiting",
-    "psycopg",
 }
+POSTGRES_TRANSPORT = {"lib.db.connection", "lib.db.pipeline", "lib.db.url", "psycopg"}
+HTTP_TRANSPORT = {"lib.db.http_connection", "lib.db.http_protocol"}
+DATABASE |= POSTGRES_TRANSPORT | HTTP_TRANSPORT
 CRON_SECRET = "import-budget-0123456789"
 TOKENS = {"jwt", "lib.auth.tokens", "lib.web.routing"}
 
@@ -63,13 +66,20 @@ BUDGETS = {
         '{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "list_tasks"}}',
     ),
     "retention": Budget(
-        {"/api/retention": 200}, 335, {"lib.db.compiled", "lib.db.tasks", "lib.smoke", *TOKENS}
+        {"/api/retention": 200},
+        337,
+        {"lib.db.compiled", "lib.db.tasks", "lib.smoke", *TOKENS, *HTTP_TRANSPORT},
     ),
     "smoke": Budget({"/api/smoke": 401}, 287, DATABASE),
     "tasks": Budget(
-        {"/api/somebody/tasks": 403, "/api/budget/tasks": 200}, 372, {"api.docs", "lib.smoke.run"}
+        {"/api/somebody/tasks": 403, "/api/budget/tasks": 200},
+        374,
+        {"api.docs", "lib.smoke.run"} | HTTP_TRANSPORT,
     ),
 }
+WITH_HTTP_TRANSPORT = Budget(
+    BUDGETS["tasks"].statuses, 326, {"api.docs", "lib.smoke.run"} | POSTGRES_TRANSPORT
+)
 
 # A process like a deployed one. Development packages are installed, so that an import of one is
 # detected. Two are hidden: cryptography, since HS256 deployments do not have it, and
@@ -112,7 +122,16 @@ def test_every_function_has_a_budget() -> None:
 
 @pytest.mark.parametrize("function", BUDGETS)
 def test_a_function_imports_only_what_it_needs(function: str, environment: dict[str, str]) -> None:
-    budget = BUDGETS[function]
+    check(function, BUDGETS[function], environment)
+
+
+def test_with_the_http_transport_psycopg_is_not_imported(environment: dict[str, str]) -> None:
+    with neon_endpoint.running() as endpoint:
+        variables = {"DATABASE_TRANSPORT": "http", "DATABASE_HTTP_URL": endpoint.url}
+        check("tasks", WITH_HTTP_TRANSPORT, environment | variables)
+
+
+def check(function: str, budget: Budget, environment: dict[str, str]) -> None:
     headers = {name.lower(): value for name, value in bearer("budget").items()}
     headers["mcp-protocol-version"] = "2025-11-25"
     if function == "retention":
