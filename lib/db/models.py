@@ -105,7 +105,7 @@ class Task(SQLModel, table=True):
     title: str = Field(sa_column=Column(Text(collation="C"), nullable=False))
     description: str | None = Field(sa_column=Column(Text))
     completed: bool = Field(sa_column=Column(Boolean, nullable=False, server_default=text("false")))
-    # The place of the priority in lib.schemas.PRIORITIES, from 1; 0 is none.
+    # The position of the priority in lib.schemas.PRIORITIES, from 1; 0 is none.
     priority: int = Field(sa_column=Column(SmallInteger, nullable=False, server_default=text("0")))
     # The instant that is due, for a date its midnight UTC; 'infinity' without a due date.
     due_at: datetime = Field(

@@ -20,7 +20,7 @@ BUDGET = 4.0
 COLD_BUDGET = 8.0
 # Neon's pooler and most firewalls drop a client that was silent for five minutes.
 CONNECTION_LIFETIME = 240.0
-# A connection that was idle for longer may be dead without a sign: the network forgot it, or it
+# A connection that was idle for longer may be broken without notice: the network dropped it, or it
 # ended while the sandbox was frozen. A write that cannot be repeated probes it first.
 MAX_TRUSTED_IDLE = 15.0
 PROBE_TIMEOUT = 1.0

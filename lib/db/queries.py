@@ -1,8 +1,8 @@
 """Every SQL statement, written with SQLModel. `make sql` compiles them to compiled.py.
 
 Each statement on existing rows names their owner in its WHERE clause, so that it never finds a row
-of another user. PostgreSQL builds the JSON of a response: a list costs a function one string
-instead of thousands of objects.
+of another user. PostgreSQL builds the JSON of a response: for a list, a function handles
+one string instead of thousands of objects.
 """
 
 from collections.abc import Callable, Iterable
@@ -248,8 +248,8 @@ def _utf8(text: Expression) -> ColumnElement[bytes]:
 
 
 def _listed(source: Table) -> ColumnElement[bool]:
-    mine = source.c.user_id == owner
-    return and_(mine, is_kept) if source is DELETED_TASKS else mine
+    is_owned = source.c.user_id == owner
+    return and_(is_owned, is_kept) if source is DELETED_TASKS else is_owned
 
 
 def _filters(source: Table) -> ColumnElement[bool]:
@@ -405,7 +405,7 @@ def _filtered_page(order: Order) -> Select:
 
 
 def _counted_page(source: Table, order: Order) -> Select:
-    """The same with the number of all matching tasks in each row, in one pass over the tasks.
+    """A filtered page. Each row also has the number of all matching tasks, from the same pass.
 
     A single row without a document where the page is empty. For example:
 
@@ -434,7 +434,7 @@ def _counted_page(source: Table, order: Order) -> Select:
 
 
 # Each kind of list has one statement for each order, because a parameter cannot choose the columns
-# of ORDER BY. In these three every condition always applies: one plan fits all parameters.
+# of ORDER BY. These three have no filters, so one plan fits all parameters.
 LIST_WHOLE = {name: _list_whole(TASKS, order) for name, order in ORDERS.items()}
 LIST_FIRST_PAGE = {name: _list_page(order) for name, order in ORDERS.items()}
 LIST_NEXT_PAGE = {
@@ -661,7 +661,9 @@ def _provisioning_user[S: (Select, Insert)](statement: S) -> S:
 
 
 def _record(new: CTE) -> CTE:
-    """Stores the key with the response that `new` gives. Returns no row if the key is taken.
+    """Stores the key with the response, the document of `new`.
+
+    Returns no row if the key is taken.
 
     Of two requests at once, the second waits here until the first has committed.
     """
