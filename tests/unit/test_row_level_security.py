@@ -20,7 +20,7 @@ from tests.support.databases import Database
 
 STATEMENTS: dict[str, LiteralString] = {}
 for _name, _value in vars(compiled).items():
-    if _name.isupper() and _name != "READY":  # which reads no rows of users
+    if _name.isupper() and _name not in ("READY", "USERS_ARE_SHARED"):  # they read no rows of users
         _texts = _value if isinstance(_value, dict) else {"": _value}
         STATEMENTS |= {f"{_name} {key}".strip(): text for key, text in _texts.items()}
 READING = (
