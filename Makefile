@@ -38,7 +38,7 @@ token: .venv/ready ## Print a token for the local API: make token USER=alice
 	@$(PYTHON) -m dev.token "$(USER)"
 
 .PHONY: test-fast
-test-fast: .venv/ready ## Run the fast tests (under a minute): tests/contract and tests/unit
+test-fast: .venv/ready ## Run the fast tests (about a minute): most of tests/contract and tests/unit
 	@echo "Running the fast tests (tests/contract, tests/unit) ..."
 	@$(PYTEST) $(WORKERS) 4 -m "fast and not verify" $(if $(PYTEST_ADDOPTS),,tests/contract tests/unit) $(MAY_BE_EMPTY)
 

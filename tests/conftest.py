@@ -45,6 +45,18 @@ FOLDERS_OF_VERIFY = (
 )  # fmt: skip
 FILES_OF_VERIFY = {"test_pgbouncer.py", "test_database.py", "test_list_plans.py"}
 FAST_FOLDERS = ("contract", "unit")
+# In these folders but not fast: each starts processes, copies databases or waits.
+SLOW_FILES = {
+    f"{name}.py"
+    for name in (
+        "contract/test_mcp_sdk",
+        "unit/test_aws_secrets", "unit/test_changes", "unit/test_deployment_faults",
+        "unit/test_earlier_records", "unit/test_expired_keys", "unit/test_health",
+        "unit/test_http_transport", "unit/test_mcp_generated", "unit/test_middleware",
+        "unit/test_ownership", "unit/test_retention", "unit/test_row_level_security",
+        "unit/test_settings_change_behaviour", "unit/test_trash_races",
+    )
+}  # fmt: skip
 CLUSTER = pytest.StashKey[Cluster]()
 SECRET = "contract-suite-secret-0123456789abcdef"
 
@@ -85,7 +97,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = path.parent.as_posix()
         if folder.startswith(FOLDERS_OF_VERIFY) or path.name in FILES_OF_VERIFY:
             item.add_marker(pytest.mark.verify)
-        if folder.startswith(FAST_FOLDERS):
+        if folder.startswith(FAST_FOLDERS) and path.as_posix() not in SLOW_FILES:
             item.add_marker(pytest.mark.fast)
 
 

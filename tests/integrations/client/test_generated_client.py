@@ -64,7 +64,8 @@ def test_command_writes_one_function_for_each_operation(frontend: Path) -> None:
         *("listTasks", "createTask", "getTask", "updateTask", "deleteTask", "completeTask"),
         *("listMyTasks", "createMyTask", "getMyTask", "updateMyTask", "deleteMyTask"),
         *("patchTask", "patchMyTask", "completeMyTask", "countTasks", "countMyTasks"),
-        *("getHealth", "getReadiness", "getSmoke", "getOpenapi", "getDocs"),
+        *("restoreTask", "restoreMyTask", "listTaskChanges", "listMyTaskChanges"),
+        *("getHealth", "getReadiness", "getSmoke", "getRetention", "getOpenapi", "getDocs"),
     }
     assert "bigint" not in (frontend / "lib" / "client" / "types.gen.ts").read_text()
 

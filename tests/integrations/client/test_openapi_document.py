@@ -108,7 +108,9 @@ def test_successful_responses_have_the_documented_headers(base_url: str) -> None
 def test_names_suit_a_generated_client() -> None:
     for operation_id, (method, _, operation) in OPERATIONS.items():
         verb = operation_id.partition("_")[0]
-        assert verb in {"list", "count", "create", "get", "update", "patch", "delete", "complete"}
+        assert verb in {
+            *("list", "count", "create", "get", "update", "patch", "delete", "restore", "complete")
+        }
         assert verb in ("list", "count", "get") or method != "get"
         assert operation["summary"]
         assert operation["summary"] != operation.get("description", "").removesuffix(".")
