@@ -33,6 +33,9 @@ from lib.settings import load_settings
 RANKS = {name: rank for rank, name in enumerate(("none", *PRIORITIES))}
 # The values of `status` that filter by the completion.
 COMPLETED = {"completed": True, "pending": False}
+# The statements of a transaction see different states if other requests commit between them. If a
+# task was moved meanwhile, nothing was changed, and the operation is tried again.
+MAX_TRIES = 3
 MAX_LIST_BYTES = 4_000_000
 # On Lambda a list is sent as a JSON string, with quotes and backslashes escaped, of at most 6 MB.
 MAX_ESCAPED_LIST_BYTES = 6_000_000
@@ -257,17 +260,23 @@ async def erase_task(
 ) -> None:
     """Delete a task permanently, in or out of the trash. Raises TaskNotFound, TaskChanged."""
     values = {"owner": user.id, "task_id": task_id, **_condition(precondition)}
-    [_, _, erased, [(exists,)], [(exists_deleted,)]] = await run_transaction(
-        user.id,
-        (compiled.LOCK_DELETED, values),
-        (compiled.DELETE, values),
-        (compiled.ERASE, values),
-        (compiled.EXISTS, values),
-        (compiled.EXISTS_DELETED, values),
-        writes=True,
-    )
-    if not erased:
-        raise TaskChanged if exists or exists_deleted else TaskNotFound
+    for _ in range(MAX_TRIES):
+        [_, _, erased, [(exists,)], [(exists_deleted,)]] = await run_transaction(
+            user.id,
+            (compiled.LOCK_DELETED, values),
+            (compiled.DELETE, values),
+            (compiled.ERASE, values),
+            (compiled.EXISTS, values),
+            (compiled.EXISTS_DELETED, values),
+            writes=True,
+        )
+        if erased:
+            return
+        if not exists and not exists_deleted:
+            break
+        if precondition.etags is not None:
+            raise TaskChanged
+    raise TaskNotFound
 
 
 async def restore_task(
@@ -282,20 +291,24 @@ async def restore_task(
     """
     values = {"owner": user.id, "task_id": task_id, **_condition(precondition)}
     if idempotency_key is None:
-        [restored, tasks, [(exists_deleted,)]] = await run_transaction(
-            user.id,
-            (compiled.RESTORE, values),
-            (compiled.GET, values),
-            (compiled.EXISTS_DELETED, values),
-            writes=True,
-        )
-        if restored:
-            return StoredTask(*restored[0])
-        return _live_task(tasks, precondition, exists_deleted=exists_deleted)
+        for _ in range(MAX_TRIES):
+            [restored, tasks, [(exists_deleted,)]] = await run_transaction(
+                user.id,
+                (compiled.RESTORE, values),
+                (compiled.GET, values),
+                (compiled.EXISTS_DELETED, values),
+                writes=True,
+            )
+            if restored:
+                return StoredTask(*restored[0])
+            if task := _live_task(tasks, precondition, exists_deleted=exists_deleted):
+                return task
+        raise TaskNotFound
     values |= _idempotent(idempotency_key, "restore", task_id, *_hashed_condition(precondition))
     # Where another request restores the task at the same time, the first try finds it neither in
     # the trash nor outside, and records nothing.
-    for _ in range(2):
+    task = None
+    for _ in range(MAX_TRIES):
         [_, records, tasks, [(exists_deleted,)]] = await run_transaction(
             user.id,
             (compiled.RESTORE_ONCE, values),
@@ -308,13 +321,24 @@ async def restore_task(
         if records:
             return _recorded(records, values)
         task = _live_task(tasks, precondition, exists_deleted=exists_deleted)
+    if task is None:
+        raise TaskNotFound
     return task
 
 
-def _live_task(tasks: Rows, precondition: Precondition, *, exists_deleted: bool) -> StoredTask:
-    """A task that was not restored, because it is not in the trash."""
+def _live_task(
+    tasks: Rows, precondition: Precondition, *, exists_deleted: bool
+) -> StoredTask | None:
+    """A task that was not restored, because it was not in the trash.
+
+    Returns None if another request moved it there meanwhile, so that it can be restored now.
+    """
     if not tasks:
-        raise TaskChanged if exists_deleted else TaskNotFound
+        if not exists_deleted:
+            raise TaskNotFound
+        if precondition.etags is not None:
+            raise TaskChanged
+        return None
     task = StoredTask(*tasks[0])
     if not precondition.is_met_by(task.etag):
         raise TaskChanged
@@ -344,18 +368,22 @@ async def _change(
 async def _change_once(
     user: AuthenticatedUser, statement: LiteralString, values: Mapping[str, Any]
 ) -> StoredTask:
-    [_, records, [(exists,)]] = await run_transaction(
-        user.id,
-        (statement, values),
-        (compiled.RECORD, values),
-        (compiled.EXISTS, values),
-        writes=True,
-        repeatable=True,
-    )
-    if not records and not exists:
-        raise TaskNotFound
-    if not records and values["etags"] is not None:
-        raise TaskChanged
+    records: Rows = []
+    for _ in range(MAX_TRIES):
+        [_, records, [(exists,)]] = await run_transaction(
+            user.id,
+            (statement, values),
+            (compiled.RECORD, values),
+            (compiled.EXISTS, values),
+            writes=True,
+            repeatable=True,
+        )
+        if records:
+            break
+        if not exists:
+            raise TaskNotFound
+        if values["etags"] is not None:
+            raise TaskChanged
     return _recorded(records, values)
 
 

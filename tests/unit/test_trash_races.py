@@ -181,3 +181,16 @@ def test_a_deletion_waits_for_another_change(database: Database, first: LiteralS
     result = run_second(database, (first,), lambda: tasks.delete_task(USER, ID))
     assert isinstance(result, TaskNotFound) == (first == compiled.DELETE)
     assert places(database) == ["deleted_tasks"]
+
+
+def test_a_keyed_restoration_waits_for_a_deletion_and_restores_its_task(database: Database) -> None:
+    restored = run_second(database, (compiled.DELETE,), lambda: restore("second"))
+    assert isinstance(restored, tasks.StoredTask)
+    assert places(database) == ["tasks"]
+
+
+def test_a_keyed_change_waits_for_a_deletion_and_a_restoration(database: Database) -> None:
+    changed = run_second(database, (compiled.DELETE, compiled.RESTORE), update_once)
+    assert isinstance(changed, tasks.StoredTask)
+    assert b'"title":"x"' in changed.body
+    assert places(database) == ["tasks"]
