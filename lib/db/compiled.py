@@ -1128,7 +1128,7 @@ FROM "new", LATERAL (SELECT "new".id AS id, "new".user_id AS user_id, "new".titl
 sweep AS
 (DELETE FROM idempotency_keys WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key = ANY (array((SELECT idempotency_keys.key
 FROM idempotency_keys, record
-WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key != record.key AND idempotency_keys.created_at < now() - CAST('24 hours' AS INTERVAL) ORDER BY idempotency_keys.created_at
+WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key != record.key AND idempotency_keys.created_at < now() - CAST('24 hours' AS INTERVAL)
 LIMIT 20 FOR UPDATE OF idempotency_keys SKIP LOCKED))))
 INSERT INTO tasks (id, user_id, title, description, completed, priority, due_at, due_is_date, tags, completed_at, created_at, updated_at, version) SELECT "new".id, "new".user_id, "new".title, "new".description, "new".completed, "new".priority, "new".due_at, "new".due_is_date, "new".tags, "new".completed_at, "new".created_at, "new".updated_at, "new".version
 FROM "new", record
@@ -1143,7 +1143,7 @@ FROM "new", LATERAL (SELECT "new".id AS id, "new".user_id AS user_id, "new".titl
 sweep AS
 (DELETE FROM idempotency_keys WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key = ANY (array((SELECT idempotency_keys.key
 FROM idempotency_keys, record
-WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key != record.key AND idempotency_keys.created_at < now() - CAST('24 hours' AS INTERVAL) ORDER BY idempotency_keys.created_at
+WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key != record.key AND idempotency_keys.created_at < now() - CAST('24 hours' AS INTERVAL)
 LIMIT 20 FOR UPDATE OF idempotency_keys SKIP LOCKED)))),
 profile AS
 (INSERT INTO users (id, name, email, "emailVerified") SELECT %(owner)s::VARCHAR AS id, %(user_name)s::VARCHAR AS name, anon_4.email AS email, CAST(%(user_email_verified)s AS BOOLEAN) AS verified
@@ -1175,7 +1175,7 @@ FROM "new", LATERAL (SELECT "new".id AS id, "new".user_id AS user_id, "new".titl
 sweep AS
 (DELETE FROM idempotency_keys WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key = ANY (array((SELECT idempotency_keys.key
 FROM idempotency_keys, record
-WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key != record.key AND idempotency_keys.created_at < now() - CAST('24 hours' AS INTERVAL) ORDER BY idempotency_keys.created_at
+WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key != record.key AND idempotency_keys.created_at < now() - CAST('24 hours' AS INTERVAL)
 LIMIT 20 FOR UPDATE OF idempotency_keys SKIP LOCKED))))
 UPDATE tasks SET title="new".title, description="new".description, completed="new".completed, priority="new".priority, due_at="new".due_at, due_is_date="new".due_is_date, tags="new".tags, updated_at="new".updated_at, version="new".version FROM "new", record WHERE tasks.id = "new".id AND tasks.user_id = %(owner)s::VARCHAR AND record.key = %(key)s::VARCHAR
 """
@@ -1198,7 +1198,7 @@ FROM "new", LATERAL (SELECT "new".id AS id, "new".user_id AS user_id, "new".titl
 sweep AS
 (DELETE FROM idempotency_keys WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key = ANY (array((SELECT idempotency_keys.key
 FROM idempotency_keys, record
-WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key != record.key AND idempotency_keys.created_at < now() - CAST('24 hours' AS INTERVAL) ORDER BY idempotency_keys.created_at
+WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key != record.key AND idempotency_keys.created_at < now() - CAST('24 hours' AS INTERVAL)
 LIMIT 20 FOR UPDATE OF idempotency_keys SKIP LOCKED))))
 UPDATE tasks SET completed="new".completed, updated_at="new".updated_at, version="new".version FROM "new", record WHERE tasks.id = "new".id AND tasks.user_id = %(owner)s::VARCHAR AND record.key = %(key)s::VARCHAR
 """
@@ -1224,7 +1224,7 @@ FROM "new", LATERAL (SELECT "new".id AS id, "new".user_id AS user_id, "new".titl
 sweep AS
 (DELETE FROM idempotency_keys WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key = ANY (array((SELECT idempotency_keys.key
 FROM idempotency_keys, record
-WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key != record.key AND idempotency_keys.created_at < now() - CAST('24 hours' AS INTERVAL) ORDER BY idempotency_keys.created_at
+WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key != record.key AND idempotency_keys.created_at < now() - CAST('24 hours' AS INTERVAL)
 LIMIT 20 FOR UPDATE OF idempotency_keys SKIP LOCKED)))),
 removed AS
 (DELETE FROM deleted_tasks USING "new", record WHERE deleted_tasks.id = "new".id AND deleted_tasks.user_id = %(owner)s::VARCHAR AND record.key = %(key)s::VARCHAR RETURNING deleted_tasks.id)

@@ -687,9 +687,10 @@ def _record(new: CTE) -> CTE:
 
 
 def _sweeping[S: (Insert, Update)](statement: S, record: CTE) -> S:
-    """The same statement, which also removes a few expired keys of the user.
+    """The same statement, which also removes a few expired keys of the user, in no order.
 
-    It joins `record`, so that it runs after the key is stored, and skips what others have locked:
+    With an order, PostgreSQL would search the expired keys of all users for those of this one. It
+    joins `record`, so that it runs after the key is stored, and skips what others have locked:
     two requests never wait for each other's keys.
     """
     some = (
@@ -700,7 +701,6 @@ def _sweeping[S: (Insert, Update)](statement: S, record: CTE) -> S:
             col(IdempotencyKey.key) != record.c.key,
             expired,
         )
-        .order_by(col(IdempotencyKey.created_at))
         .limit(literal_column("20"))
         .with_for_update(skip_locked=True, of=IdempotencyKey)
         .correlate(None)

@@ -281,7 +281,7 @@ def test_a_tag_or_text_that_no_task_has_reads_each_task_of_the_user_once(
 # lib/db/tasks.py does not prepare these: no plan suits every combination of filters.
 NOT_PREPARED = {"FILTERED_WHOLE", "FILTERED_PAGE", "COUNTED_PAGE", "TRASH_WHOLE", "TRASH_PAGE"}
 # They read no row of a user.
-OF_NO_USER = {"READY"}
+OF_NO_USER = {"READY", "USERS_ARE_SHARED"}
 PREPARED: dict[str, Any] = {
     f"{name} {order}".strip(): statement
     for name, texts in vars(compiled).items()
