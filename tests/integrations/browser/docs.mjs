@@ -130,6 +130,8 @@ try {
       ["delete_my_task", 412, { fields: { task_id, "If-Match": '"1"' } }],
       ["delete_task", 412, { fields: { task_id, "If-Match": '"1"' } }],
       ["delete_task", 204, { fields: { task_id, "If-Match": "" } }],
+      ["restore_task", 200, { fields: { task_id } }], ["restore_my_task", 200, { fields: { task_id } }],
+      ["list_task_changes", 200], ["list_my_task_changes", 200],
       ["get_health", 200], ["get_readiness", 200], ["get_openapi", 200], ["get_docs", 200],
       ["get_smoke", 401], ["get_retention", 401],
     ];
