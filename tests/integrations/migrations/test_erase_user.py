@@ -1,6 +1,7 @@
 """`make erase-user`: nothing remains of the user, and everything of the others."""
 
 import os
+import re
 import subprocess
 import sys
 import uuid
@@ -60,14 +61,18 @@ def test_deleting_the_row_in_users_erases_everything(
 def test_a_role_that_may_only_delete_users_erases_everything(
     admin: Database, cluster: Cluster
 ) -> None:
-    """The role of a frontend whose users are in another database: see docs/better-auth.md."""
+    """The role and the statement that docs/better-auth.md shows."""
+    page = (ROOT / "docs" / "better-auth.md").read_text()
     role = f"eraser_{uuid.uuid4().hex[:12]}"
-    admin.query(f"CREATE ROLE {role} LOGIN PASSWORD 'plain'")
+    [create, delete] = re.findall(r"^```sql\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    for statement in (
+        create.strip().replace("task_eraser", role).replace("'...'", "'plain'").split(";")
+    ):
+        if statement:
+            admin.query(statement)
     try:
-        admin.query(f"GRANT SELECT (id), DELETE ON users TO {role}")
-        Database(admin.name, "", cluster.url(admin.name, role, "plain")).query(
-            "DELETE FROM users WHERE id = 'ada'"
-        )
+        eraser = Database(admin.name, "", cluster.url(admin.name, role, "plain"))
+        eraser.query(delete.replace("$1", "%s"), "ada")
     finally:
         admin.query(f"DROP OWNED BY {role}")
         admin.query(f"DROP ROLE {role}")
