@@ -8,8 +8,7 @@ import logging
 import math
 import select
 import time
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import psycopg
@@ -86,29 +85,25 @@ class Connection:
     async def run(
         self, first: Statement, *statements: Statement, prepare: bool = False
     ) -> list[Rows]:
-        with _converted_errors():
+        try:
             return await pipeline.run(self, first, *statements, prepare=prepare)
+        except psycopg.DatabaseError as error:
+            raise _convert(error) from error
 
     async def try_out(
         self, first: Statement, *statements: Statement
     ) -> tuple[list[Rows], DatabaseError | None]:
-        with _converted_errors():
+        try:
             rows, error = await pipeline.try_out(self, first, *statements)
+        except psycopg.DatabaseError as error:
+            raise _convert(error) from error
         return rows, None if error is None else _convert(error)
-
-
-@contextmanager
-def _converted_errors() -> Generator[None]:
-    try:
-        yield
-    except psycopg.DatabaseError as error:
-        if error.sqlstate is None and not isinstance(error, psycopg.OperationalError):
-            raise  # raised by psycopg for a value that it cannot send
-        raise _convert(error) from error
 
 
 def _convert(error: psycopg.Error) -> DatabaseError:
     if error.sqlstate is None:
+        if not isinstance(error, psycopg.OperationalError):
+            raise error  # raised by psycopg for a value that it cannot send
         return OperationalError(str(error))
     diag = error.diag
     return error_from_sqlstate(
