@@ -4,11 +4,13 @@
 import asyncio
 import inspect
 import json
+import select
 import socket
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, cast
 
 import certifi
@@ -534,20 +536,31 @@ def test_silence_during_the_handshake_changes_nothing(
 
 
 def test_a_request_that_was_not_sent_completely_is_sent_again(
-    run: Run, endpoint: Endpoint, proxy: Proxy, database: Database
+    run: Run, endpoint: Endpoint, proxy: Proxy, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counter = f"sent_{uuid.uuid4().hex}"
     database.query(f"CREATE SEQUENCE {counter}; GRANT ALL ON {counter} TO task_api")
-    large = "x" * 20_000_000  # more than the buffers of the sockets hold
+    large = "x" * 1_000_000
     count = (f"SELECT nextval('{counter}'), length(%(large)s)", {"large": large})
+    complete = http_connection.HttpConnection._complete
+    resets = []
+
+    async def send_a_part(self: http_connection.HttpConnection, operation: Any, events: int) -> Any:
+        if events == select.POLLOUT and not resets:
+            operation = partial(operation.func, operation.args[0][:100_000])
+            sent = await complete(self, operation, events)
+            resets.append(proxy.now(Fault.RESET))
+            await asyncio.sleep(0.2)  # until the reset has arrived
+            return sent
+        return await complete(self, operation, events)
 
     async def main() -> Any:
         await run_transaction("alice", ("SELECT 1", {}))
-        proxy.now(Fault.SILENCE)
-        threading.Timer(0.3, proxy.now, [Fault.RESET]).start()
+        monkeypatch.setattr(http_connection.HttpConnection, "_complete", send_a_part)
         return await run_transaction("alice", cast("Any", count), writes=True)
 
-    assert asyncio.run(main()) == [[(1, 20_000_000)]]
+    assert asyncio.run(main()) == [[(1, 1_000_000)]]
+    assert resets
 
 
 CANCELLED: dict[str, tuple[Callable[[Endpoint, Proxy], None], Callable[[Endpoint, Proxy], Any]]] = {
