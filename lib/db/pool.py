@@ -5,6 +5,7 @@ is too old or was closed by the server when it is acquired, without a round trip
 """
 
 import asyncio
+import math
 import time
 from collections import Counter, deque
 from typing import Any
@@ -26,6 +27,8 @@ MAX_TRUSTED_IDLE = 15.0
 PROBE_TIMEOUT = 1.0
 # A request that gets a connection has at least this many seconds left for its statements.
 MIN_TIME_LEFT = 0.3
+# If a user had no request completed for this many seconds, the database may be unavailable.
+MAX_SERVICE_GAP = 1.0
 # Connections of one process, unless DATABASE_POOL_SIZE is set. A Lambda sandbox serves one request
 # at a time, a server many.
 POOL_SIZE = {"lambda": 1, "vercel": 8, "local": 8}
@@ -49,8 +52,8 @@ class Pool:
         self._in_use: Counter[str] = Counter()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         self._granted: set[asyncio.Future[None]] = set()
-        # Users who had a request completed while others of theirs wait.
-        self._advancing: set[str] = set()
+        # When a request of a user was completed last, while others of theirs wait.
+        self._served_at: dict[str, float] = {}
         self._opening = 0
 
     async def acquire(self, user: str, started: float, *, probe: bool = False) -> Connection:
@@ -96,7 +99,7 @@ class Pool:
             connection.used_at = time.time()
             self._idle.append(connection)
             if user in self._waiting:
-                self._advancing.add(user)
+                self._served_at[user] = time.monotonic()
         self._release_slot(user)
 
     async def _take_slot(self, user: str, deadline: float) -> None:
@@ -113,14 +116,15 @@ class Pool:
                 await slot
         except BaseException as error:
             # The database serves this user, who has more requests under way than it can.
-            busy = user in self._advancing and self._in_use[user] >= self._share
+            served = time.monotonic() - self._served_at.get(user, -math.inf) < MAX_SERVICE_GAP
+            busy = served and self._in_use[user] >= self._share
             if slot in self._granted:  # it was granted while the request timed out or was cancelled
                 self._release_slot(user)
             elif slot in (queue := self._waiting.get(user, deque())):
                 queue.remove(slot)
                 if not queue:
                     del self._waiting[user]
-                    self._advancing.discard(user)
+                    self._served_at.pop(user, None)
             if isinstance(error, TimeoutError):
                 if busy:
                     raise TooManyRequests from None
@@ -144,7 +148,7 @@ class Pool:
             if queue:
                 self._waiting[waiting_user] = queue  # at the end: other users come first
             else:
-                self._advancing.discard(waiting_user)
+                self._served_at.pop(waiting_user, None)
             self._in_use[waiting_user] += 1
             self._granted.add(slot)
             # The request may wait in the event loop of another thread.

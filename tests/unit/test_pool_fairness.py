@@ -120,7 +120,7 @@ def test_a_request_that_waits_too_long_for_others_of_its_user_is_refused(
         with pytest.raises(TooManyRequests):
             await second
         assert not connections._waiting
-        assert not connections._advancing
+        assert not connections._served_at
 
     asyncio.run(main())
 
