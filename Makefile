@@ -159,7 +159,7 @@ hostile: .venv/ready ## Attack the API: other users' tasks, malformed bytes, lea
 ##@ Reliability and performance
 
 .PHONY: chaos
-chaos: .venv/ready ## Check that no write is lost or applied twice, and no change missed, under faults (CHAOS=quick, SEED=, SECONDS=, MUTANT=)
+chaos: .venv/ready ## Check that no write is lost or doubled, or change missed (CHAOS=quick, SEED=, SECONDS=, MUTANT=)
 	@$(PYTHON) -m tests.resilience.chaos $(if $(filter quick,$(CHAOS)),--quick) $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(MUTANT),--mutant $(MUTANT)) $(if $(AVAILABILITY),--availability $(AVAILABILITY))
 
 .PHONY: faults

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.erase_user import erase_user
+from dev import erase_user as command
 from migrations.runner import migrate
 from tests.support.databases import Cluster, Database
 
@@ -42,7 +42,16 @@ def rows_of(database: Database, user: str) -> dict[str, int]:
     for (table,) in database.query(TABLES):
         [(count,)] = database.query(f"SELECT count(*) FROM {table} WHERE user_id = %s", user)  # noqa: S608
         counts[table] = count
-    return counts
+    return known(counts)
+
+
+def known(counts: dict[str, int]) -> dict[str, int]:
+    """The counts without empty tables that other changes have added."""
+    return {table: count for table, count in counts.items() if count or table in ERASED}
+
+
+def erase_user(url: str, user: str) -> dict[str, int]:
+    return known(command.erase_user(url, user))
 
 
 def test_every_table_with_rows_of_users_is_counted(admin: Database) -> None:
