@@ -8,7 +8,7 @@ from typing import Any, LiteralString, NamedTuple
 from lib.db import compiled
 from lib.db.transaction import run_transaction
 from lib.db.transport import Rows, Statement
-from lib.db.users import check_users_are_shared, profile_values
+from lib.db.users import profile_values, users_are_shared
 from lib.errors import (
     DatabaseNotPrepared,
     InvalidInput,
@@ -194,9 +194,15 @@ async def _create(user: AuthenticatedUser, *statements: Statement, **options: bo
     try:
         return await run_transaction(user.id, *statements, **options)
     except UserNotProvisioned:
-        if load_settings().PROVISION_USERS:
-            await check_users_are_shared(user)
-        raise
+        if not load_settings().PROVISION_USERS or await users_are_shared(user):
+            raise
+    # The row may have been deleted between its insertion, which found it, and the task's.
+    try:
+        return await run_transaction(user.id, *statements, **options)
+    except UserNotProvisioned as error:
+        not_prepared = DatabaseNotPrepared()
+        not_prepared.reason = "a trigger or a rule skipped the new row of users"
+        raise not_prepared from error
 
 
 async def update_task(

@@ -5,7 +5,6 @@ from typing import Any
 
 from lib.db import compiled
 from lib.db.transaction import run_transaction
-from lib.errors import DatabaseNotPrepared
 from lib.log import log_warning
 from lib.schemas import AuthenticatedUser
 
@@ -23,17 +22,12 @@ def profile_values(user: AuthenticatedUser) -> dict[str, Any]:
     }
 
 
-async def check_users_are_shared(user: AuthenticatedUser) -> None:
-    """Check that no row was added because Better Auth keeps its users in the table.
-
-    Raises DatabaseNotPrepared if there is another reason, such as a trigger.
-    """
+async def users_are_shared(user: AuthenticatedUser) -> bool:
+    """Whether no row was added because Better Auth keeps its users in the table. Logs this once."""
     [[(shared,)]] = await run_transaction(user.id, (compiled.USERS_ARE_SHARED, {}))
-    if not shared:
-        not_prepared = DatabaseNotPrepared()
-        not_prepared.reason = "a trigger or a rule skipped the new row of users"
-        raise not_prepared
-    _warn_that_users_are_shared()
+    if shared:
+        _warn_that_users_are_shared()
+    return shared
 
 
 @cache
