@@ -16,7 +16,7 @@ import pytest
 from lib.db import compiled, tasks
 from lib.db.pool import close_pools
 from lib.errors import TaskNotFound
-from lib.schemas import AuthenticatedUser, TaskUpdate
+from lib.schemas import AuthenticatedUser, TaskCreate, TaskUpdate
 from tests.support.databases import Database
 
 USER = AuthenticatedUser("u", "n", None, email_verified=False)
@@ -194,3 +194,23 @@ def test_a_keyed_change_waits_for_a_deletion_and_a_restoration(database: Databas
     assert isinstance(changed, tasks.StoredTask)
     assert b'"title":"x"' in changed.body
     assert places(database) == ["tasks"]
+
+
+def test_a_new_task_waits_for_the_deletion_of_its_user_and_adds_the_user_again(
+    database: Database,
+) -> None:
+    """As erase-user deletes: it locks the row, and deletes it later in the same transaction."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    create = tasks.create_task(USER, TaskCreate(title="new"))
+    with ThreadPoolExecutor(1) as thread, psycopg.connect(database.admin_url) as eraser:
+        eraser.execute("SELECT FROM users WHERE id = 'u' FOR UPDATE")
+        future = thread.submit(lambda: asyncio.run(create))
+        deadline = time.monotonic() + 20
+        while database.query(waiting) == [(0,)]:
+            assert not future.done(), f"it did not wait: {future}"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        eraser.execute("DELETE FROM users WHERE id = 'u'")
+        eraser.commit()
+        created = future.result(30)
+    assert database.query("SELECT title FROM tasks WHERE id = %s", created.id) == [("new",)]
