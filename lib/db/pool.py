@@ -27,7 +27,7 @@ MAX_TRUSTED_IDLE = 15.0
 PROBE_TIMEOUT = 1.0
 # A request that gets a connection has at least this many seconds left for its statements.
 MIN_TIME_LEFT = 0.3
-# If a user had no request completed for this many seconds, the database may be unavailable.
+# If no request of a user succeeded for this many seconds, the database may be unavailable.
 MAX_SERVICE_GAP = 1.0
 # Connections of one process, unless DATABASE_POOL_SIZE is set. A Lambda sandbox serves one request
 # at a time, a server many.
@@ -52,7 +52,7 @@ class Pool:
         self._in_use: Counter[str] = Counter()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         self._granted: set[asyncio.Future[None]] = set()
-        # When a request of a user was completed last, while others of theirs wait.
+        # When a request of a user succeeded last (monotonic), while others of theirs wait.
         self._served_at: dict[str, float] = {}
         self._opening = 0
 
@@ -91,14 +91,17 @@ class Pool:
         finally:
             self._opening -= 1
 
-    def release(self, user: str, connection: Connection) -> None:
-        """Keep the connection for the next request, unless it is still in use, or broken."""
+    def release(self, user: str, connection: Connection, *, succeeded: bool = True) -> None:
+        """Keep the connection for the next request, unless it is still in use, or broken.
+
+        `succeeded` says whether the request got a result.
+        """
         if connection.closed or not connection.idle:
             connection.close()
         else:
             connection.used_at = time.time()
             self._idle.append(connection)
-            if user in self._waiting:
+            if succeeded and user in self._waiting:
                 self._served_at[user] = time.monotonic()
         self._release_slot(user)
 

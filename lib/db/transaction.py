@@ -129,10 +129,13 @@ async def _within_budget[T](
     for pause in (*PAUSES, None):
         try:
             connection = await connections.acquire(user, started, probe=not safe)
+            succeeded = False
             try:
-                return await run(connection, prepare)
+                result = await run(connection, prepare)
+                succeeded = True
             finally:
-                connections.release(user, connection)
+                connections.release(user, connection, succeeded=succeeded)
+            return result
         except OperationalError as error:
             not_sent = isinstance(error, NotConnected)
             rolled_back = _is_rolled_back(error)

@@ -110,9 +110,15 @@ def test_a_request_that_waits_too_long_for_others_of_its_user_is_refused(
     async def main() -> None:
         connections = new_pool()
         held = [await acquire(connections, "greedy") for _ in range(SIZE // 2)]
-        # The database may be the cause: none of the user's requests was completed meanwhile.
+        # The database may be the cause: none of the user's requests succeeded meanwhile.
         with pytest.raises(NotConnected):
             await acquire(connections, "greedy")
+        failed, waiting = (asyncio.create_task(acquire(connections, "greedy")) for _ in range(2))
+        await asyncio.sleep(0)
+        connections.release("greedy", held.pop(), succeeded=False)
+        held.append(await failed)
+        with pytest.raises(NotConnected):
+            await waiting
         first, second = (asyncio.create_task(acquire(connections, "greedy")) for _ in range(2))
         await asyncio.sleep(0)
         connections.release("greedy", held.pop())

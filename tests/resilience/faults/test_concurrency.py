@@ -124,7 +124,9 @@ def test_one_user_cannot_take_the_instance_from_others_during_a_fault(
     lab.await_sessions(0, "state <> 'idle'")
     reported = Counter(each.reported for each in outcomes)
     assert all(each.seconds < database.BUDGET + TOLERANCE for each in outcomes)
-    assert reported.keys() <= {"done", "unchanged", "unknown"}
+    # New connections work: on a slow machine the last requests wait only for others of their user.
+    assert reported.keys() <= {"done", "unchanged", "unknown", "429"}
+    assert reported["done"] or not reported["429"], "a fault is not reported as the user's load"
     assert reported["unknown"] >= POOL_SIZE // 2
     applied = greedy.applied()
     assert reported["done"] <= applied <= reported["done"] + reported["unknown"]
