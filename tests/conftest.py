@@ -49,7 +49,8 @@ FAST_FOLDERS = ("contract", "unit")
 SLOW_FILES = {
     f"{name}.py"
     for name in (
-        "contract/test_mcp_sdk", "contract/test_raw_bytes",
+        "contract/test_concurrency", "contract/test_mcp_hostile", "contract/test_mcp_sdk",
+        "contract/test_raw_bytes",
         "unit/test_aws_secrets", "unit/test_changes", "unit/test_deployment_faults",
         "unit/test_earlier_records", "unit/test_expired_keys", "unit/test_health",
         "unit/test_http_transport", "unit/test_mcp_generated", "unit/test_middleware",
