@@ -89,7 +89,7 @@ def process(command: list[str], env: Mapping[str, str], log: Path) -> Generator[
                 started.wait()
 
 
-def _wait_for_start(started: subprocess.Popen, log: Path, deadline: float) -> None:
+def wait_for_start(started: subprocess.Popen, log: Path, deadline: float) -> None:
     """Sleep briefly. Raises FixtureError if the process has ended or the deadline has passed."""
     if started.poll() is not None or time.monotonic() > deadline:
         what = "did not start" if started.poll() is not None else "was not ready in time"
@@ -197,7 +197,7 @@ def better_auth(
     deadline = time.monotonic() + READY_SECONDS
     with process([node(), str(folder / "server.mjs")], env, log) as started:
         while not (ready := [x for x in log.read_text().splitlines() if x.startswith('{"ready"')]):
-            _wait_for_start(started, log, deadline)
+            wait_for_start(started, log, deadline)
         output = json.loads(ready[0])
         running = BetterAuth(way, url, output["created"], output["added"], log)
         try:
@@ -220,7 +220,7 @@ def api(
     deadline = time.monotonic() + READY_SECONDS
     with process(command, env, log) as started:
         while not _is_healthy(f"{url}/api/health"):
-            _wait_for_start(started, log, deadline)
+            wait_for_start(started, log, deadline)
         yield url
 
 

@@ -1,0 +1,63 @@
+"""A person uses the example in Chromium, with the real Better Auth, API and PostgreSQL."""
+
+import os
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from dev.postgres import free_port
+from tests.integrations.better_auth.fixtures import NewDatabase, NewLog
+from tests.integrations.better_auth.servers import SECRET, api, install_packages
+from tests.integrations.browser.chromium import find_chromium
+from tests.integrations.example.servers import build, page, run_script
+
+HERE = Path(__file__).parent
+
+
+def test_a_person_uses_the_example(
+    migrated_database: NewDatabase, logs: NewLog, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install_packages()
+    build()
+    database = migrated_database()
+    # The script of the test is between the page and the API: it loses responses, for example.
+    proxy = f"http://127.0.0.1:{free_port()}"
+    with ExitStack() as stack:
+        url, demo_url = (
+            stack.enter_context(page(database.admin, proxy, logs(name), variables))
+            for name, variables in (("page", {}), ("demo", {"DEMO": "1"}))
+        )
+        migrated = run_script("migrate", DATABASE_URL=database.admin, BETTER_AUTH_SECRET=SECRET)
+        assert migrated.returncode == 0, migrated.stdout + migrated.stderr
+        settings = {
+            "BETTER_AUTH_SECRET": SECRET,
+            "JWT_AUDIENCE": "todo-api",
+            "CORS_ORIGINS": f"{url},{demo_url}",
+            "PROVISION_USERS": "false",
+        }
+        api_url = stack.enter_context(api(database.app, logs("api"), settings))
+        driven = subprocess.run(
+            ["node", str(HERE / "drive.mjs")],
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(logs("home").parent),
+                "APP_URL": url,
+                "DEMO_URL": demo_url,
+                "PROXY_URL": proxy,
+                "API_URL": api_url,
+                "SECRET": SECRET,
+                "CHROMIUM": find_chromium(),
+                "SCREENSHOTS": os.environ.get("SCREENSHOTS", ""),
+            },
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+    with capsys.disabled():
+        sys.stdout.write(f"\n{driven.stdout}{driven.stderr}")
+    assert driven.returncode == 0
+    assert driven.stdout.endswith("done\n")
