@@ -37,7 +37,7 @@ HERE = Path(__file__).parent
 # Real components from npm and Debian: the emulator, the builder, Better Auth, a browser, PgBouncer.
 FOLDERS_OF_VERIFY = (
     "platforms", "integrations/better_auth", "integrations/browser", "integrations/client",
-    "integrations/neon_driver",
+    "integrations/example", "integrations/neon_driver",
     "integrations/mcp",
     "tooling/contributor",
     # These have short time limits, which a busy machine exceeds.

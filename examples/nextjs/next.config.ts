@@ -1,8 +1,16 @@
 import type { NextConfig } from "next";
 
+const headers = [
+  { key: "X-Frame-Options", value: "DENY" },
+  { key: "X-Content-Type-Options", value: "nosniff" },
+  { key: "Referrer-Policy", value: "same-origin" },
+];
+
 const config: NextConfig = {
   poweredByHeader: false,
-  turbopack: { root: import.meta.dirname }, // not the folder of the API's package-lock.json
+  headers: async () => [{ source: "/:path*", headers }],
+  // Not the folder of the API's package-lock.json.
+  turbopack: { root: import.meta.dirname },
   outputFileTracingRoot: import.meta.dirname,
 };
 
