@@ -22,7 +22,7 @@ export function NewTaskForm({ add }: { add: (task: NewTask) => Promise<boolean> 
   return (
     <form className="card new" onSubmit={send} aria-label="New task">
       <div className="line">
-        <input ref={title} name="title" aria-label="Title of the new task" placeholder="What is to be done?" required maxLength={200} autoComplete="off" />
+        <input ref={title} name="title" aria-label="Title of the new task" placeholder="Add a task" required maxLength={200} autoComplete="off" />
         <button type="button" className="quiet" aria-expanded={open} onClick={() => setOpen(!open)}>Details</button>
         <button className="primary">Add</button>
       </div>

@@ -6,6 +6,8 @@ import { Editor } from "./editor";
 
 type Props = { task: ShownTask; store: TaskStore; tag: (tag: string) => void; leave: () => void };
 
+const Icon = ({ path }: { path: string }) => <svg viewBox="0 0 24 24" aria-hidden="true"><path d={path} /></svg>;
+
 export const Row = memo(function Row({ task, store, tag, leave }: Props) {
   const [opened, setOpened] = useState<Opened | null>(null);
   const edit = useRef<HTMLButtonElement>(null);
@@ -30,8 +32,8 @@ export const Row = memo(function Row({ task, store, tag, leave }: Props) {
         </p>
       </div>
       <div className="actions">
-        <button ref={edit} type="button" className="quiet" disabled={waiting} aria-label={`Edit: ${task.title}`} onClick={async () => setOpened(await store.open(task))}>Edit</button>
-        <button type="button" className="quiet" disabled={waiting} aria-label={`Delete: ${task.title}`} onClick={() => { leave(); void store.remove(task); }}>Delete</button>
+        <button ref={edit} type="button" className="quiet icon" disabled={waiting} title="Edit" aria-label={`Edit: ${task.title}`} onClick={async () => setOpened(await store.open(task))}><Icon path="M4 20h4L19 9l-4-4L4 16zM13 7l4 4" /></button>
+        <button type="button" className="quiet icon" disabled={waiting} title="Delete" aria-label={`Delete: ${task.title}`} onClick={() => { leave(); void store.remove(task); }}><Icon path="M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13M10.5 11v5M13.5 11v5" /></button>
       </div>
     </li>
   );

@@ -21,7 +21,8 @@ export type State = {
 };
 export const START: State = { tasks: [], phase: "loading", more: "none", query: EVERYTHING, notice: null, connected: true, signedOut: null };
 
-type Change = { id: number; fields: Partial<Task> | null }; // null: deleted
+// `fields` is null for a deletion. A task that is being created has a negative id; `after` is the newest id before it.
+type Change = { id: number; fields: Partial<Task> | null; after?: number };
 
 const short = (title: string) => `“${title.length > 40 ? `${title.slice(0, 39)}…` : title}”`;
 
@@ -39,7 +40,14 @@ export function openTaskStore() {
   function publish(update: Partial<State> = {}): void {
     const tasks = new Map<number, ShownTask>();
     for (const task of known.values()) tasks.set(task.id, { ...task, saving: false });
-    for (const { id, fields } of changes) {
+    const created = new Set<number>();
+    for (const { id, fields, after } of changes) {
+      // The feed of changes may bring a new task before the response that creates it, above all if that was lost.
+      const arrived = after === undefined ? undefined : [...known.values()].find((task) => task.id > after && task.title === fields?.title && !created.has(task.id));
+      if (arrived) {
+        created.add(arrived.id);
+        continue;
+      }
       const task = tasks.get(id) ?? (id < 0 ? { ...NEW, id, created_at: new Date().toISOString(), updated_at: "", saving: true } : null);
       if (!fields) tasks.delete(id);
       else if (task) tasks.set(id, { ...task, ...fields, saving: true });
@@ -211,7 +219,7 @@ export function openTaskStore() {
 
     add(task: NewTask): Promise<boolean> {
       const key = crypto.randomUUID();
-      const change = { id: -Date.now() - Math.random(), fields: task as Partial<Task> };
+      const change = { id: -Date.now() - Math.random(), fields: task as Partial<Task>, after: Math.max(0, ...known.keys()) };
       return apply(change, () => createTask(task, key), `${short(task.title)} was not added.`);
     },
 

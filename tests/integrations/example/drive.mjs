@@ -30,13 +30,14 @@ const proxy = createServer((incoming, outgoing) => {
   };
   if (taken(refuse)) {
     const cors = { "access-control-allow-origin": headers.origin ?? "*" };
-    incoming.resume().on("end", () => outgoing.writeHead(422, { ...cors, "content-type": "application/json" }).end('{"detail": "Refused by the test."}'));
+    incoming.resume().on("end", () => outgoing.writeHead(422, { ...cors, "content-type": "application/json", connection: "close" }).end('{"detail": "Refused by the test."}'));
     return;
   }
   const forwarded = forward(API_URL + url, { method, headers }, (received) => {
     record.status = received.statusCode;
     if (taken(lose)) return received.resume().on("end", () => outgoing.destroy());
-    outgoing.writeHead(received.statusCode, received.headers);
+    // Chromium itself repeats a request whose response is lost on a connection that it has used before.
+    outgoing.writeHead(received.statusCode, { ...received.headers, connection: "close" });
     received.pipe(outgoing);
   });
   forwarded.on("error", () => outgoing.destroy());
@@ -234,7 +235,13 @@ try {
   await step("a lost answer is repeated with the same key: one task", async () => {
     const mark = requests.length;
     lose = ["POST"];
-    await add(page, "Only once");
+    await page.getByLabel("Title of the new task").fill("Only once");
+    await button(page, "Add").click();
+    while (since(mark, "POST").length < 2) {
+      assert.equal((await titles(page)).filter((title) => title === "Only once").length, 1); // the feed brings no second one
+      await page.waitForTimeout(20);
+    }
+    await saved(page, "Only once");
     const posts = since(mark, "POST");
     assert.equal(posts.length, 2);
     assert.ok(posts[0].key && posts[0].key === posts[1].key);
@@ -265,7 +272,6 @@ try {
     await button(page, "Try again").click();
     await saved(page, "Late");
     assert.equal(new Set(since(mark, "POST").map(({ key }) => key)).size, 1);
-    await page.waitForTimeout(3500); // the feed of changes brings no second one
     assert.deepEqual((await titles(page)).filter((title) => title === "Late"), ["Late"]);
   });
 
