@@ -55,7 +55,7 @@ def test_a_person_uses_the_example(
             },
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=240,
             check=False,
         )
     with capsys.disabled():
