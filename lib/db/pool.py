@@ -94,8 +94,8 @@ class Pool:
     def release(self, user: str, connection: Connection, *, succeeded: bool = True) -> None:
         """Keep the connection for the next request, unless it is still in use, or broken.
 
-        `succeeded` says whether the request got a result. Otherwise the next requests of the user may
-        wait for the database and not for others of theirs.
+        `succeeded` says whether the request got a result. If none did, the user's next requests
+        may wait for the database and not for others of theirs.
         """
         if connection.closed or not connection.idle:
             connection.close()
