@@ -39,12 +39,17 @@ _INVISIBLE = (
 )
 
 
+def has_surrogate(text: str) -> bool:
+    """Whether the text has half of a surrogate pair, which UTF-8 cannot encode."""
+    return not text.isascii() and any("\ud800" <= each <= "\udfff" for each in text)
+
+
 def _check_storable(value: object) -> object:
-    # PostgreSQL cannot store NUL, and UTF-8 cannot encode half of a surrogate pair.
+    # PostgreSQL can store neither.
     if isinstance(value, str):
         if "\0" in value:
             raise ValueError("must not contain the NUL character")
-        if not value.isascii() and any("\ud800" <= each <= "\udfff" for each in value):
+        if has_surrogate(value):
             raise ValueError("must not contain half of a surrogate pair")
     return value
 
