@@ -57,9 +57,10 @@ def connector(settings: Settings) -> Connector:
 
     async def open_connection(deadline: float) -> HttpConnection:
         try:
-            return await connect(endpoint(), deadline)
+            target = endpoint()
         except OSError as error:
             raise NotConnected("the CA certificates of SSL_CERT_FILE cannot be read") from error
+        return await connect(target, deadline)
 
     return open_connection
 
@@ -85,7 +86,7 @@ def _endpoint(settings: Settings) -> Endpoint:
         "Host": url.netloc,
         "User-Agent": "serverless-task-api",
         "Content-Type": "application/json",
-        "Neon-Connection-String": (f"postgresql://{user}:{password}@{host}{port}/{name}{query}"),
+        "Neon-Connection-String": f"postgresql://{user}:{password}@{host}{port}/{name}{query}",
         "Neon-Raw-Text-Output": "true",
         "Neon-Array-Mode": "true",
         "Neon-Batch-Isolation-Level": "ReadCommitted",
