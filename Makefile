@@ -102,8 +102,8 @@ offline: .venv/ready node_modules/.ready ## Serve the Lambda functions under ser
 	@exec $(PYTHON) -m dev.offline
 
 .PHONY: package
-package: .venv/ready ## Build build/lambda.zip (ARCH=x86_64, EXTRA=asymmetric)
-	@$(PYTHON) -m dev.deploy.package $(if $(ARCH),--arch $(ARCH)) $(if $(EXTRA),--extra $(EXTRA))
+package: .venv/ready ## Build build/lambda.zip (ARCH=x86_64, EXTRA=asymmetric, TRANSPORT=http)
+	@$(PYTHON) -m dev.deploy.package $(if $(ARCH),--arch $(ARCH)) $(if $(EXTRA),--extra $(EXTRA)) $(if $(TRANSPORT),--transport $(TRANSPORT))
 
 .PHONY: deploy-aws
 deploy-aws: stage-named .venv/ready node_modules/.ready ## Deploy to AWS: make deploy-aws STAGE=prod (docs/aws.md)

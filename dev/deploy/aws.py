@@ -64,7 +64,10 @@ def deploy(stage: str, region: str) -> None:
 
     print("Building the zip ...", flush=True)
     extra = "asymmetric" if algorithm() != "HS256" else None
-    artifact = package.build("arm64", ROOT / "build" / "lambda.zip", extra=extra)
+    over_http = os.environ.get("DATABASE_TRANSPORT", "").strip().lower() == "http"
+    transport = "http" if over_http else "postgres"
+    zipped = ROOT / "build" / "lambda.zip"
+    artifact = package.build("arm64", zipped, extra=extra, transport=transport)
     print(f"{package.describe(artifact)}, sha256 {artifact.sha256}", flush=True)
 
     if run(SERVERLESS, "package", *options, "--package", PACKAGE):

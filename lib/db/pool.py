@@ -210,7 +210,11 @@ def _transport(name: str) -> Any:
 
 # Imported now and not by the first request: AWS Lambda starts functions with more CPU than it runs
 # them, and takes snapshots before the first request.
-_transport(database_transport())
+try:
+    _transport(database_transport())
+except ModuleNotFoundError as error:
+    if error.name != "psycopg":  # whose absence the settings report
+        raise
 
 _pools: dict[Any, Pool] = {}
 
