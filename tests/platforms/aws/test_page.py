@@ -9,7 +9,6 @@ import os
 import re
 import subprocess
 import sys
-import uuid
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from dev import postgres
 from dev.deploy.aws import TEMPLATE
 from tests.conftest import SECRET
 from tests.integrations.client.documents import FENCED
@@ -29,12 +29,12 @@ from tests.platforms.aws.artifact import (
 from tests.platforms.aws.gateway import Invoke, serving
 from tests.platforms.aws.sandbox import Fleet
 from tests.platforms.aws.stack import read_functions, read_routes
-from tests.platforms.aws.test_deploy import aws, empty_database
-from tests.support.databases import Database
+from tests.platforms.aws.test_deploy import aws
+from tests.support.databases import Cluster, Database
 from tests.support.targets.lambda_runtime import SANDBOXES_PER_FUNCTION, invoking
 from tests.tooling.contributor.working_copy import ROOT, WorkingCopy, copy_tree
 
-__all__ = ["aws", "empty_database"]
+__all__ = ["aws"]
 
 PAGE = (ROOT / "docs" / "aws.md").read_text()
 ROLES = (ROOT / "docs" / "database.md").read_text().partition("## Roles\n")[2]
@@ -66,11 +66,17 @@ def copy(tmp_path: Path) -> WorkingCopy:
 
 
 @pytest.fixture
-def role(empty_database: Database) -> Iterator[str]:
-    """The name of the API's role. Roles belong to the server, which has a task_app already."""
-    name = f"task_app_{uuid.uuid4().hex[:8]}"
-    yield name
-    empty_database.query(f"DROP ROLE IF EXISTS {name}")
+def new_cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """A PostgreSQL without our roles, which belong to the server and not to a database."""
+    with postgres.running(tmp_path / "postgres", durable=False) as server:
+        yield Cluster(server.port, server.password)
+
+
+@pytest.fixture
+def database(new_cluster: Cluster) -> Iterator[Database]:
+    """An empty database."""
+    with new_cluster.clone("template0") as clone:
+        yield clone
 
 
 @contextmanager
@@ -123,10 +129,11 @@ def filled_in(script: str, values: dict[str, str]) -> str:
 
 @pytest.mark.filterwarnings("ignore:Tried to parse:UserWarning")  # types that moto does not emulate
 def test_the_page_leads_from_an_empty_database_to_a_domain(
-    aws: Aws, copy: WorkingCopy, empty_database: Database, role: str, tmp_path: Path
+    aws: Aws, copy: WorkingCopy, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("MOTO_ACM_VALIDATION_WAIT", "1")  # seconds until it issues a certificate
     [create_role, _] = re.findall(r"^```sql\n(.*?)^```$", ROLES, re.M | re.S)[:2]
-    pooled = empty_database.admin_url.replace("postgres:", f"{role}:", 1)
+    pooled = database.admin_url.replace("postgres:", "task_app:", 1)
     pooled = re.sub(r":[^:@]*@", ":a-password@", pooled)
     # moto gives an updated stack no new outputs, so the last step of this section cannot run.
     *deploy, subscribe = scripts(section("## Deploy"))
@@ -135,7 +142,7 @@ def test_the_page_leads_from_an_empty_database_to_a_domain(
     steps = filled_in(
         "\n".join([*deploy, *scripts(section("### Custom domain"))]),
         {
-            "'postgresql://...'": f"'{empty_database.admin_url}'",
+            "'postgresql://...'": f"'{database.admin_url}'",
             "'postgresql://task_app:...'": f"'{pooled}'",
             "BETTER_AUTH_SECRET='...'": f"BETTER_AUTH_SECRET='{SECRET}'",
         },
@@ -154,7 +161,7 @@ def test_the_page_leads_from_an_empty_database_to_a_domain(
             cwd=copy.root,
             env=copy.environment(
                 PATH=f"{aws_command(tmp_path / 'bin')}:{copy.root}/.venv/bin:{os.environ['PATH']}",
-                CREATE_ROLE=create_role.replace("task_app", role),
+                CREATE_ROLE=create_role,
                 # moto has no gateway.
                 SMOKE_BASE_URL=url,
             ),

@@ -15,6 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from dev import postgres
 from dev.deploy import vercel
 from tests.conftest import SECRET
 from tests.integrations.client.documents import FENCED
@@ -40,18 +41,17 @@ CLI = '#!/bin/sh\necho "$DEPLOYED"\n'
 
 
 @pytest.fixture
-def databases(cluster: Cluster) -> Iterator[dict[str, Database]]:
-    """An empty database for each environment, as a branch of Neon is one."""
-    with cluster.clone("template0") as production, cluster.clone("template0") as preview:
-        yield {"production": production, "preview": preview}
+def new_cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """A PostgreSQL without our roles, which belong to the server and not to a database."""
+    with postgres.running(tmp_path / "postgres", durable=False) as server:
+        yield Cluster(server.port, server.password)
 
 
 @pytest.fixture
-def role(databases: dict[str, Database]) -> Iterator[str]:
-    """The name of the API's role. Roles belong to the server, which has a task_app already."""
-    name = f"task_app_{uuid.uuid4().hex[:8]}"
-    yield name
-    databases["production"].query(f"DROP ROLE IF EXISTS {name}")
+def databases(new_cluster: Cluster) -> Iterator[dict[str, Database]]:
+    """An empty database for each environment, as a branch of Neon is one."""
+    with new_cluster.clone("template0") as production, new_cluster.clone("template0") as preview:
+        yield {"production": production, "preview": preview}
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("cli")
 def test_the_page_leads_from_empty_databases_to_a_preview_and_to_production(
-    databases: dict[str, Database], role: str, monkeypatch: pytest.MonkeyPatch
+    databases: dict[str, Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     migrate, variables, deploy = SCRIPTS
     assert deploy.splitlines()[-2].startswith("make deploy-vercel ")
@@ -82,7 +82,7 @@ def test_the_page_leads_from_empty_databases_to_a_preview_and_to_production(
     monkeypatch.setenv(vercel.DIRECT_URL, databases["production"].admin_url)
     monkeypatch.setenv(vercel.PREVIEW_URL, databases["preview"].admin_url)
     subprocess.run([".venv/bin/python", "-m", "migrations"], cwd=ROOT, check=True)
-    create_role = CREATE_ROLE.replace("task_app", role).replace("from: openssl rand -hex 24", "pw")
+    create_role = CREATE_ROLE.replace("from: openssl rand -hex 24", "pw")
     with psycopg.connect(databases["production"].admin_url, autocommit=True) as connection:
         connection.execute(create_role.encode())
 
@@ -97,7 +97,7 @@ def test_the_page_leads_from_empty_databases_to_a_preview_and_to_production(
     for name, environments in ADD.findall(variables):
         for environment in environments.split(","):
             pooled = re.sub(
-                "postgres:[^@]*@", f"{role}:pw@", databases[environment].admin_url, count=1
+                "postgres:[^@]*@", "task_app:pw@", databases[environment].admin_url, count=1
             )
             given[environment][name] = pooled if name == "DATABASE_URL" else known[name]
 
