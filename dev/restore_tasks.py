@@ -67,7 +67,7 @@ LEAVE_TRASH = "DELETE FROM deleted_tasks WHERE user_id = %(user)s AND id = ANY (
 RESTORE = """INSERT INTO tasks ({columns}) SELECT {values} FROM lost WHERE id = ANY (%(free)s)
 ON CONFLICT DO NOTHING RETURNING id"""
 RESTORE_WITH_NEW_IDS = """INSERT INTO tasks ({columns_without_id})
-SELECT {values_without_id} FROM lost WHERE id <> ALL (%(restored)s) RETURNING id"""
+SELECT {values_without_id} FROM lost WHERE id <> ALL (%(restored)s) ORDER BY id"""
 NEW_VALUES = {
     "updated_at": sql.SQL("greatest(clock_timestamp(), updated_at + interval '1 microsecond')"),
     "version": sql.SQL("version + 1"),

@@ -1,6 +1,7 @@
 """Databases with tasks of two users, and clients that follow their changes."""
 
 from collections.abc import Callable
+from typing import Any
 
 import httpx2
 import pytest
@@ -8,11 +9,15 @@ from starlette.testclient import TestClient
 
 from migrations.runner import migrate
 from tests.conftest import StartApi, bearer
-from tests.integrations.migrations.conftest import other_server, owned_database, run_migrations
-from tests.integrations.migrations.conftest import project as project  # of run_migrations
+from tests.integrations.migrations.conftest import (
+    other_server,
+    owned_database,
+    project,
+    run_migrations,
+)
 from tests.support.databases import Cluster, Database
 
-__all__ = ["other_server", "owned_database", "run_migrations"]
+__all__ = ["other_server", "owned_database", "project", "run_migrations"]
 
 
 @pytest.fixture
@@ -30,14 +35,13 @@ class Person:
         self.token = ""
         self.copy: dict[int, str] = {}
 
-    def request(self, method: str, path: str, **options: object) -> httpx2.Response:
-        headers = bearer(self.user) | options.pop("headers", {})
-        return self.api.request(method, f"/api/tasks{path}", headers=headers, **options)
+    def request(self, method: str, path: str, json: Any = None, **headers: str) -> httpx2.Response:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        url = f"/api/tasks{path}"
+        return self.api.request(method, url, json=json, headers=bearer(self.user) | named)
 
     def create(self, *titles: str, **headers: str) -> list[int]:
-        created = [
-            self.request("POST", "", json={"title": title}, headers=headers) for title in titles
-        ]
+        created = [self.request("POST", "", {"title": title}, **headers) for title in titles]
         assert {response.status_code for response in created} <= {201}
         return [response.json()["id"] for response in created]
 

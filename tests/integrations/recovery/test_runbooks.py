@@ -11,7 +11,7 @@ from tests.integrations.recovery.conftest import Person, Serve
 from tests.integrations.recovery.page import TIME, USER, run, sections
 from tests.support.databases import Cluster, Database
 
-NEW_URL_SECTION, BULK_DELETE, LOST_ROWS = "Restore everything", "A bad bulk delete", "Lost rows"
+RESTORE, BULK_DELETE, LOST_ROWS = "Restore everything", "A bad bulk delete", "Lost rows"
 
 
 def now() -> str:
@@ -26,7 +26,7 @@ def test_every_command_of_the_page_is_run_by_a_test() -> None:
         BULK_DELETE: ["sql", "sh", "text", "sh"],
         LOST_ROWS: ["sh", "sh"],
         "Back up": ["sh"],
-        NEW_URL_SECTION: ["sh", "sh", "sh"],
+        RESTORE: ["sh", "sh", "sh"],
     }
 
 
@@ -80,7 +80,7 @@ def test_a_bad_bulk_delete(
     assert ada.follow() == 3
     assert ada.copy == restored
     # Versions from before the loss are not current.
-    stale = ada.request("PUT", f"/{later[0]}", json={"title": "x"}, headers={"If-Match": old})
+    stale = ada.request("PUT", f"/{later[0]}", {"title": "x"}, If_Match=old)
     assert stale.status_code == 412
     # Nothing of the other user was touched.
     assert bob.tasks() == {}
@@ -90,7 +90,7 @@ def test_a_bad_bulk_delete(
     assert bob.tasks() == bob.copy == {bobs[0]: "Bob's"}
 
 
-def test_lost_rows(  # noqa: PLR0913 - the databases and the API
+def test_lost_rows(
     admin: Database,
     owned_database: Database,
     past: Database,
@@ -107,7 +107,7 @@ def test_lost_rows(  # noqa: PLR0913 - the databases and the API
 
     # After the backup, and before the loss.
     ada.request("DELETE", f"/{thrown}")
-    ada.request("PUT", f"/{edited}", json={"title": "edited since"})
+    ada.request("PUT", f"/{edited}", {"title": "edited since"})
     [new] = ada.create("new")
     for person in (ada, bob):
         person.follow()
@@ -118,7 +118,7 @@ def test_lost_rows(  # noqa: PLR0913 - the databases and the API
     admin.query("ALTER TABLE tasks ENABLE TRIGGER after_delete")
     admin.query("DELETE FROM users WHERE id IN ('bob', 'eve')")
 
-    restore, migrate, _ = sections()[NEW_URL_SECTION]
+    restore, migrate, _ = sections()[RESTORE]
     for block in (restore, migrate):
         run(block, tmp_path, {}, NEW_URL=past.admin_url)
     copy_users, copy_tasks = sections()[LOST_ROWS]
