@@ -129,6 +129,10 @@ test-aws: .venv/ready node_modules/.ready ## Test the zip in Lambda's runtime, a
 	@$(PYTEST) $(WORKERS) 2 tests/contract --target lambda_runtime -p tests.support.targets.deviations
 	@$(PYTEST) $(WORKERS) 2 tests/contract --target offline -p tests.support.targets.deviations
 
+.PHONY: dashboard
+dashboard: .venv/ready ## Draw docs/images/dashboard.svg, with the log lines and metrics of a test
+	@$(PYTHON) -m tests.tooling.dashboard
+
 ##@ Vercel
 
 .PHONY: vercel-build
