@@ -162,14 +162,15 @@ def _highest(series: list[Series], *, on_the_right: bool) -> float:
 def _table(rows: list[Line], width: int) -> list[str]:
     table = [list(rows[0]), *[[_short(value) for value in row.values()] for row in rows[:6]]]
     # As wide as its longest cell, which is cut off if there is no space.
-    longest = [min(30, max(map(len, column)) + 1) for column in zip(*table, strict=True)]
+    longest = [min(24, max(map(len, column)) + 2) for column in zip(*table, strict=True)]
     step = (width - 16) / sum(longest)
     parts = []
     for number, row in enumerate(table):
         x = 10.0
         for size, cell in zip(longest, row, strict=True):
             name = "" if number else ' class="note"'
-            text = escape(cell[: int(size * step / 6)])
+            space = int(size * step / 6)
+            text = escape(cell if len(cell) <= space else f"{cell[: space - 1]}…")
             parts.append(f'<text{name} x="{x:.0f}" y="{44 + number * 19}">{text}</text>')
             x += size * step
     return parts
