@@ -91,6 +91,15 @@ new-history: .venv/ready ## After a restore: let clients that follow the changes
 erase-user: .venv/ready ## Erase a user and all their data: make erase-user USER_ID=...
 	@$(PYTHON) -m dev.erase_user $(if $(filter command,$(firstword $(origin USER_ID))),"$$USER_ID")
 
+.PHONY: export-user
+export-user: .venv/ready ## Print all that is stored of a user, as JSON: make export-user USER_ID=...
+	@$(PYTHON) -m dev.export_user $(if $(filter command,$(firstword $(origin USER_ID))),"$$USER_ID")
+
+# BACKUP_URL is a variable of the shell, because the list of processes shows the command line.
+.PHONY: restore-tasks
+restore-tasks: .venv/ready ## Restore tasks lost since a time: make restore-tasks SINCE=2026-11-23T02:30Z USER_ID=... (BACKUP_URL)
+	@$(PYTHON) -m dev.restore_tasks $(if $(filter command,$(firstword $(origin SINCE))),--since="$$SINCE") $(if $(filter command,$(firstword $(origin USER_ID))),--user="$$USER_ID") $(if $(filter command,$(firstword $(origin ALL_USERS))),--all-users)
+
 .PHONY: roundtrips
 roundtrips: .venv/ready ## Count the database round trips of every request
 	@$(PYTHON) -m tests.resilience.roundtrips
@@ -119,6 +128,10 @@ test-aws: .venv/ready node_modules/.ready ## Test the zip in Lambda's runtime, a
 	@$(PYTEST) $(WORKERS) 2 -m verify tests/platforms/aws
 	@$(PYTEST) $(WORKERS) 2 tests/contract --target lambda_runtime -p tests.support.targets.deviations
 	@$(PYTEST) $(WORKERS) 2 tests/contract --target offline -p tests.support.targets.deviations
+
+.PHONY: dashboard
+dashboard: .venv/ready ## Draw docs/images/dashboard.svg, with the log lines and metrics of a test
+	@$(PYTHON) -m tests.tooling.dashboard
 
 ##@ Vercel
 

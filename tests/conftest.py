@@ -38,7 +38,7 @@ HERE = Path(__file__).parent
 FOLDERS_OF_VERIFY = (
     "platforms", "integrations/better_auth", "integrations/browser", "integrations/client",
     "integrations/neon_driver",
-    "integrations/mcp",
+    "integrations/mcp", "integrations/recovery",
     "tooling/contributor",
     # These have short time limits, which a busy machine exceeds.
     "resilience",
