@@ -10,7 +10,7 @@ import re
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ ROUNDS = 7
 REQUESTS = 60  # of each kind in a round
 RECORDS = 2_000  # of idempotency keys
 EXPLAINED = 5
+CLUSTERED = ("list", "page")  # explained again with the tasks of a user in adjacent blocks
 # Inserted in the order of time. Successive tasks belong to different users, as in production: the
 # tasks of one user are in different blocks of the table.
 TASKS = """
@@ -65,7 +66,7 @@ UPDATE tasks SET completed = id %% 10 < 7, updated_at = created_at + interval '3
 WHERE id %% 5 = %s
 """
 SIZES = """
-SELECT %(table)s::text, pg_table_size(%(table)s::text::regclass)
+SELECT %(table)s::text, pg_relation_size(%(table)s::text::regclass)
 UNION ALL
 SELECT indexrelid::regclass::text, pg_relation_size(indexrelid)
 FROM pg_index WHERE indrelid = %(table)s::text::regclass
@@ -126,9 +127,15 @@ def measure(
                 )
             with _worker(urls, folder) as worker:
                 progress("explaining requests")
-                for kind, plans in _explain(connection, worker, folder / "log", users).items():
-                    measured[kind] |= plans
-    return {"users": users, "relations": relations, "requests": measured}
+                explained = _explain(connection, worker, folder / "log", users, MIX)
+                progress("putting the tasks of each user together")
+                connection.execute("CLUSTER tasks USING tasks_by_created_at")
+                connection.execute("VACUUM ANALYZE tasks")
+                clustered = _explain(connection, worker, folder / "log", users, CLUSTERED)
+    requests_of_kind = {kind: of_kind | explained[kind] for kind, of_kind in measured.items()}
+    return {
+        "users": users, "relations": relations, "requests": requests_of_kind, "clustered": clustered
+    }  # fmt: skip
 
 
 def fill(connection: psycopg.Connection, users: int) -> None:
@@ -152,7 +159,7 @@ def fill(connection: psycopg.Connection, users: int) -> None:
 
 
 def _sizes(connection: psycopg.Connection, *tables: str) -> Figures:
-    """Return the bytes of each table (with its TOAST table) and index, and its rows."""
+    """Return the bytes of each table and index, and its rows."""
     found = {}
     for table in tables:
         counted = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))
@@ -310,7 +317,7 @@ def _response_bytes(result: dict[str, Any]) -> int:
 
 
 def _explain(
-    connection: psycopg.Connection, worker: Sandbox, log: Path, users: int
+    connection: psycopg.Connection, worker: Sandbox, log: Path, users: int, kinds: Iterable[str]
 ) -> dict[str, Figures]:
     """Return the indexes, the most rows and the median of blocks of 8 KB that requests read.
 
@@ -318,7 +325,7 @@ def _explain(
     """
     made = _Requests(connection, worker, users)
     found = {}
-    for kind in MIX:
+    for kind in kinds:
         events = [made.make(kind) for _ in range(EXPLAINED)]
         indexes: set[str] = set()
         rows, blocks = [], []
