@@ -1,7 +1,7 @@
 """Measures what growth costs, and writes the tables of docs/growth.md (`make growth`).
 
-    --simulate   also measure a million tasks, which takes a few minutes and 3 GB
-    --tables     only write the tables again, after a change of an assumption or a price
+--simulate   also measure a million tasks, which takes a few minutes and 3 GB
+--tables     only write the tables again, after a change of an assumption or a price
 """
 
 import argparse
@@ -26,14 +26,15 @@ def main() -> None:
     parser.add_argument("--tables", action="store_true")
     arguments = parser.parse_args()
     figures: Figures = json.loads(FIGURES.read_text())
-    try:
-        if not arguments.tables:
-            figures["measured"] = _measure(MEASURED_USERS)
-        if arguments.simulate:
-            figures["simulated"] = _measure(SIMULATED_USERS)
-    except (ComparisonError, PostgresError) as error:
-        sys.exit(str(error))
-    FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
+    runs = {} if arguments.tables else {"measured": MEASURED_USERS}
+    if arguments.simulate:
+        runs["simulated"] = SIMULATED_USERS
+    for name, users in runs.items():
+        try:
+            figures[name] = _measure(users)
+        except (ComparisonError, PostgresError) as error:
+            sys.exit(str(error))
+        FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
     write_page(figures)
     print(*(f"{table}\n" for table in tables(figures).values()), sep="\n")
     print(f"Wrote the tables of {PAGE.name}.")

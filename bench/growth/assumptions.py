@@ -25,7 +25,9 @@ ASSUMPTIONS = {
     "round_trip": Assumption(2, "milliseconds from the function to the database and back"),
     "utilization": Assumption(0.6, "share of a processor that the database may use at the peak"),
     "history": Assumption(7, "days of Neon's history, to which a database can be restored"),
-    "idle_sandboxes": Assumption(3, "Lambda sandboxes that exist, for each that is busy at the peak"),
+    "idle_sandboxes": Assumption(
+        3, "Lambda sandboxes that exist, for each that is busy at the peak"
+    ),
 }
 
 # The kinds of request, with their shares. Whole lists of `tasks` tasks, pages of 50 tasks, and

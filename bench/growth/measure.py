@@ -104,9 +104,7 @@ def measure(
         admin = server.url("growth")
         migrate(admin)
         create_app_role(admin)
-        urls = workload.Urls(
-            server.url("growth", user=ROLE, password=PASSWORD), admin, server.pid
-        )
+        urls = workload.Urls(server.url("growth", user=ROLE, password=PASSWORD), admin, server.pid)
         with psycopg.connect(admin, autocommit=True) as connection:
             progress(f"inserting {users * assumed('tasks'):,.0f} tasks")
             fill(connection, users)
@@ -341,7 +339,11 @@ def _explain(
             blocks.append(
                 sum(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] for plan in plans)
             )
-        found[kind] = {"indexes": sorted(indexes), "rows": max(rows), "blocks": statistics.median(blocks)}
+        found[kind] = {
+            "indexes": sorted(indexes),
+            "rows": max(rows),
+            "blocks": statistics.median(blocks),
+        }
     return found
 
 

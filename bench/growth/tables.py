@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.growth.assumptions import ASSUMPTIONS, MIX, USERS
 from bench.growth.measure import CLUSTERED, Figures
-from bench.growth.model import GB, PRICES, Growth, grow, limits, per_request, row_bytes
+from bench.growth.model import PRICES, Growth, grow, limits, per_request, row_bytes
 
 PAGE = Path(__file__).parents[2] / "docs" / "growth.md"
 BEGIN, END = "<!-- make growth: {} -->\n", "\n<!-- :make growth -->"
@@ -79,7 +79,9 @@ def _table(header: list[str], lines: list[list[str]], *, left: int = 1) -> str:
 
 def _limits(measured: Figures) -> str:
     header = ["limit", "value", "remedy", "reached at users"]
-    lines = [[each.name, each.value, each.remedy, two_digits(each.users)] for each in limits(measured)]
+    lines = [
+        [each.name, each.value, each.remedy, two_digits(each.users)] for each in limits(measured)
+    ]
     return _table(header, lines, left=3)
 
 
@@ -110,7 +112,9 @@ def _money(grown: list[Growth]) -> str:
     lines = []
     for title, part in (("Neon", "neon"), ("AWS", "aws"), ("Vercel", "vercel")):
         of_part = [getattr(at, part) for at in grown]
-        lines.append([f"**{title}**", *(f"**{two_digits(sum(each.values()))}**" for each in of_part)])
+        lines.append(
+            [f"**{title}**", *(f"**{two_digits(sum(each.values()))}**" for each in of_part)]
+        )
         lines += [
             [f"{title}: {name}", *(two_digits(each[name]) for each in of_part)]
             for name in of_part[0]
@@ -190,7 +194,13 @@ def _assumptions() -> str:
 
 def _prices() -> str:
     lines = [
-        [each["title"], f"per {each['unit']}", f"{each['date']}", each["source"], f"{each['price']:.10g}"]
+        [
+            each["title"],
+            f"per {each['unit']}",
+            f"{each['date']}",
+            each["source"],
+            f"{each['price']:.10g}",
+        ]
         for each in PRICES.values()
     ]
     return _table(["service", "unit", "read on", "source", "US dollars"], lines, left=4)
