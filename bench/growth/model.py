@@ -52,6 +52,7 @@ class Growth(NamedTuple):
     sent_per_month: float
     processors: float
     hot_bytes: float
+    hot_clustered: float
     compute: float
     in_memory: float
     sandboxes: int
@@ -100,11 +101,11 @@ def storage_bytes(figures: Figures, users: int) -> float:
     )
 
 
-def _hot_bytes(figures: Figures, users: int) -> float:
+def _hot_bytes(figures: Figures, users: int, scattered: tuple[str, ...]) -> float:
     """Return the bytes that the active users of a day read: whole blocks of tasks and its indexes.
 
-    The tasks of a user are in different blocks of the table, but next to each other in an index
-    that begins with the user.
+    The rows of a user are next to each other in an index that begins with the user, but in
+    different blocks of the relations that are `scattered`.
     """
     tasks = users * assumed("tasks")
     hot = 0.0
@@ -112,7 +113,7 @@ def _hot_bytes(figures: Figures, users: int) -> float:
         if relation["table"] == "tasks":
             size = row_bytes(figures, name)
             neighbours = BLOCK / size
-            if name not in ("tasks", "tasks_pkey"):
+            if name not in scattered:
                 neighbours = 1 + neighbours / assumed("tasks")
             hot += tasks * size * (1 - (1 - assumed("active")) ** neighbours)
     return hot
@@ -134,7 +135,7 @@ def grow(figures: Figures, users: int) -> Growth:
     wal = requests * per_request(figures, "wal_bytes")
     sent = requests * MONTH_DAYS * per_request(figures, "response_bytes")
     processors = peak * postgres_ms / 1e3 / assumed("utilization")
-    hot = _hot_bytes(figures, users)
+    hot = _hot_bytes(figures, users, ("tasks", "tasks_pkey"))
     wanted = max(processors, hot / (CU_GIB * GIB * CACHE_SHARE))
     compute = next((size for size in CU_SIZES if size >= wanted), MAX_CU)
     busy = peak * lambda_seconds
@@ -152,6 +153,7 @@ def grow(figures: Figures, users: int) -> Growth:
         sent_per_month=sent,
         processors=processors,
         hot_bytes=hot,
+        hot_clustered=_hot_bytes(figures, users, ("tasks_pkey",)),
         compute=compute,
         in_memory=min(1, compute * CU_GIB * GIB * CACHE_SHARE / hot),
         sandboxes=math.ceil(busy * assumed("idle_sandboxes")),

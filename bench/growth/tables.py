@@ -92,6 +92,7 @@ def _growth(grown: list[Growth]) -> str:
         "requests per second at the peak": lambda at: two_digits(at.peak_rate),
         "tables and indexes": lambda at: size(at.storage),
         "data that one day's users read": lambda at: size(at.hot_bytes),
+        "the same, after `CLUSTER` by user": lambda at: size(at.hot_clustered),
         "write-ahead log per day": lambda at: size(at.wal_per_day),
         "responses per month": lambda at: size(at.sent_per_month),
         "processors of PostgreSQL at the peak": lambda at: two_digits(at.processors),

@@ -82,6 +82,8 @@ def test_the_model_adds_up() -> None:
     assert grown.processors == pytest.approx(0.2315 / 0.6, abs=0.001)
     # 16 tasks in a block: the chance that none of them is of an active user is 0.9 ** 16.
     assert grown.hot_bytes == pytest.approx(50e9 * (1 - 0.9 ** (8192 / 500)))
+    # In the order of the users, a block has tasks of 1.16 users.
+    assert grown.hot_clustered == pytest.approx(50e9 * (1 - 0.9 ** (1 + 8192 / 500 / 100)))
     assert grown.compute == 13  # 41 GB in three quarters of 4 GiB each
     assert grown.neon["storage"] == pytest.approx(50 * 0.35)
     assert grown.neon["transfer"] == pytest.approx(20 * 0.10)
