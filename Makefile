@@ -183,6 +183,10 @@ faults: .venv/ready ## Test every database fault with the real time limits
 bench: .venv/ready node_modules/.ready ## Compare the API with other implementations (BENCH=quick: two minutes)
 	@$(PYTHON) -m bench
 
+.PHONY: growth
+growth: .venv/ready ## Predict what more users need and cost (docs/growth.md; SIMULATE=1: a million tasks; TABLES=1)
+	@$(PYTHON) -m bench.growth $(if $(SIMULATE),--simulate) $(if $(TABLES),--tables)
+
 .PHONY: figures
 figures: .venv/ready node_modules/.ready ## Measure size and start time of the functions on both platforms
 	@$(PYTHON) -m tests.support.targets.figures
