@@ -1025,6 +1025,12 @@ FROM deleted_tasks
 WHERE deleted_tasks.id = %(task_id)s::BIGINT AND deleted_tasks.user_id = %(owner)s::VARCHAR AND deleted_tasks.purged_at IS NULL AND deleted_tasks.deleted_at > now() - CAST('30 days' AS INTERVAL)) AS anon_1
 """
 
+EXISTS_ERASABLE = """
+SELECT EXISTS (SELECT *
+FROM deleted_tasks
+WHERE deleted_tasks.id = %(task_id)s::BIGINT AND deleted_tasks.user_id = %(owner)s::VARCHAR AND deleted_tasks.purged_at IS NULL) AS anon_1
+"""
+
 CHANGES = """
 SELECT page.document, page.id, CAST(page.changed_in AS TEXT) AS changed_in, head.snapshot, head.history
 FROM (SELECT CAST(pg_current_snapshot() AS TEXT) AS snapshot, (SELECT CAST(database_history.id AS TEXT) AS id
@@ -1106,12 +1112,12 @@ FROM task, LATERAL (SELECT task.id AS id, task.user_id AS user_id, task.title AS
 LOCK_DELETED = """
 SELECT deleted_tasks.id
 FROM deleted_tasks
-WHERE deleted_tasks.id = %(task_id)s::BIGINT AND deleted_tasks.user_id = %(owner)s::VARCHAR AND deleted_tasks.purged_at IS NULL AND deleted_tasks.deleted_at > now() - CAST('30 days' AS INTERVAL) FOR UPDATE
+WHERE deleted_tasks.id = %(task_id)s::BIGINT AND deleted_tasks.user_id = %(owner)s::VARCHAR AND deleted_tasks.purged_at IS NULL FOR UPDATE
 """
 
 ERASE = """
 WITH erased AS
-(UPDATE deleted_tasks SET title='', description=NULL, completed=false, priority=0, due_at='infinity'::timestamptz, due_at_desc=NULL, due_is_date=false, tags='{}', completed_at=NULL, title_key=NULL, updated_at=greatest(clock_timestamp(), deleted_tasks.updated_at + CAST('1 microsecond' AS INTERVAL)), version=(deleted_tasks.version + 1), changed_in=pg_current_xact_id(), purged_at=now() WHERE deleted_tasks.id = %(task_id)s::BIGINT AND deleted_tasks.user_id = %(owner)s::VARCHAR AND deleted_tasks.purged_at IS NULL AND deleted_tasks.deleted_at > now() - CAST('30 days' AS INTERVAL) AND (deleted_tasks.changed_in = pg_current_xact_id() OR %(etags)s::TEXT[] IS NULL OR (left(encode(sha256(convert_to((SELECT CAST(row_to_json(document) AS TEXT) AS row_to_json_1
+(UPDATE deleted_tasks SET title='', description=NULL, completed=false, priority=0, due_at='infinity'::timestamptz, due_at_desc=NULL, due_is_date=false, tags='{}', completed_at=NULL, title_key=NULL, updated_at=greatest(clock_timestamp(), deleted_tasks.updated_at + CAST('1 microsecond' AS INTERVAL)), version=(deleted_tasks.version + 1), changed_in=pg_current_xact_id(), purged_at=now() WHERE deleted_tasks.id = %(task_id)s::BIGINT AND deleted_tasks.user_id = %(owner)s::VARCHAR AND deleted_tasks.purged_at IS NULL AND (deleted_tasks.changed_in = pg_current_xact_id() OR %(etags)s::TEXT[] IS NULL OR (left(encode(sha256(convert_to((SELECT CAST(row_to_json(document) AS TEXT) AS row_to_json_1
 FROM (SELECT deleted_tasks.id AS id, deleted_tasks.user_id AS user_id, deleted_tasks.title AS title, deleted_tasks.description AS description, deleted_tasks.completed AS completed, (ARRAY['low', 'medium', 'high', 'urgent'])[deleted_tasks.priority] AS priority, left(to_char(timezone('UTC', nullif(deleted_tasks.due_at, 'infinity'::timestamptz)), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), CASE WHEN deleted_tasks.due_is_date THEN 10 ELSE 27 END) AS due_date, deleted_tasks.tags AS tags, to_char(timezone('UTC', deleted_tasks.completed_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS completed_at, to_char(timezone('UTC', deleted_tasks.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', deleted_tasks.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document), 'UTF8')), 'hex'), 32) = ANY (%(etags)s::TEXT[])) = CAST(%(must_match)s AS BOOLEAN)) RETURNING deleted_tasks.id),
 records AS
 (UPDATE idempotency_keys SET task='' FROM erased WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.task_id = erased.id)
@@ -1253,11 +1259,12 @@ AND schemaname = ANY (current_schemas(false))
 AND qual LIKE '%%app.user_id%%' AND with_check LIKE '%%app.user_id%%'
 )
 UNION ALL
-SELECT 'trigger ' || name || ' on tasks'
-FROM (VALUES ('before_write'), ('after_delete')) AS needed (name)
+SELECT format('trigger %%s on %%s', name, relation)
+FROM (VALUES ('before_write', 'tasks'), ('after_delete', 'tasks'),
+('users_after_delete', 'users')) AS needed (name, relation)
 WHERE NOT EXISTS (
 SELECT FROM pg_trigger
-WHERE tgrelid = to_regclass('tasks') AND tgname = name AND tgenabled IN ('O', 'A')
+WHERE tgrelid = to_regclass(relation) AND tgname = name AND tgenabled IN ('O', 'A')
 )
 ), ARRAY(
 SELECT 'USAGE on a schema of search_path' WHERE current_schema() IS NULL
@@ -1281,6 +1288,10 @@ WHERE NOT has_table_privilege(to_regclass(name), privilege)
 UNION ALL
 SELECT 'SELECT on database_history'
 WHERE NOT has_table_privilege(to_regclass('database_history'), 'SELECT')
+UNION ALL
+SELECT 'EXECUTE on remove_expired'
+WHERE has_function_privilege(to_regprocedure('remove_expired(integer)'), 'EXECUTE')
+IS NOT TRUE
 UNION ALL
 SELECT 'USAGE on the sequence of tasks.id'
 FROM pg_attribute

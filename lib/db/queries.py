@@ -94,7 +94,10 @@ is_kept = and_(
     DELETED_TASKS.c.purged_at.is_(None),
     DELETED_TASKS.c.deleted_at > func.now() - cast(literal_column("'30 days'"), Interval),
 )
-owned_in_trash = and_(DELETED_TASKS.c.id == task_id, DELETED_TASKS.c.user_id == owner, is_kept)
+in_trash = and_(DELETED_TASKS.c.id == task_id, DELETED_TASKS.c.user_id == owner)
+owned_in_trash = and_(in_trash, is_kept)
+# The text remains until the retention job has run, and its user can erase it until then.
+is_erasable = and_(in_trash, DELETED_TASKS.c.purged_at.is_(None))
 expired = col(IdempotencyKey.created_at) < func.now() - cast(literal_column("'24 hours'"), Interval)
 
 
@@ -516,6 +519,7 @@ GET_DELETED = _returning_json(DELETED_TASKS).where(owned_in_trash)
 # missing one.
 EXISTS = select(exists().where(owned))
 EXISTS_DELETED = select(exists().where(owned_in_trash))
+EXISTS_ERASABLE = select(exists().where(is_erasable))
 
 
 def _changed_since() -> Select:
@@ -842,7 +846,7 @@ def _erase() -> Select:
     erased = (
         update(DELETED_TASKS)
         .where(
-            owned_in_trash,
+            is_erasable,
             or_(DELETED_TASKS.c.changed_in == transaction, _meets_precondition(DELETED_TASKS)),
         )
         .values(
@@ -881,7 +885,7 @@ DELETE = delete(Task).where(owned, precondition).returning(col(Task.id))
 RESTORE = _restore()
 # A permanent deletion is these three in one transaction: LOCK_DELETED, DELETE, ERASE. The first
 # waits until a restoration under way has ended, so that DELETE finds its task.
-LOCK_DELETED = select(DELETED_TASKS.c.id).where(owned_in_trash).with_for_update()
+LOCK_DELETED = select(DELETED_TASKS.c.id).where(is_erasable).with_for_update()
 ERASE = _erase()
 
 # With an Idempotency-Key the effect and its record are one statement. RECORD reads the response
@@ -934,11 +938,12 @@ READY = select(  # ty: ignore[no-matching-overload]
         AND qual LIKE '%app.user_id%' AND with_check LIKE '%app.user_id%'
     )
     UNION ALL
-    SELECT 'trigger ' || name || ' on tasks'
-    FROM (VALUES ('before_write'), ('after_delete')) AS needed (name)
+    SELECT format('trigger %s on %s', name, relation)
+    FROM (VALUES ('before_write', 'tasks'), ('after_delete', 'tasks'),
+      ('users_after_delete', 'users')) AS needed (name, relation)
     WHERE NOT EXISTS (
       SELECT FROM pg_trigger
-      WHERE tgrelid = to_regclass('tasks') AND tgname = name AND tgenabled IN ('O', 'A')
+      WHERE tgrelid = to_regclass(relation) AND tgname = name AND tgenabled IN ('O', 'A')
     )
   )"""),  # noqa: S608 - the names are those of our own tables
     literal_column(f"""ARRAY(
@@ -963,6 +968,10 @@ READY = select(  # ty: ignore[no-matching-overload]
     UNION ALL
     SELECT 'SELECT on database_history'
     WHERE NOT has_table_privilege(to_regclass('database_history'), 'SELECT')
+    UNION ALL
+    SELECT 'EXECUTE on remove_expired'
+    WHERE has_function_privilege(to_regprocedure('remove_expired(integer)'), 'EXECUTE')
+      IS NOT TRUE
     UNION ALL
     SELECT 'USAGE on the sequence of tasks.id'
     FROM pg_attribute

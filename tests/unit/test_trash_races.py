@@ -15,8 +15,8 @@ import pytest
 
 from lib.db import compiled, tasks
 from lib.db.pool import close_pools
-from lib.errors import TaskNotFound
-from lib.schemas import AuthenticatedUser, TaskCreate, TaskUpdate
+from lib.errors import TaskChanged, TaskNotFound
+from lib.schemas import AuthenticatedUser, Precondition, TaskCreate, TaskUpdate
 from tests.support.databases import Database
 
 USER = AuthenticatedUser("u", "n", None, email_verified=False)
@@ -194,6 +194,34 @@ def test_a_keyed_change_waits_for_a_deletion_and_a_restoration(database: Databas
     assert isinstance(changed, tasks.StoredTask)
     assert b'"title":"x"' in changed.body
     assert places(database) == ["tasks"]
+
+
+def let_it_expire(database: Database) -> None:
+    """Move the task to the trash, so long ago that the retention job has to erase its text."""
+    move_to_trash(database)
+    database.query("UPDATE deleted_tasks SET deleted_at = now() - interval '30 days 1 minute'")
+
+
+def test_an_expired_task_that_the_retention_job_has_not_reached_can_be_erased(
+    database: Database,
+) -> None:
+    let_it_expire(database)
+    stale = Precondition(["0" * 32])
+    with pytest.raises(TaskChanged):
+        asyncio.run(tasks.erase_task(USER, ID, stale))
+    assert "secret" in texts(database)
+    asyncio.run(erase())
+    assert_erased(database)
+    with pytest.raises(TaskNotFound):
+        asyncio.run(erase())
+
+
+def test_an_expired_task_cannot_be_restored(database: Database) -> None:
+    let_it_expire(database)
+    for key in (None, "k"):
+        with pytest.raises(TaskNotFound):
+            asyncio.run(restore(key))
+    assert places(database) == ["deleted_tasks"]
 
 
 def test_a_new_task_waits_for_the_deletion_of_its_user_and_adds_the_user_again(
