@@ -83,6 +83,17 @@ FAULTS = {
         "ALTER TABLE idempotency_keys ADD added int NOT NULL",
         "a default for idempotency_keys.added",
     ),
+    # The retention job.
+    "no function of the job": ("DROP FUNCTION remove_expired", "remove_expired(integer)"),
+    "a function of the job that may not be called": (
+        "REVOKE EXECUTE ON FUNCTION remove_expired FROM task_api",
+        "EXECUTE on remove_expired",
+    ),
+    "another owner of the job's function": (
+        "DO $$ BEGIN EXECUTE format('CREATE ROLE %I', current_database());"
+        " EXECUTE format('ALTER FUNCTION remove_expired OWNER TO %I', current_database()); END $$",
+        "the retention job (InsufficientPrivilege(42501)",
+    ),
     # What only a try shows, also where users are not provisioned.
     "a restrictive policy": (
         "CREATE POLICY closed ON tasks AS RESTRICTIVE WITH CHECK (false)",
