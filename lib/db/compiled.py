@@ -1032,9 +1032,18 @@ WHERE deleted_tasks.id = %(task_id)s::BIGINT AND deleted_tasks.user_id = %(owner
 """
 
 CHANGES = """
-SELECT page.document, page.id, CAST(page.changed_in AS TEXT) AS changed_in, head.snapshot, head.history
+SELECT page.document, page.id, CAST(page.changed_in AS TEXT) AS changed_in, head.snapshot, head.history, head.last_change, head.erased_in
 FROM (SELECT CAST(pg_current_snapshot() AS TEXT) AS snapshot, (SELECT CAST(database_history.id AS TEXT) AS id
-FROM database_history) AS history) AS head LEFT OUTER JOIN (SELECT "both".changed_in AS changed_in, "both".id AS id, "both".document AS document
+FROM database_history) AS history, CAST(greatest((SELECT tasks.changed_in
+FROM tasks
+WHERE tasks.user_id = %(owner)s::VARCHAR ORDER BY tasks.changed_in DESC
+LIMIT 1), (SELECT deleted_tasks.changed_in
+FROM deleted_tasks
+WHERE deleted_tasks.user_id = %(owner)s::VARCHAR ORDER BY deleted_tasks.changed_in DESC
+LIMIT 1)) AS TEXT) AS last_change, CAST((SELECT erased_users.changed_in
+FROM erased_users
+WHERE erased_users.user_hash = sha256(convert_to(%(owner)s::VARCHAR, 'UTF8')) ORDER BY erased_users.changed_in DESC
+LIMIT 1) AS TEXT) AS erased_in) AS head LEFT OUTER JOIN (SELECT "both".changed_in AS changed_in, "both".id AS id, "both".document AS document
 FROM (SELECT live.changed_in AS changed_in, live.id AS id, CAST(row_to_json(document) AS TEXT) AS document
 FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.priority AS priority, tasks.due_at AS due_at, tasks.due_is_date AS due_is_date, tasks.tags AS tags, tasks.completed_at AS completed_at, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.changed_in AS changed_in
 FROM tasks
@@ -1270,7 +1279,7 @@ WHERE tgrelid = to_regclass(relation) AND tgname = name AND tgenabled IN ('O', '
 SELECT 'USAGE on a schema of search_path' WHERE current_schema() IS NULL
 UNION ALL
 SELECT 'table ' || name
-FROM (VALUES ('users'), ('tasks'), ('deleted_tasks'), ('idempotency_keys'), ('database_history')) AS needed (name)
+FROM (VALUES ('users'), ('tasks'), ('deleted_tasks'), ('idempotency_keys'), ('database_history'), ('erased_users')) AS needed (name)
 WHERE to_regclass(name) IS NULL
 UNION ALL
 SELECT format('column %%s.%%s of type %%s', relation, name, type)
@@ -1286,12 +1295,13 @@ FROM (VALUES ('tasks'), ('deleted_tasks'), ('idempotency_keys')) AS owned (name)
 (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS needed (privilege)
 WHERE NOT has_table_privilege(to_regclass(name), privilege)
 UNION ALL
-SELECT 'SELECT on database_history'
-WHERE NOT has_table_privilege(to_regclass('database_history'), 'SELECT')
+SELECT 'SELECT on ' || name
+FROM (VALUES ('database_history'), ('erased_users')) AS needed (name)
+WHERE NOT has_table_privilege(to_regclass(name), 'SELECT')
 UNION ALL
-SELECT 'EXECUTE on remove_expired'
-WHERE has_function_privilege(to_regprocedure('remove_expired(integer)'), 'EXECUTE')
-IS NOT TRUE
+SELECT 'EXECUTE on ' || name
+FROM (VALUES ('remove_expired'), ('remove_erased_users')) AS needed (name)
+WHERE has_function_privilege(to_regprocedure(name || '(integer)'), 'EXECUTE') IS NOT TRUE
 UNION ALL
 SELECT 'USAGE on the sequence of tasks.id'
 FROM pg_attribute

@@ -62,6 +62,7 @@ from lib import schemas
 from lib.db.models import (
     DATABASE_HISTORY,
     DELETED_TASKS,
+    ERASED_USERS,
     IdempotencyKey,
     Snapshot,
     Task,
@@ -526,12 +527,14 @@ def _changed_since() -> Select:
     """A page of what has changed since a snapshot, in the order of the transactions, then of ids.
 
     A row for each task, without a document if it was deleted, or a single row without an id. Each
-    also has the current snapshot and the history of the database. A null snapshot means that
-    nothing is known: then deleted tasks are left out.
+    also has the current snapshot, the history of the database, and the transactions that last
+    changed a task of the user and last erased the user. A null snapshot means that nothing is
+    known: then deleted tasks are left out.
 
-        SELECT page.document, page.id, page.changed_in::text, head.snapshot, head.history
+        SELECT page.document, page.id, page.changed_in::text,
+               head.snapshot, head.history, head.last_change, head.erased_in
         FROM (SELECT pg_current_snapshot()::text AS snapshot,
-                     (SELECT id::text FROM database_history) AS history) AS head
+                     (SELECT id::text FROM database_history) AS history, ...) AS head
         LEFT JOIN (
             (SELECT ... FROM tasks WHERE user_id = :owner
              AND (changed_in, id) > (:after_change, :after_id) AND <not visible in the snapshot>
@@ -554,10 +557,26 @@ def _changed_since() -> Select:
     page = select(*both.c).order_by(both.c.changed_in, both.c.id).limit(limit).subquery("page")
     history = select(cast(DATABASE_HISTORY.c.id, Text)).scalar_subquery()
     snapshot = cast(func.pg_current_snapshot(), Text)
-    head = select(snapshot.label("snapshot"), history.label("history")).subquery("head")
-    return select(  # ty: ignore[no-matching-overload]
-        page.c.document, page.c.id, cast(page.c.changed_in, Text), head.c.snapshot, head.c.history
-    ).select_from(head.outerjoin(page, literal_column("true")))
+    user_hash = func.sha256(func.convert_to(owner, literal_column("'UTF8'")))
+    erased_in = _last_transaction(ERASED_USERS, ERASED_USERS.c.user_hash == user_hash)
+    last_change = func.greatest(
+        *(_last_transaction(each, each.c.user_id == owner) for each in (TASKS, DELETED_TASKS))
+    )
+    head = select(
+        snapshot.label("snapshot"),
+        history.label("history"),
+        cast(last_change, Text).label("last_change"),
+        cast(erased_in, Text).label("erased_in"),
+    ).subquery("head")
+    return select(page.c.document, page.c.id, cast(page.c.changed_in, Text), *head.c).select_from(
+        head.outerjoin(page, literal_column("true"))
+    )
+
+
+def _last_transaction(source: Table, of_user: ColumnElement[bool]) -> ColumnElement:
+    transaction, one = source.c.changed_in, literal_column("1")
+    last = select(transaction).where(of_user).order_by(transaction.desc()).limit(one)
+    return last.scalar_subquery()
 
 
 since = bindparam("since", type_=Text)
@@ -966,12 +985,13 @@ READY = select(  # ty: ignore[no-matching-overload]
       (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS needed (privilege)
     WHERE NOT has_table_privilege(to_regclass(name), privilege)
     UNION ALL
-    SELECT 'SELECT on database_history'
-    WHERE NOT has_table_privilege(to_regclass('database_history'), 'SELECT')
+    SELECT 'SELECT on ' || name
+    FROM (VALUES ('database_history'), ('erased_users')) AS needed (name)
+    WHERE NOT has_table_privilege(to_regclass(name), 'SELECT')
     UNION ALL
-    SELECT 'EXECUTE on remove_expired'
-    WHERE has_function_privilege(to_regprocedure('remove_expired(integer)'), 'EXECUTE')
-      IS NOT TRUE
+    SELECT 'EXECUTE on ' || name
+    FROM (VALUES ('remove_expired'), ('remove_erased_users')) AS needed (name)
+    WHERE has_function_privilege(to_regprocedure(name || '(integer)'), 'EXECUTE') IS NOT TRUE
     UNION ALL
     SELECT 'USAGE on the sequence of tasks.id'
     FROM pg_attribute

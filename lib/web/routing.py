@@ -98,7 +98,7 @@ class AuthenticatedRoute(APIRoute):
         handle = super().get_route_handler()
         takes_body = self.body_field is not None
         # A body that has no meaning is refused for the same faults as any other.
-        reads_body = takes_body or not self.methods <= {"GET", "HEAD"}
+        reads_body = takes_body or not set(self.methods or ()) <= {"GET", "HEAD"}
         # FastAPI calls this method when it creates the route, before it sets `self.app`, and again
         # for each router that includes the route. Such a router may add dependencies, which
         # `self.dependant` does not contain, so FastAPI reads the parameters of an included route.

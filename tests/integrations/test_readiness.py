@@ -56,6 +56,10 @@ FAULTS = {
         "REVOKE SELECT ON database_history FROM task_api",
         "SELECT on database_history",
     ),
+    "no SELECT on erased_users": (
+        "REVOKE SELECT ON erased_users FROM task_api",
+        "SELECT on erased_users",
+    ),
     "no database_history": ("DROP TABLE database_history", "table database_history"),
     "a role that only reads": (
         "REVOKE INSERT, UPDATE, DELETE ON tasks, idempotency_keys FROM task_api",
@@ -88,6 +92,10 @@ FAULTS = {
     "a function of the job that may not be called": (
         "REVOKE EXECUTE ON FUNCTION remove_expired FROM task_api",
         "EXECUTE on remove_expired",
+    ),
+    "no second function of the job": (
+        "DROP FUNCTION remove_erased_users",
+        "EXECUTE on remove_erased_users",
     ),
     "another owner of the job's function": (
         "DO $$ BEGIN EXECUTE format('CREATE ROLE %I', current_database());"

@@ -125,7 +125,8 @@ def test_a_deadlock_with_a_restoration_is_tried_again(
     """The restoration has locked its task when the command locks the row in `users`."""
     owner = conninfo_to_dict(owned_database.admin_url)["user"]
     admin.query(f"ALTER ROLE {owner} SET deadlock_timeout = '3s'")
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = %s"
+    waiting = """SELECT count(*) FROM pg_stat_activity
+    WHERE wait_event_type = 'Lock' AND usename = %s"""
     with psycopg.connect(admin.admin_url) as restoring, ThreadPoolExecutor(1) as thread:
         restoring.execute("SET deadlock_timeout = '1min'")
         restoring.execute("SELECT FROM deleted_tasks WHERE user_id = 'ada' FOR UPDATE")
