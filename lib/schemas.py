@@ -487,7 +487,10 @@ ALWAYS = Precondition(None)
 
 
 class Snapshot(NamedTuple):
-    """Which transactions were visible (PostgreSQL's pg_snapshot as text), and when, in seconds."""
+    """Which transactions were visible (PostgreSQL's pg_snapshot as text), and when, in seconds.
+
+    Transactions after the user's last change at that time are left out.
+    """
 
     text: str
     taken_at: int

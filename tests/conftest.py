@@ -51,7 +51,8 @@ SLOW_FILES = {
     for name in (
         "contract/test_concurrency", "contract/test_mcp_hostile", "contract/test_mcp_sdk",
         "contract/test_raw_bytes",
-        "unit/test_aws_secrets", "unit/test_changes", "unit/test_deployment_faults",
+        "unit/test_aws_secrets", "unit/test_changes", "unit/test_changes_after_a_crash",
+        "unit/test_deployment_faults",
         "unit/test_earlier_records", "unit/test_expired_keys", "unit/test_health",
         "unit/test_http_transport", "unit/test_mcp_generated", "unit/test_middleware",
         "unit/test_ownership", "unit/test_retention", "unit/test_row_level_security",
