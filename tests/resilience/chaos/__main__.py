@@ -51,7 +51,11 @@ def report(result: Result) -> None:
     outcomes = result.ledger.outcomes()
     write_line()
     write_line("Faults:     " + _counted(result.faults))
-    write_line(f"Calls:      {result.calls:,}; {_counted(result.failures)}")
+    write_line(
+        f"Calls:      {result.calls:,}, {result.mcp_calls:,} of them by MCP, up to "
+        f"{result.instance_peak} at once to the instance; {_counted(result.failures)}"
+    )
+    write_line(f"Retention:  {result.retention_runs:,} runs beside the clients")
     write_line(
         f"Writes:     {outcomes['done']:,} acknowledged, {outcomes['unknown']:,} with unknown "
         f"outcome, {outcomes['unchanged']:,} failed; {result.ledger.reads:,} lists and trespasses"
@@ -87,9 +91,6 @@ def main() -> None:
         default="",
         help="add a bug, which must be found",
     )
-    parser.add_argument(
-        "--http", action="store_true", help="half of the processes use the HTTP transport"
-    )
     parser.add_argument("--availability", type=int, choices=(0, 1), help="default: unless quick")
     options = parser.parse_args()
     size = QUICK if options.quick else FULL
@@ -111,7 +112,6 @@ def main() -> None:
                 size,
                 mutant=options.mutant,
                 progress=ProgressLine(size),
-                http=options.http,
             )
         )
         report(result)

@@ -8,6 +8,7 @@ from typing import Any
 
 import jwt
 
+from tests.resilience.chaos import mcp_calls
 from tests.resilience.chaos.fleet import Fleet, Request, Response, TransportError
 from tests.resilience.chaos.held import HeldTransactions
 from tests.resilience.chaos.ledger import WRONG, Ledger
@@ -15,6 +16,7 @@ from tests.resilience.chaos.plan import Delivery
 from tests.resilience.faults.lab import UNCHANGED, UNKNOWN
 
 SECRET = "chaos-secret-0123456789abcdef0123456789"
+CRON_SECRET = "chaos-cron-0123456789abcdef0123456789"
 
 DONE, REFUSED, NOT_DONE, NOT_KNOWN = "done", "refused", "not done", "not known"
 
@@ -62,6 +64,7 @@ class Traffic:
     speed: float = 1.0
     done: int = 0
     calls: int = 0
+    mcp_calls: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     stop: Callable[[], bool] = lambda: False
 
@@ -77,8 +80,12 @@ class Traffic:
         key: str | None = None,
         if_match: str | None = None,
         owner: User | None = None,
+        by_mcp: bool = False,
     ) -> Result:
-        """Request a path below the tasks of `owner`, by default the user."""
+        """Request a path below the tasks of `owner`, by default the user.
+
+        `by_mcp` calls an MCP tool instead, if there is one that does the same.
+        """
         headers = {"authorization": f"Bearer {user.token}"}
         if key:
             headers["idempotency-key"] = key
@@ -86,15 +93,19 @@ class Traffic:
             headers["if-match"] = if_match
         request = Request(method, f"/api/{(owner or user).name}/tasks{path}", headers, body, query)
         self.calls += 1
+        tool_call = mcp_calls.as_tool_call(request, path) if by_mcp and not owner else None
+        self.mcp_calls += tool_call is not None
         to_instance = delivery.to_instance and self.fleet.instance
         send = self.fleet.call if to_instance else self.fleet.invoke
         try:
-            response = await send(request, delivery.timeout)
+            response = await send(tool_call or request, delivery.timeout)
             if delivery.response_lost:
                 raise TransportError("the response was lost")
         except TransportError as reason:
             self.failures[str(reason)] += 1
             return Result(NOT_KNOWN)
+        if tool_call:
+            response = mcp_calls.as_response(tool_call, response)
         return self._result(request, response)
 
     def _result(self, request: Request, response: Response) -> Result:
