@@ -7,12 +7,13 @@ import random
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 from tests.resilience.chaos import mutants
 from tests.resilience.chaos.availability import RATE, measure, table
 from tests.resilience.chaos.ledger import MISSED, Ledger
-from tests.resilience.chaos.run import FULL, QUICK, Result, Size, run
+from tests.resilience.chaos.run import FEED, FULL, MUTANT, QUICK, Result, Size, run
 from tests.support.databases import running_cluster
 from tests.support.pgbouncer import PgBouncerError
 
@@ -80,6 +81,29 @@ def _counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{n:,} × {what}" for what, n in sorted(counts.items())) or "none"
 
 
+def find(names: list[str], runs: int, seed: int) -> str | None:
+    """Search each bug in some short runs. Returns what is wrong if one is not found in all."""
+    missed = 0
+    with (
+        tempfile.TemporaryDirectory(prefix="chaos-") as folder,
+        running_cluster(Path(folder) / "postgres") as cluster,
+    ):
+        for name in names:
+            size = FEED if name in mutants.FEEDS else MUTANT
+            kinds = Counter[str]()
+            found = 0
+            for number in range(runs):
+                one = run(cluster, seed + number, size, mutant=name, stop_at_violation=True)
+                violations = asyncio.run(one).violations
+                found += bool(violations)
+                kinds.update({violation.kind for violation in violations})
+            missed += found < runs
+            write_line(f"{name:<34}found in {found} of {runs} runs: {_counted(kinds)}")
+            write_line(f"  {violations[0].text[:200] if violations else 'not found in the last run'}")
+    write_line(f"chaos: {len(names) - missed} of {len(names)} bugs found in each of {runs} runs")
+    return f"{missed} bugs were missed." if missed else None
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.resilience.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
@@ -91,8 +115,14 @@ def main() -> None:
         default="",
         help="add a bug, which must be found",
     )
+    parser.add_argument(
+        "--find", type=int, metavar="RUNS", help="only search each bug in as many short runs"
+    )
     parser.add_argument("--availability", type=int, choices=(0, 1), help="default: unless quick")
     options = parser.parse_args()
+    if options.find:
+        names = [options.mutant] if options.mutant else sorted(mutants.MUTANTS)
+        sys.exit(find(names, options.find, options.seed))
     size = QUICK if options.quick else FULL
     if options.seconds:
         size = dataclasses.replace(size, seconds=options.seconds)

@@ -35,20 +35,26 @@ RECORD = """INSERT INTO idempotency_keys (user_id, key, request_hash, task_id, t
 VALUES (%(user)s, %(key)s, '', %(id)s, %(text)s, 1, now() - %(hours)s * interval '1 hour')"""
 
 
-def insert(admin: psycopg.Connection[Any], user: str, ledger: Ledger) -> None:
-    """Insert the rows of a user, and note where each has to be after the run."""
+def insert(admin: psycopg.Connection[Any], user: str, ledger: Ledger) -> int:
+    """Insert the rows of a user, and note where each has to be after the run.
+
+    Returns a task that has to remain in the trash.
+    """
     live = _insert_task(admin, user, LIVE_DAYS)
     ledger.aged[live] = "live"
+    trashed = 0
     for days, place in TRASHED:
         task = _insert_task(admin, user, days)
         admin.execute(DELETE, {"id": task})
         admin.execute(AGE, {"id": task, "days": days})
         ledger.aged[task] = place
+        trashed = task if place == "trashed" else trashed
     for hours, kept in RECORDS:
         key = f"{user}-{hours}-hours"
         values = {"user": user, "key": key, "id": live, "text": "text", "hours": hours}
         admin.execute(RECORD, values)
         ledger.aged_keys[key] = kept
+    return trashed
 
 
 def _insert_task(admin: psycopg.Connection[Any], user: str, days: float) -> int:

@@ -11,7 +11,7 @@ import jwt
 from tests.resilience.chaos import mcp_calls
 from tests.resilience.chaos.fleet import Fleet, Request, Response, TransportError
 from tests.resilience.chaos.held import HeldTransactions
-from tests.resilience.chaos.ledger import WRONG, Ledger
+from tests.resilience.chaos.ledger import FOREIGN, WRONG, Ledger
 from tests.resilience.chaos.plan import Delivery
 from tests.resilience.faults.lab import UNCHANGED, UNKNOWN
 
@@ -35,7 +35,7 @@ class Result:
 
 @dataclass(frozen=True)
 class User:
-    """A user, and the tasks that all clients of this user share."""
+    """A user, and the tasks that all clients of this user share. `trashed` nobody restores."""
 
     name: str
     token: str
@@ -43,6 +43,7 @@ class User:
     toggled_once: int
     overwritten: int
     discarded: int
+    trashed: int
     edited: list[int]
 
 
@@ -65,6 +66,7 @@ class Traffic:
     done: int = 0
     calls: int = 0
     mcp_calls: int = 0
+    trespasses: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     stop: Callable[[], bool] = lambda: False
 
@@ -106,9 +108,9 @@ class Traffic:
             return Result(NOT_KNOWN)
         if tool_call:
             response = mcp_calls.as_response(tool_call, response)
-        return self._result(request, response)
+        return self._result(user, request, response)
 
-    def _result(self, request: Request, response: Response) -> Result:
+    def _result(self, user: User, request: Request, response: Response) -> Result:
         result = Result(
             DONE if response.status < 300 else REFUSED,
             response.status,
@@ -119,7 +121,7 @@ class Traffic:
         )
         if response.status < 500:
             if result.effect == DONE:
-                self._observe(request, result)
+                self._observe(user, request, result)
             return result
         detail = response.body["detail"] if isinstance(response.body, dict) else response.body
         if response.status != 503 or detail not in (UNKNOWN, UNCHANGED) or not result.retry_after:
@@ -129,7 +131,7 @@ class Traffic:
         effect = NOT_DONE if detail == UNCHANGED else NOT_KNOWN
         return Result(effect, response.status, response.body, retry_after=result.retry_after)
 
-    def _observe(self, request: Request, result: Result) -> None:
+    def _observe(self, user: User, request: Request, result: Result) -> None:
         known = self.ledger.etags.setdefault(result.etag or "", result.body)
         if result.etag and known != result.body:
             text = f"two states share the ETag {result.etag}: {result.body}"
@@ -138,3 +140,5 @@ class Traffic:
             for task in result.body if isinstance(result.body, list) else [result.body]:
                 if "updated_at" in task:
                     self.ledger.observe(task)
+                    if task["user_id"] != user.name:
+                        self.ledger.report(FOREIGN, f"the response to {user.name} has {task}")

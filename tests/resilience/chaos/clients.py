@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -38,6 +39,8 @@ from tests.resilience.chaos.plan import Operation
 # Calls of one operation. Without a limit, a run might not end.
 MAX_CALLS = 40
 PAGE_SIZE = 7
+# Requests of one trespass. All trespasses together request everything in turn.
+TRESPASSES = 3
 
 type Call = Callable[[], Awaitable[Result]]
 
@@ -442,6 +445,9 @@ class OperationRun:
             if counted[task.creation.task_id] != 1:
                 text = f"{task.creation.title!r} is listed {counted[task.creation.task_id]} times"
                 self._report(LOST, text)
+        for task_id, place in self._ledger.aged.items():
+            if counted[task_id] and place != ("trashed" if of_trash else "live"):
+                self._report(LOST, f"the aged task {task_id} is in the list {query!r}")
         for creation in hidden:
             if counted[creation.task_id]:
                 self._report(LOST, f"{creation.title!r} is in the list {query!r}")
@@ -449,13 +455,13 @@ class OperationRun:
     async def _trespass(self) -> None:
         self._ledger.reads += 1
         others = [user for user in self._traffic.users if user is not self._user]
-        choice = self._operation.choice * len(others)
-        other = others[int(choice)]
+        other = others[int(self._operation.choice * len(others))]
         task, stolen = f"/{other.toggled}", {"title": "stolen"}
         requests: list[tuple[str, str, Any, User | None, int]] = [
-            *[("GET", task, None, None, 404)] * 3,
+            ("GET", task, None, None, 404),
             ("PUT", task, stolen, None, 404),
             ("PATCH", task, stolen, None, 404),
+            ("POST", f"/{other.trashed}/restore", None, None, 404),
             ("POST", f"{task}/restore", None, None, 404),
             ("GET", "/changes", None, other, 403),
             ("PATCH", f"{task}/complete", None, None, 404),
@@ -464,16 +470,15 @@ class OperationRun:
             ("GET", task, None, other, 403),
             ("POST", "", stolen, other, 403),
         ]
-        method, path, body, owner, expected = requests[int(choice % 1 * len(requests))]
-
-        async def call() -> Result:
-            return await self._call(method, path, body=body, owner=owner)
-
-        result = await self._call_until_definite(call, repeatable=True)
-        if result and result.status < 300:
-            self._report(FOREIGN, f"{method} of a task of {other.name}: {result.status}")
-        elif result:
-            self._expect(result, expected)
+        for _ in range(TRESPASSES):
+            number, self._traffic.trespasses = self._traffic.trespasses, self._traffic.trespasses + 1
+            method, path, body, owner, expected = requests[number % len(requests)]
+            call = partial(self._call, method, path, body=body, owner=owner)
+            result = await self._call_until_definite(call, repeatable=True)
+            if result and result.status < 300:
+                self._report(FOREIGN, f"{method} {path} of {other.name}: {result.status}")
+            elif result:
+                self._expect(result, expected)
 
     # --- Calls ----------------------------------------------------------------------------------
 

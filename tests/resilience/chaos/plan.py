@@ -32,7 +32,7 @@ BY_MCP = 0.25
 # The share of operations whose client gives up after the first failure, as a closed tab does.
 GIVES_UP = 0.04
 TWICE_AT_ONCE = 0.04
-REPEATED_LATER = 0.15
+REPEATED_LATER = 0.25
 
 RESPONSE_LOST = 0.02
 # Of 200 clients, most of which wait for a sandbox, this keeps 50 and more at the instance.

@@ -317,8 +317,8 @@ def make_users(database: Database, size: Size, ledger: Ledger) -> list[User]:
                     [name, title],
                 )
             ]
-            users.append(User(name, make_token(name), *ids[:4], ids[4:]))
-            aged.insert(admin, name, ledger)
+            trashed = aged.insert(admin, name, ledger)
+            users.append(User(name, make_token(name), *ids[:4], trashed, ids[4:]))
     return users
 
 
