@@ -33,6 +33,10 @@ node_modules/.ready: package-lock.json
 dev: .venv/ready ## Serve the API on this machine with its own PostgreSQL, and reload on changes
 	@exec $(PYTHON) -m dev.serve
 
+.PHONY: demo
+demo: .venv/ready ## Serve a page to click, with Better Auth, the API and a database of its own
+	@exec $(PYTHON) -m dev.demo
+
 .PHONY: token
 token: .venv/ready ## Print a token for the local API: make token USER=alice
 	@$(PYTHON) -m dev.token "$(USER)"

@@ -43,7 +43,7 @@ FOLDERS_OF_VERIFY = (
     # These have short time limits, which a busy machine exceeds.
     "resilience",
 )  # fmt: skip
-FILES_OF_VERIFY = {"test_pgbouncer.py", "test_database.py", "test_list_plans.py"}
+FILES_OF_VERIFY = {"test_demo.py", "test_pgbouncer.py", "test_database.py", "test_list_plans.py"}
 FAST_FOLDERS = ("contract", "unit")
 # In these folders but not fast: each starts processes, copies databases or waits.
 SLOW_FILES = {
