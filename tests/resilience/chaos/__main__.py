@@ -99,7 +99,9 @@ def find(names: list[str], runs: int, seed: int) -> str | None:
                 kinds.update({violation.kind for violation in violations})
             missed += found < runs
             write_line(f"{name:<34}found in {found} of {runs} runs: {_counted(kinds)}")
-            write_line(f"  {violations[0].text[:200] if violations else 'not found in the last run'}")
+            write_line(
+                f"  {violations[0].text[:200] if violations else 'not found in the last run'}"
+            )
     write_line(f"chaos: {len(names) - missed} of {len(names)} bugs found in each of {runs} runs")
     return f"{missed} bugs were missed." if missed else None
 

@@ -31,7 +31,8 @@ RETURNING id"""
 DELETE = "DELETE FROM tasks WHERE id = %(id)s"
 AGE = """UPDATE deleted_tasks SET deleted_at = now() - %(days)s * interval '1 day'
 WHERE id = %(id)s"""
-RECORD = """INSERT INTO idempotency_keys (user_id, key, request_hash, task_id, task, version, created_at)
+RECORD = """INSERT INTO idempotency_keys
+    (user_id, key, request_hash, task_id, task, version, created_at)
 VALUES (%(user)s, %(key)s, '', %(id)s, %(text)s, 1, now() - %(hours)s * interval '1 hour')"""
 
 

@@ -122,7 +122,9 @@ def _request(kind: str, user: User, key: str) -> Request:
         case "create":
             return Request("POST", tasks, headers, {"title": "Buy milk"})
         case "complete":
-            return Request("PATCH", f"{tasks}/{user.toggled}/complete", headers, {"completed": True})
+            return Request(
+                "PATCH", f"{tasks}/{user.toggled}/complete", headers, {"completed": True}
+            )
         case _:
             return Request("PATCH", f"{tasks}/{user.toggled}/complete", headers)
 
@@ -154,11 +156,11 @@ def table(found: list[Figures]) -> list[str]:
         f"{'':<32}{'faults':>7}{'requests':>9}{'unconfirmed':>12}{'errors':>16}{'p50 ms':>8}"
         f"{'p99 ms':>8}   errors by status"
     ]
-    for one in found:
-        lines.append(
-            f"{one.application + ', ' + one.phase:<32}{one.faults:>7,}{len(one.seconds):>9,}"
-            f"{one.unconfirmed:>12,}{one.errors.total():>7,}{100 * one.share:>7.2f} %"
-            f"{one.percentile(50):>8,.0f}{one.percentile(99):>8,.0f}   "
-            + ", ".join(f"{count} × {what}" for what, count in sorted(one.errors.items()))
-        )
+    lines.extend(
+        f"{one.application + ', ' + one.phase:<32}{one.faults:>7,}{len(one.seconds):>9,}"
+        f"{one.unconfirmed:>12,}{one.errors.total():>7,}{100 * one.share:>7.2f} %"
+        f"{one.percentile(50):>8,.0f}{one.percentile(99):>8,.0f}   "
+        + ", ".join(f"{count} × {what}" for what, count in sorted(one.errors.items()))
+        for one in found
+    )
     return [line.rstrip() for line in lines]

@@ -420,7 +420,8 @@ class OperationRun:
 
     async def _list(self) -> None:
         self._ledger.reads += 1
-        rows, query = [], f"limit={PAGE_SIZE}" if self._operation.choice < 0.5 else ""
+        rows: list[dict[str, Any]] = []
+        query = f"limit={PAGE_SIZE}" if self._operation.choice < 0.5 else ""
         of_trash = self._operation.variant < 0.3
         if of_trash:
             query = "&".join(filter(None, ("status=deleted", query)))
@@ -433,6 +434,9 @@ class OperationRun:
                 break
             query = urlsplit(page.link).query
             assert parse_qs(query)["cursor"]
+        self._check_list(rows, query, of_trash)
+
+    def _check_list(self, rows: list[dict[str, Any]], query: str, of_trash: bool) -> None:
         for row in rows:
             if row["user_id"] != self._user.name or not row["title"].startswith(self._user.name):
                 self._report(FOREIGN, f"the list of {self._user.name} has {row}")
@@ -471,7 +475,10 @@ class OperationRun:
             ("POST", "", stolen, other, 403),
         ]
         for _ in range(TRESPASSES):
-            number, self._traffic.trespasses = self._traffic.trespasses, self._traffic.trespasses + 1
+            number, self._traffic.trespasses = (
+                self._traffic.trespasses,
+                self._traffic.trespasses + 1,
+            )
             method, path, body, owner, expected = requests[number % len(requests)]
             call = partial(self._call, method, path, body=body, owner=owner)
             result = await self._call_until_definite(call, repeatable=True)

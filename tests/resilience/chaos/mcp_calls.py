@@ -1,6 +1,6 @@
 """Sends a request for tasks as a call of an MCP tool, and reads its result as the response.
 
-So the clients do the same, and expect the same, whichever of the two they use.
+So the clients do the same, and expect the same, through both.
 """
 
 import json
@@ -37,21 +37,22 @@ def _tool(request: Request, path: str) -> tuple[str, dict[str, Any]]:
     number, _, action = path.removeprefix("/").partition("/")
     task = {"id": int(number)} if number.isdigit() else {}
     query: dict[str, Any] = dict(parse_qsl(request.query))
+    call: tuple[str, dict[str, Any]] = "", {}
     match request.method, action:
         # Without a limit, a tool lists one page where the API lists all.
         case "GET", "" if not task and "limit" in query:
-            return "list_tasks", query | {"limit": int(query["limit"])}
+            call = "list_tasks", query | {"limit": int(query["limit"])}
         case "POST", "" if not task:
-            return "add_task", dict(request.body)
-        case ("PUT" | "PATCH"), "" if task:
-            return "update_task", task | request.body
+            call = "add_task", dict(request.body)
+        case (("PUT" | "PATCH"), "") if task:
+            call = "update_task", task | request.body
         case "PATCH", "complete" if request.body:
-            return "complete_task", task | request.body
+            call = "complete_task", task | request.body
         case "DELETE", "" if not query:
-            return "delete_task", task
+            call = "delete_task", task
         case "POST", "restore":
-            return "restore_task", task
-    return "", {}
+            call = "restore_task", task
+    return call
 
 
 def as_response(call: Request, response: Response) -> Response:

@@ -384,9 +384,7 @@ def remove_trash_too_early() -> None:
 
 @mutant("retention-of-records-too-early")
 def remove_records_too_early() -> None:
-    _before_retention(
-        "DELETE FROM idempotency_keys WHERE created_at < now() - interval '23 hours'"
-    )
+    _before_retention("DELETE FROM idempotency_keys WHERE created_at < now() - interval '23 hours'")
 
 
 @mutant("retention-of-nothing")

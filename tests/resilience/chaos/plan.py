@@ -10,8 +10,8 @@ from typing import Any
 
 # Of a hundred operations. "Once" means with an Idempotency-Key. An edit is a PUT or PATCH with
 # If-Match, an overwrite one without. Clients complete, delete, restore and erase (delete
-# permanently) tasks of their own. A discard deletes or restores a task that other clients delete and restore as well.
-# A trespass is a request for tasks of another user.
+# permanently) tasks of their own. A discard deletes or restores a task that other clients delete
+# and restore as well. A trespass is a request for tasks of another user.
 MIX = {
     "create once": 16,
     "create": 6,
