@@ -33,6 +33,10 @@ node_modules/.ready: package-lock.json
 dev: .venv/ready ## Serve the API on this machine with its own PostgreSQL, and reload on changes
 	@exec $(PYTHON) -m dev.serve
 
+.PHONY: demo
+demo: .venv/ready ## Serve a page to click, with Better Auth, the API and a database of its own
+	@exec $(PYTHON) -m dev.demo
+
 .PHONY: token
 token: .venv/ready ## Print a token for the local API: make token USER=alice
 	@$(PYTHON) -m dev.token "$(USER)"
@@ -91,6 +95,15 @@ new-history: .venv/ready ## After a restore: let clients that follow the changes
 erase-user: .venv/ready ## Erase a user and all their data: make erase-user USER_ID=...
 	@$(PYTHON) -m dev.erase_user $(if $(filter command,$(firstword $(origin USER_ID))),"$$USER_ID")
 
+.PHONY: export-user
+export-user: .venv/ready ## Print all that is stored of a user, as JSON: make export-user USER_ID=...
+	@$(PYTHON) -m dev.export_user $(if $(filter command,$(firstword $(origin USER_ID))),"$$USER_ID")
+
+# BACKUP_URL is a variable of the shell, because the list of processes shows the command line.
+.PHONY: restore-tasks
+restore-tasks: .venv/ready ## Restore tasks lost since a time: make restore-tasks SINCE=2026-11-23T02:30Z USER_ID=... (BACKUP_URL)
+	@$(PYTHON) -m dev.restore_tasks $(if $(filter command,$(firstword $(origin SINCE))),--since="$$SINCE") $(if $(filter command,$(firstword $(origin USER_ID))),--user="$$USER_ID") $(if $(filter command,$(firstword $(origin ALL_USERS))),--all-users)
+
 .PHONY: roundtrips
 roundtrips: .venv/ready ## Count the database round trips of every request
 	@$(PYTHON) -m tests.resilience.roundtrips
@@ -102,8 +115,8 @@ offline: .venv/ready node_modules/.ready ## Serve the Lambda functions under ser
 	@exec $(PYTHON) -m dev.offline
 
 .PHONY: package
-package: .venv/ready ## Build build/lambda.zip (ARCH=x86_64, EXTRA=asymmetric)
-	@$(PYTHON) -m dev.deploy.package $(if $(ARCH),--arch $(ARCH)) $(if $(EXTRA),--extra $(EXTRA))
+package: .venv/ready ## Build build/lambda.zip (ARCH=x86_64, EXTRA=asymmetric, TRANSPORT=http)
+	@$(PYTHON) -m dev.deploy.package $(if $(ARCH),--arch $(ARCH)) $(if $(EXTRA),--extra $(EXTRA)) $(if $(TRANSPORT),--transport $(TRANSPORT))
 
 .PHONY: deploy-aws
 deploy-aws: stage-named .venv/ready node_modules/.ready ## Deploy to AWS: make deploy-aws STAGE=prod (docs/aws.md)
@@ -119,6 +132,10 @@ test-aws: .venv/ready node_modules/.ready ## Test the zip in Lambda's runtime, a
 	@$(PYTEST) $(WORKERS) 2 -m verify tests/platforms/aws
 	@$(PYTEST) $(WORKERS) 2 tests/contract --target lambda_runtime -p tests.support.targets.deviations
 	@$(PYTEST) $(WORKERS) 2 tests/contract --target offline -p tests.support.targets.deviations
+
+.PHONY: dashboard
+dashboard: .venv/ready ## Draw docs/images/dashboard.svg, with the log lines and metrics of a test
+	@$(PYTHON) -m tests.tooling.dashboard
 
 ##@ Vercel
 
@@ -169,6 +186,10 @@ faults: .venv/ready ## Test every database fault with the real time limits
 .PHONY: bench
 bench: .venv/ready node_modules/.ready ## Compare the API with other implementations (BENCH=quick: two minutes)
 	@$(PYTHON) -m bench
+
+.PHONY: growth
+growth: .venv/ready ## Predict what more users need and cost (docs/growth.md; SIMULATE=1: a million tasks; TABLES=1)
+	@$(PYTHON) -m bench.growth $(if $(SIMULATE),--simulate) $(if $(TABLES),--tables)
 
 .PHONY: figures
 figures: .venv/ready node_modules/.ready ## Measure size and start time of the functions on both platforms

@@ -161,7 +161,10 @@ async def update_task(
 
 
 @router.delete(
-    "/{task_id:task_id}", status_code=204, responses=CONDITIONAL, response_description="Deleted"
+    "/{task_id:task_id}",
+    status_code=204,
+    responses=CONDITIONAL | BODY_RESPONSES,
+    response_description="Deleted",
 )
 async def delete_task(
     user: CurrentUser, task_id: TaskId, precondition: WritePrecondition, query: TaskDeleteQuery
@@ -181,7 +184,7 @@ async def delete_task(
 @router.post(
     "/{task_id:task_id}/restore",
     response_model=Task,
-    responses=CONDITIONAL,
+    responses=CONDITIONAL | BODY_RESPONSES,
     response_description="The restored task",
 )
 async def restore_task(

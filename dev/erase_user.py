@@ -4,6 +4,7 @@ Uses the URL of the tables' owner, as `make migrate` does.
 """
 
 import sys
+from contextlib import suppress
 
 import psycopg
 
@@ -12,6 +13,9 @@ from lib.settings import SettingsError
 from migrations.errors import MigrationError
 from migrations.owner_url import load_owner_url
 
+# A request that restores or changes a task locks it before the row in `users`, which this command
+# locks first. PostgreSQL ends the deadlock by rolling one of the two back.
+MAX_TRIES = 5
 TABLES = {
     "tasks": "tasks",
     "deleted_tasks": "deleted tasks",
@@ -20,7 +24,17 @@ TABLES = {
 
 
 def erase_user(url: str, user_id: str, ca_bundle: str | None = None) -> dict[str, int]:
-    """Delete the user's row in `users` and all rows of the user. Returns their number by table."""
+    """Delete the user's row in `users` and all rows of the user. Returns their number by table.
+
+    It is tried again where PostgreSQL has rolled it back for the sake of another transaction.
+    """
+    for _ in range(MAX_TRIES - 1):
+        with suppress(psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+            return _erase(url, user_id, ca_bundle)
+    return _erase(url, user_id, ca_bundle)
+
+
+def _erase(url: str, user_id: str, ca_bundle: str | None) -> dict[str, int]:
     with psycopg.connect(**connection_parameters(url, ca_bundle)) as connection:
         # Row-level security, which applies to the owner too, then shows the rows of this user.
         connection.execute("SELECT set_config('app.user_id', %s, true)", [user_id])

@@ -36,6 +36,8 @@ def begin_history(url: str, ca_bundle: str | None = None) -> tuple[str, int]:
         connection.execute("SET LOCAL row_security = off")
         connection.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
         repaired = sum(_repair(connection, sql.Identifier(table)) for table in TABLES)
+        # For clients of the previous history, which start again anyway.
+        connection.execute("DELETE FROM erased_users")
         [(history,)] = connection.execute(NEW_HISTORY).fetchall()
         return str(history), repaired
 

@@ -18,7 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -51,9 +51,8 @@ class CannotServe(Exception):
 
 
 def main() -> None:
-    _end_with_parent()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    end_with_parent()
+    end_on_signals()
     os.environ.update(
         {k: v for k, v in dotenv_values(ROOT / ".env").items() if v and k not in os.environ}
     )
@@ -65,8 +64,24 @@ def main() -> None:
         if error.errno != errno.ENOSPC:
             raise
         sys.exit(DISK_FULL)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # watchfiles replaces the SystemExit of a signal
         sys.exit(0)
+
+
+def end_on_signals() -> None:
+    """End this process when a signal arrives, with the programs that it has started."""
+    signals = [signal.SIGINT, signal.SIGTERM]
+    # nohup ignores SIGHUP, which a terminal sends when it is closed.
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
+
+    def end(*_: object) -> None:
+        for each in signals:
+            signal.signal(each, signal.SIG_IGN)  # a second one must not interrupt the clean-up
+        sys.exit(0)
+
+    for each in signals:
+        signal.signal(each, end)
 
 
 def serve(host: str, port: str) -> None:
@@ -74,9 +89,7 @@ def serve(host: str, port: str) -> None:
 
     host: an IP address.
     """
-    if not port.isdecimal() or not 0 < int(port) < 65536:
-        raise CannotServe(f"PORT is {port!r}: it must be a number from 1 to 65535.")
-    url = _url(host, int(port))
+    url = _url(host, parse_port(port))
     with ExitStack() as stack:
         try:
             stack.enter_context(recorded("dev", url, LOCAL))
@@ -87,7 +100,7 @@ def serve(host: str, port: str) -> None:
                 f"make dev already runs{at}: use that server, or stop it with Ctrl-C in its "
                 "terminal or with kill and its pid."
             ) from None
-        listener = stack.enter_context(_listen(host, int(port)))
+        listener = stack.enter_context(listen(host, int(port)))
         os.environ.setdefault("BETTER_AUTH_SECRET", EXAMPLE_SECRET)
         given = bool(os.environ.get("DATABASE_URL"))
         if not given:
@@ -103,6 +116,13 @@ def serve(host: str, port: str) -> None:
         if settings.JWT_ALGORITHM == "HS256":
             token = make_token("demo", settings.shared_secrets[0], settings)
         _run(listener, _banner(url, token, None if given else settings.DATABASE_URL))
+
+
+def parse_port(port: str) -> int:
+    """Return the number of a port. Raises CannotServe."""
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        raise CannotServe(f"PORT is {port!r}: it must be a number from 1 to 65535.")
+    return int(port)
 
 
 def _drop_marks_of_deployments() -> None:
@@ -199,41 +219,49 @@ def _run(listener: socket.socket, banner: str) -> None:
         rust_timeout=500,
         yield_on_timeout=True,
     )
-    worker, failed = _start(listener, banner), False
+    worker, failed = start_worker(listener, banner), False
     try:
         for changes in changed:
             if changes:
                 print("Code changed: reloading ...", flush=True)
-                _stop(worker)
-                worker, failed = _start(listener, banner if failed else ""), False
+                stop(worker)
+                worker, failed = start_worker(listener, banner if failed else ""), False
             elif worker.poll() is not None and not failed:
                 failure = (
-                    f"The server process ended ({_ending(worker.returncode)}): see the terminal. "
-                    "It starts again when you save a change."
+                    f"The server process ended ({describe_exit(worker.returncode)}): see the "
+                    "terminal. It starts again when you save a change."
                 )
                 print(failure, flush=True)
                 # Without a process that serves the socket, requests would wait.
-                worker, failed = _start(listener, "", failure), True
+                worker, failed = start_worker(listener, "", failure), True
     finally:
-        _stop(worker)
+        stop(worker)
 
 
-def _ending(code: int) -> str:
+def describe_exit(code: int) -> str:
+    """Describe how a process ended, by its `returncode`."""
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
-def _start(listener: socket.socket, banner: str, failure: str = "") -> subprocess.Popen[bytes]:
+def start_worker(
+    listener: socket.socket,
+    banner: str,
+    failure: str = "",
+    environment: Mapping[str, str] = os.environ,
+) -> subprocess.Popen[bytes]:
+    """Start dev/worker.py, which prints `banner` when it serves the API."""
     return unprivileged.start(
         [sys.executable, "-m", "dev.worker", str(listener.fileno()), failure],
         identity=unprivileged.SELF,
         stop_signal=signal.SIGTERM,
         output=sys.stdout.buffer,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "BANNER": banner},
+        env={**environment, "PYTHONPATH": str(ROOT), "BANNER": banner},
         pass_fds=[listener.fileno()],
     )
 
 
-def _stop(worker: subprocess.Popen[bytes]) -> None:
+def stop(worker: subprocess.Popen[bytes]) -> None:
+    """End a worker, if necessary by force."""
     worker.terminate()
     try:
         worker.wait(5)
@@ -243,8 +271,11 @@ def _stop(worker: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def _listen(host: str, port: int) -> Generator[socket.socket]:
-    """Open the listening socket. It outlives each worker, so requests wait during a reload."""
+def listen(host: str, port: int) -> Generator[socket.socket]:
+    """Open the listening socket. It outlives each worker, so requests wait during a reload.
+
+    Raises CannotServe.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -262,8 +293,8 @@ def _listen(host: str, port: int) -> Generator[socket.socket]:
         yield listener
 
 
-def _end_with_parent() -> None:
-    # When make ends, even by SIGKILL, this process ends, and PostgreSQL and the worker with it.
+def end_with_parent() -> None:
+    """When make ends, even by SIGKILL, end this process, and PostgreSQL and the worker with it."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 

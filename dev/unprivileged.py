@@ -60,6 +60,7 @@ def start(
     output: IO[bytes],
     env: Mapping[str, str],
     pass_fds: Sequence[int] = (),
+    cwd: Path | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a command that receives `stop_signal` when this process ends, however it ends.
 
@@ -67,7 +68,8 @@ def start(
     thread, or in one that lives as long as the program should. macOS has no such signal.
 
     identity: SELF, NAMESPACE or a user id in digits. output: for standard output and errors.
-    env: all variables of the command. pass_fds: file descriptors that it inherits.
+    env: all variables of the command. pass_fds: file descriptors that it inherits. cwd: the folder
+    to start in.
     """
     words = [str(word) for word in command]
     own_env = dict(env)
@@ -85,6 +87,7 @@ def start(
         # Ctrl-C must not reach the command: its parent stops it.
         start_new_session=True,
         pass_fds=pass_fds,
+        cwd=cwd,
     )
 
 

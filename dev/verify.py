@@ -1,4 +1,4 @@
-"""Runs the tests that `make verify` adds: the contract on each platform, and real components."""
+"""Runs the tests that `make verify` adds: the contract on each platform and transport, and more."""
 
 import subprocess
 import sys
@@ -17,6 +17,8 @@ STAGES = {
     ]
     for name in TARGETS
 }
+# Neon's HTTP endpoint, emulated; tests/platforms/aws/test_without_psycopg.py runs it on Lambda.
+STAGES |= {"contract over HTTP": ["tests/contract", "--transport", "http", "-m", "not raw"]}
 # Raw requests go to Vercel's server directly, because the simulated edge refuses them.
 RAW = ("tests/contract/test_raw_bytes.py", "tests/security/hostile/test_raw_requests.py")
 STAGES |= {"raw requests on vercel_server": [*RAW, "--target", "vercel_server"]}

@@ -15,6 +15,8 @@ import uvicorn
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dev.readable_log import show_readable_lines
+
 ROOT = Path(__file__).parent.parent
 WATCHED = ("api", "lib", "dev")
 
@@ -25,6 +27,8 @@ def main(descriptor: int, failure: str = "") -> None:
     failure: why the API cannot be served; every response is then an error with this text.
     """
     app = _failing(failure) if failure else _load()
+    if sys.stdout.isatty():
+        app = show_readable_lines(app)
     config = uvicorn.Config(app, access_log=False, log_level="warning", timeout_graceful_shutdown=2)
     # Not uvicorn's --fd, which treats every socket as a Unix socket: asyncio then does not set
     # TCP_NODELAY, and responses on kept-alive connections take 40 ms longer.

@@ -39,12 +39,17 @@ _INVISIBLE = (
 )
 
 
+def has_surrogate(text: str) -> bool:
+    """Whether the text has half of a surrogate pair, which UTF-8 cannot encode."""
+    return not text.isascii() and any("\ud800" <= each <= "\udfff" for each in text)
+
+
 def _check_storable(value: object) -> object:
-    # PostgreSQL cannot store NUL, and UTF-8 cannot encode half of a surrogate pair.
+    # PostgreSQL can store neither.
     if isinstance(value, str):
         if "\0" in value:
             raise ValueError("must not contain the NUL character")
-        if not value.isascii() and any("\ud800" <= each <= "\udfff" for each in value):
+        if has_surrogate(value):
             raise ValueError("must not contain half of a surrogate pair")
     return value
 
@@ -230,7 +235,7 @@ SearchText = Annotated[
 ]
 
 
-class TaskCreate(BaseModel):
+class TaskCreate(BaseModel, defer_build=True):
     """A new task."""
 
     title: Title
@@ -254,7 +259,7 @@ def _without_defaults(schema: dict[str, Any]) -> None:
         field.pop("default", None)
 
 
-class TaskUpdate(TaskCreate):
+class TaskUpdate(TaskCreate, defer_build=True):
     """Changes to a task. Absent fields stay as they are."""
 
     model_config = ConfigDict(json_schema_extra=_without_defaults)
@@ -262,7 +267,7 @@ class TaskUpdate(TaskCreate):
     title: Title = Field(default_factory=_absent)
 
 
-class TaskComplete(BaseModel):
+class TaskComplete(BaseModel, defer_build=True):
     """Whether the task is completed. Without a body, the request toggles it."""
 
     completed: StrictBool = Field(default_factory=_absent)
@@ -320,7 +325,7 @@ WholeNumber = BeforeValidator(_parse_whole_number)
 Filter = Annotated[str | None, WithJsonSchema(DATE_OR_DATE_TIME)]
 
 
-class TaskQuery(BaseModel):
+class TaskQuery(BaseModel, defer_build=True):
     """Which tasks to list, in which order, and how many."""
 
     status: Literal["all", "pending", "completed", "deleted"] = Field(
@@ -381,7 +386,7 @@ class TaskQuery(BaseModel):
         return filters | several | {"sort": self.sort_key, "order": self.direction}
 
 
-class DeleteQuery(BaseModel):
+class DeleteQuery(BaseModel, defer_build=True):
     """How to delete a task."""
 
     permanent: Literal["true", "false"] = Field(
@@ -390,7 +395,7 @@ class DeleteQuery(BaseModel):
     )
 
 
-class ChangesQuery(BaseModel):
+class ChangesQuery(BaseModel, defer_build=True):
     """Which changes to list, and how many."""
 
     since: str | None = Field(
@@ -482,7 +487,10 @@ ALWAYS = Precondition(None)
 
 
 class Snapshot(NamedTuple):
-    """Which transactions were visible (PostgreSQL's pg_snapshot as text), and when, in seconds."""
+    """Which transactions were visible (PostgreSQL's pg_snapshot as text), and when, in seconds.
+
+    Transactions after the user's last change at that time are left out.
+    """
 
     text: str
     taken_at: int

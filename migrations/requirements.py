@@ -9,7 +9,10 @@ ROLE = "task_api"
 TABLES = ("tasks", "deleted_tasks", "idempotency_keys")
 TRIGGERS = {"before_write": "tasks", "after_delete": "tasks", "users_after_delete": "users"}
 SEQUENCES = ("tasks_id_seq",)
-# The function of the retention job, and the tables that it removes rows from.
+# Tables that requests only read.
+READ_TABLES = ("database_history", "erased_users")
+# The functions of the retention job, and the tables with row-level security that it removes from.
+FUNCTIONS = ("remove_expired", "remove_erased_users")
 REMOVE_EXPIRED = "to_regprocedure('remove_expired(integer)')"
 EXPIRING_TABLES = ("deleted_tasks", "idempotency_keys")
 # The columns of `users` that the API writes; Better Auth owns the table.
@@ -80,9 +83,19 @@ def requirements() -> dict[str, str]:
             )
             for trigger, table in TRIGGERS.items()
         },
-        f"EXECUTE on remove_expired for {ROLE}": (
-            f"has_function_privilege('{ROLE}', {REMOVE_EXPIRED}, 'EXECUTE')"
-        ),
+        **{
+            f"SELECT on {table} for {ROLE}": (
+                f"has_table_privilege('{ROLE}', to_regclass('{table}'), 'SELECT')"
+            )
+            for table in READ_TABLES
+        },
+        **{
+            f"EXECUTE on {function} for {ROLE}": (
+                f"has_function_privilege('{ROLE}', to_regprocedure('{function}(integer)'),"
+                " 'EXECUTE')"
+            )
+            for function in FUNCTIONS
+        },
         # Otherwise row-level security may hide the rows from it.
         **{
             f"policy expired_rows on {table}, and the owner of remove_expired as its owner": (

@@ -38,12 +38,12 @@ HERE = Path(__file__).parent
 FOLDERS_OF_VERIFY = (
     "platforms", "integrations/better_auth", "integrations/browser", "integrations/client",
     "integrations/example", "integrations/neon_driver",
-    "integrations/mcp",
+    "integrations/mcp", "integrations/recovery",
     "tooling/contributor",
     # These have short time limits, which a busy machine exceeds.
     "resilience",
 )  # fmt: skip
-FILES_OF_VERIFY = {"test_pgbouncer.py", "test_database.py", "test_list_plans.py"}
+FILES_OF_VERIFY = {"test_demo.py", "test_pgbouncer.py", "test_database.py", "test_list_plans.py"}
 FAST_FOLDERS = ("contract", "unit")
 # In these folders but not fast: each starts processes, copies databases or waits.
 SLOW_FILES = {
@@ -51,7 +51,8 @@ SLOW_FILES = {
     for name in (
         "contract/test_concurrency", "contract/test_mcp_hostile", "contract/test_mcp_sdk",
         "contract/test_raw_bytes",
-        "unit/test_aws_secrets", "unit/test_changes", "unit/test_deployment_faults",
+        "unit/test_aws_secrets", "unit/test_changes", "unit/test_changes_after_a_crash",
+        "unit/test_deployment_faults",
         "unit/test_earlier_records", "unit/test_expired_keys", "unit/test_health",
         "unit/test_http_transport", "unit/test_mcp_generated", "unit/test_middleware",
         "unit/test_ownership", "unit/test_retention", "unit/test_row_level_security",

@@ -15,9 +15,9 @@ from typing import Any
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
-from psycopg.conninfo import conninfo_to_dict
 
 from dev.deploy import package
+from dev.deploy.databases import is_same_database
 
 ROOT = Path(__file__).parents[2]
 SERVERLESS = ROOT / "node_modules" / ".bin" / "serverless"
@@ -64,7 +64,10 @@ def deploy(stage: str, region: str) -> None:
 
     print("Building the zip ...", flush=True)
     extra = "asymmetric" if algorithm() != "HS256" else None
-    artifact = package.build("arm64", ROOT / "build" / "lambda.zip", extra=extra)
+    over_http = os.environ.get("DATABASE_TRANSPORT", "").strip().lower() == "http"
+    transport = "http" if over_http else "postgres"
+    zipped = ROOT / "build" / "lambda.zip"
+    artifact = package.build("arm64", zipped, extra=extra, transport=transport)
     print(f"{package.describe(artifact)}, sha256 {artifact.sha256}", flush=True)
 
     if run(SERVERLESS, "package", *options, "--package", PACKAGE):
@@ -179,13 +182,11 @@ def named_parameters(stack: dict[str, Any]) -> list[tuple[str, str]]:
 
 def check_same_database(pooled: str, direct: str, name: str) -> None:
     """Raise CannotDeploy if the migrations and the functions would use different databases."""
-
-    def database(url: str) -> tuple[str, str]:
-        parts = conninfo_to_dict(re.sub(r"^postgres(ql)?(\+psycopg)?://", "postgresql://", url))
-        host = str(parts.get("host", ""))
-        return host.replace("-pooler.", ".", 1), str(parts.get("dbname", ""))
-
-    if database(pooled) != database(direct):
+    try:
+        is_same = is_same_database(pooled, direct)
+    except ValueError as error:
+        raise CannotDeploy(f"DATABASE_URL_UNPOOLED or the SSM parameter {name} {error}.") from None
+    if not is_same:
         raise CannotDeploy(
             f"DATABASE_URL_UNPOOLED and the SSM parameter {name} name different databases."
         )

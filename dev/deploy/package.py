@@ -26,6 +26,9 @@ ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture.__value__)
 # The optional dependencies of pyproject.toml that `make lock` pins, each in a file of its own.
 type Extra = Literal["asymmetric"]
 EXTRAS: tuple[Extra, ...] = get_args(Extra.__value__)
+# The values of DATABASE_TRANSPORT.
+type Transport = Literal["postgres", "http"]
+TRANSPORTS: tuple[Transport, ...] = get_args(Transport.__value__)
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ("api", "lib")
@@ -64,8 +67,16 @@ def this_architecture() -> Architecture:
     return "arm64" if os.uname().machine in ("aarch64", "arm64") else "x86_64"
 
 
-def build(architecture: Architecture, output: Path, *, extra: Extra | None = None) -> Artifact:
+def build(
+    architecture: Architecture,
+    output: Path,
+    *,
+    extra: Extra | None = None,
+    transport: Transport = "postgres",
+) -> Artifact:
     """Build the zip at `output`, with the optional packages of `extra`.
+
+    With the transport `http`, the zip does not contain psycopg.
 
     Raises PackageError or SourcesError.
     """
@@ -76,7 +87,7 @@ def build(architecture: Architecture, output: Path, *, extra: Extra | None = Non
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     install(architecture, folder, requirements_file(extra))
-    _remove_unused(folder)
+    _remove_unused(folder, transport)
     stripped = _strip_libraries(architecture, folder)
     for name in sources:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -127,9 +138,11 @@ def install(architecture: Architecture, folder: Path, requirements: Path) -> Non
         )
 
 
-def _remove_unused(folder: Path) -> None:
+def _remove_unused(folder: Path, transport: Transport) -> None:
     for name in BUILD_ONLY:
         shutil.rmtree(folder / name)
+    for path in folder.glob("psycopg*") if transport == "http" else ():
+        shutil.rmtree(path)
     for path in sorted(folder.rglob("*"), reverse=True):
         hidden = path.name.startswith(".")
         if path.is_dir() and (hidden or path.name in UNUSED_FOLDERS):
@@ -195,10 +208,15 @@ def main() -> int:
     parser.add_argument("--arch", choices=ARCHITECTURES, default="arm64")
     parser.add_argument("--output", type=Path, default=Path("build/lambda.zip"))
     parser.add_argument("--extra", choices=EXTRAS, help="optional dependencies to include")
+    parser.add_argument(
+        "--transport", choices=TRANSPORTS, default="postgres", help="http leaves out psycopg"
+    )
     options = parser.parse_args()
     print(f"Building {options.output} for {options.arch} ...", flush=True)
     try:
-        artifact = build(options.arch, options.output, extra=options.extra)
+        artifact = build(
+            options.arch, options.output, extra=options.extra, transport=options.transport
+        )
     except RuntimeError as error:
         print(error, file=sys.stderr)
         return 1

@@ -6,9 +6,16 @@ import subprocess
 import sys
 
 from dev.deploy import vercel_build
+from dev.deploy.databases import is_same_database
 from dev.deploy.vercel_build import CACHE, CLI, ROOT
 
 UPLOAD = CACHE / "upload"
+DIRECT_URL = "DATABASE_URL_UNPOOLED"
+PREVIEW_URL = f"PREVIEW_{DIRECT_URL}"
+
+
+class DatabaseRefused(Exception):
+    """The migrations would change the wrong database. The text says what to do."""
 
 
 def main() -> int:
@@ -19,14 +26,22 @@ def main() -> int:
     if not link.exists() and "VERCEL_PROJECT_ID" not in os.environ:
         print("Link this folder to a Vercel project first: npx vercel link.", file=sys.stderr)
         return 1
+    try:
+        database = url_to_migrate(production=production)
+    except DatabaseRefused as error:
+        print(error, file=sys.stderr)
+        return 1
     if vercel_build.main():
         return 1
-    if os.environ.get("DATABASE_URL_UNPOOLED"):
-        if subprocess.run([sys.executable, "-m", "migrations"], cwd=ROOT, check=False).returncode:
+    if database:
+        migrating = os.environ | {DIRECT_URL: database}
+        command = [sys.executable, "-m", "migrations"]
+        if subprocess.run(command, cwd=ROOT, env=migrating, check=False).returncode:
             print("The migrations failed; nothing was deployed.", file=sys.stderr)
             return 1
     else:
-        print("DATABASE_URL_UNPOOLED is not set: migrations are skipped.", file=sys.stderr)
+        name = DIRECT_URL if production else PREVIEW_URL
+        print(f"{name} is not set: migrations are skipped.", file=sys.stderr)
     # The CLI would also upload untracked files, so it gets a folder with tracked files only.
     shutil.rmtree(UPLOAD, ignore_errors=True)
     vercel_build.copy_tracked_files(ROOT, UPLOAD)
@@ -46,6 +61,31 @@ def main() -> int:
     return subprocess.run(
         [sys.executable, "-m", "dev.smoke", url], cwd=ROOT, check=False
     ).returncode
+
+
+def url_to_migrate(*, production: bool) -> str | None:
+    """Return the direct URL of the database that this deployment uses, None to migrate nothing.
+
+    A preview never uses DATABASE_URL_UNPOOLED, which names the database of production. Vercel does
+    not tell the URL of a preview: it adds the branches of Neon's integration while it deploys.
+    Raises DatabaseRefused.
+    """
+    direct = os.environ.get(DIRECT_URL)
+    if production:
+        return direct
+    preview = os.environ.get(PREVIEW_URL)
+    for name in (DIRECT_URL, "DATABASE_URL"):
+        other = os.environ.get(name)
+        try:
+            is_refused = bool(preview and other) and is_same_database(preview, other)
+        except ValueError as error:
+            raise DatabaseRefused(f"{PREVIEW_URL} or {name} {error}.") from None
+        if is_refused:
+            raise DatabaseRefused(
+                f"{PREVIEW_URL} and {name} name the same database: a preview must not migrate the "
+                "database of production. Give previews a branch of their own (docs/vercel.md)."
+            )
+    return preview
 
 
 if __name__ == "__main__":

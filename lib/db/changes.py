@@ -67,7 +67,8 @@ async def list_changes(
         "limit": limit,
     }
     [rows] = await run_transaction(user.id, (compiled.CHANGES, values))
-    current, history = rows[0][3:]
+    current, history, *transactions = rows[0][3:]
+    last_change, erased_in = (int(each or 0) for each in transactions)
     if history is None:
         not_prepared = DatabaseNotPrepared()
         not_prepared.reason = "the table database_history is empty"
@@ -75,12 +76,13 @@ async def list_changes(
     if position and (
         position.history != history
         or any(_last(each.text) > _last(current) for each in (known, reached) if each)
+        or (oldest and not _sees(oldest.text, erased_in))
     ):
         raise ChangesExpired
     changed = [row[:3] for row in rows if row[1] is not None]
     page = _fitting(changed[:limit])
     is_first = reached is None
-    reached = reached or Snapshot(_shortened(current), now)
+    reached = reached or Snapshot(_shortened(_until(current, max(last_change, erased_in))), now)
     is_last = len(page) == len(changed)
     if is_last:
         following = FeedPosition(history, reached)
@@ -101,6 +103,26 @@ async def list_changes(
 def _last(snapshot: str) -> int:
     """The first transaction id that had not been assigned: xmin:xmax:open transactions."""
     return int(snapshot.split(":")[1])
+
+
+def _until(snapshot: str, last: int) -> str:
+    """The snapshot, as if the transactions after `last` had not begun.
+
+    After a crash, PostgreSQL gives an id out again if the log had not reached the disk when its
+    transaction ended, as after a rollback. A token that has seen such an id would miss the changes
+    of the second transaction. The last visible change of the user is on the disk, and so are all
+    ids before it.
+    """
+    first, end, open_ = snapshot.split(":")
+    end = min(int(end), last + 1)
+    still_open = [each for each in open_.split(",") if each and int(each) < end]
+    return f"{min(int(first), end)}:{end}:{','.join(still_open)}"
+
+
+def _sees(snapshot: str, transaction: int) -> bool:
+    """Whether the transaction is visible in the snapshot."""
+    still_open = snapshot.split(":")[2].split(",")
+    return transaction < _last(snapshot) and str(transaction) not in still_open
 
 
 def _shortened(snapshot: str) -> str:

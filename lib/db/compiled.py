@@ -1025,10 +1025,25 @@ FROM deleted_tasks
 WHERE deleted_tasks.id = %(task_id)s::BIGINT AND deleted_tasks.user_id = %(owner)s::VARCHAR AND deleted_tasks.purged_at IS NULL AND deleted_tasks.deleted_at > now() - CAST('30 days' AS INTERVAL)) AS anon_1
 """
 
+EXISTS_ERASABLE = """
+SELECT EXISTS (SELECT *
+FROM deleted_tasks
+WHERE deleted_tasks.id = %(task_id)s::BIGINT AND deleted_tasks.user_id = %(owner)s::VARCHAR AND deleted_tasks.purged_at IS NULL) AS anon_1
+"""
+
 CHANGES = """
-SELECT page.document, page.id, CAST(page.changed_in AS TEXT) AS changed_in, head.snapshot, head.history
+SELECT page.document, page.id, CAST(page.changed_in AS TEXT) AS changed_in, head.snapshot, head.history, head.last_change, head.erased_in
 FROM (SELECT CAST(pg_current_snapshot() AS TEXT) AS snapshot, (SELECT CAST(database_history.id AS TEXT) AS id
-FROM database_history) AS history) AS head LEFT OUTER JOIN (SELECT "both".changed_in AS changed_in, "both".id AS id, "both".document AS document
+FROM database_history) AS history, CAST(greatest((SELECT tasks.changed_in
+FROM tasks
+WHERE tasks.user_id = %(owner)s::VARCHAR ORDER BY tasks.changed_in DESC
+LIMIT 1), (SELECT deleted_tasks.changed_in
+FROM deleted_tasks
+WHERE deleted_tasks.user_id = %(owner)s::VARCHAR ORDER BY deleted_tasks.changed_in DESC
+LIMIT 1)) AS TEXT) AS last_change, CAST((SELECT erased_users.changed_in
+FROM erased_users
+WHERE erased_users.user_hash = sha256(convert_to(%(owner)s::VARCHAR, 'UTF8')) ORDER BY erased_users.changed_in DESC
+LIMIT 1) AS TEXT) AS erased_in) AS head LEFT OUTER JOIN (SELECT "both".changed_in AS changed_in, "both".id AS id, "both".document AS document
 FROM (SELECT live.changed_in AS changed_in, live.id AS id, CAST(row_to_json(document) AS TEXT) AS document
 FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.priority AS priority, tasks.due_at AS due_at, tasks.due_is_date AS due_is_date, tasks.tags AS tags, tasks.completed_at AS completed_at, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.changed_in AS changed_in
 FROM tasks
@@ -1106,12 +1121,12 @@ FROM task, LATERAL (SELECT task.id AS id, task.user_id AS user_id, task.title AS
 LOCK_DELETED = """
 SELECT deleted_tasks.id
 FROM deleted_tasks
-WHERE deleted_tasks.id = %(task_id)s::BIGINT AND deleted_tasks.user_id = %(owner)s::VARCHAR AND deleted_tasks.purged_at IS NULL AND deleted_tasks.deleted_at > now() - CAST('30 days' AS INTERVAL) FOR UPDATE
+WHERE deleted_tasks.id = %(task_id)s::BIGINT AND deleted_tasks.user_id = %(owner)s::VARCHAR AND deleted_tasks.purged_at IS NULL FOR UPDATE
 """
 
 ERASE = """
 WITH erased AS
-(UPDATE deleted_tasks SET title='', description=NULL, completed=false, priority=0, due_at='infinity'::timestamptz, due_at_desc=NULL, due_is_date=false, tags='{}', completed_at=NULL, title_key=NULL, updated_at=greatest(clock_timestamp(), deleted_tasks.updated_at + CAST('1 microsecond' AS INTERVAL)), version=(deleted_tasks.version + 1), changed_in=pg_current_xact_id(), purged_at=now() WHERE deleted_tasks.id = %(task_id)s::BIGINT AND deleted_tasks.user_id = %(owner)s::VARCHAR AND deleted_tasks.purged_at IS NULL AND deleted_tasks.deleted_at > now() - CAST('30 days' AS INTERVAL) AND (deleted_tasks.changed_in = pg_current_xact_id() OR %(etags)s::TEXT[] IS NULL OR (left(encode(sha256(convert_to((SELECT CAST(row_to_json(document) AS TEXT) AS row_to_json_1
+(UPDATE deleted_tasks SET title='', description=NULL, completed=false, priority=0, due_at='infinity'::timestamptz, due_at_desc=NULL, due_is_date=false, tags='{}', completed_at=NULL, title_key=NULL, updated_at=greatest(clock_timestamp(), deleted_tasks.updated_at + CAST('1 microsecond' AS INTERVAL)), version=(deleted_tasks.version + 1), changed_in=pg_current_xact_id(), purged_at=now() WHERE deleted_tasks.id = %(task_id)s::BIGINT AND deleted_tasks.user_id = %(owner)s::VARCHAR AND deleted_tasks.purged_at IS NULL AND (deleted_tasks.changed_in = pg_current_xact_id() OR %(etags)s::TEXT[] IS NULL OR (left(encode(sha256(convert_to((SELECT CAST(row_to_json(document) AS TEXT) AS row_to_json_1
 FROM (SELECT deleted_tasks.id AS id, deleted_tasks.user_id AS user_id, deleted_tasks.title AS title, deleted_tasks.description AS description, deleted_tasks.completed AS completed, (ARRAY['low', 'medium', 'high', 'urgent'])[deleted_tasks.priority] AS priority, left(to_char(timezone('UTC', nullif(deleted_tasks.due_at, 'infinity'::timestamptz)), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), CASE WHEN deleted_tasks.due_is_date THEN 10 ELSE 27 END) AS due_date, deleted_tasks.tags AS tags, to_char(timezone('UTC', deleted_tasks.completed_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS completed_at, to_char(timezone('UTC', deleted_tasks.created_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at, to_char(timezone('UTC', deleted_tasks.updated_at), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS updated_at) AS document), 'UTF8')), 'hex'), 32) = ANY (%(etags)s::TEXT[])) = CAST(%(must_match)s AS BOOLEAN)) RETURNING deleted_tasks.id),
 records AS
 (UPDATE idempotency_keys SET task='' FROM erased WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.task_id = erased.id)
@@ -1253,17 +1268,18 @@ AND schemaname = ANY (current_schemas(false))
 AND qual LIKE '%%app.user_id%%' AND with_check LIKE '%%app.user_id%%'
 )
 UNION ALL
-SELECT 'trigger ' || name || ' on tasks'
-FROM (VALUES ('before_write'), ('after_delete')) AS needed (name)
+SELECT format('trigger %%s on %%s', name, relation)
+FROM (VALUES ('before_write', 'tasks'), ('after_delete', 'tasks'),
+('users_after_delete', 'users')) AS needed (name, relation)
 WHERE NOT EXISTS (
 SELECT FROM pg_trigger
-WHERE tgrelid = to_regclass('tasks') AND tgname = name AND tgenabled IN ('O', 'A')
+WHERE tgrelid = to_regclass(relation) AND tgname = name AND tgenabled IN ('O', 'A')
 )
 ), ARRAY(
 SELECT 'USAGE on a schema of search_path' WHERE current_schema() IS NULL
 UNION ALL
 SELECT 'table ' || name
-FROM (VALUES ('users'), ('tasks'), ('deleted_tasks'), ('idempotency_keys'), ('database_history')) AS needed (name)
+FROM (VALUES ('users'), ('tasks'), ('deleted_tasks'), ('idempotency_keys'), ('database_history'), ('erased_users')) AS needed (name)
 WHERE to_regclass(name) IS NULL
 UNION ALL
 SELECT format('column %%s.%%s of type %%s', relation, name, type)
@@ -1279,8 +1295,13 @@ FROM (VALUES ('tasks'), ('deleted_tasks'), ('idempotency_keys')) AS owned (name)
 (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS needed (privilege)
 WHERE NOT has_table_privilege(to_regclass(name), privilege)
 UNION ALL
-SELECT 'SELECT on database_history'
-WHERE NOT has_table_privilege(to_regclass('database_history'), 'SELECT')
+SELECT 'SELECT on ' || name
+FROM (VALUES ('database_history'), ('erased_users')) AS needed (name)
+WHERE NOT has_table_privilege(to_regclass(name), 'SELECT')
+UNION ALL
+SELECT 'EXECUTE on ' || name
+FROM (VALUES ('remove_expired'), ('remove_erased_users')) AS needed (name)
+WHERE has_function_privilege(to_regprocedure(name || '(integer)'), 'EXECUTE') IS NOT TRUE
 UNION ALL
 SELECT 'USAGE on the sequence of tasks.id'
 FROM pg_attribute

@@ -10,7 +10,7 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from urllib.parse import quote, urlsplit
 
 import certifi
@@ -53,12 +53,21 @@ class Endpoint:
 
 def connector(settings: Settings) -> Connector:
     """Return the function that opens connections to the endpoint."""
-    endpoint = _endpoint(settings)
-    return lambda deadline: connect(endpoint, deadline)
+    endpoint = cache(partial(_endpoint, settings))
+
+    async def open_connection(deadline: float) -> HttpConnection:
+        try:
+            target = endpoint()
+        except OSError as error:
+            raise NotConnected("the CA certificates of SSL_CERT_FILE cannot be read") from error
+        return await connect(target, deadline)
+
+    return open_connection
 
 
 def _endpoint(settings: Settings) -> Endpoint:
     database = parse_database_url(settings.DATABASE_URL or "")
+    host = f"[{database.host}]" if ":" in database.host else database.host
     # As the npm package does: ep-x-pooler.eu-central-1.aws.neon.tech -> api.eu-central-1...
     url = urlsplit(
         settings.DATABASE_HTTP_URL or f"https://api.{database.host.partition('.')[2]}/sql"
@@ -77,9 +86,7 @@ def _endpoint(settings: Settings) -> Endpoint:
         "Host": url.netloc,
         "User-Agent": "serverless-task-api",
         "Content-Type": "application/json",
-        "Neon-Connection-String": (
-            f"postgresql://{user}:{password}@{database.host}{port}/{name}{query}"
-        ),
+        "Neon-Connection-String": f"postgresql://{user}:{password}@{host}{port}/{name}{query}",
         "Neon-Raw-Text-Output": "true",
         "Neon-Array-Mode": "true",
         "Neon-Batch-Isolation-Level": "ReadCommitted",
@@ -94,15 +101,15 @@ async def connect(endpoint: Endpoint, deadline: float) -> "HttpConnection":
 
     async def attempt(address: str, reached_by: float) -> HttpConnection:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        connection = HttpConnection(endpoint, socket.socket(family, socket.SOCK_STREAM))
         try:
-            await connection.open(address, reached_by, deadline)
+            connection = HttpConnection(endpoint, socket.socket(family, socket.SOCK_STREAM))
+            try:
+                await connection.open(address, reached_by, deadline)
+            except BaseException:  # also if the request was cancelled
+                connection.close()
+                raise
         except (OSError, OperationalError) as error:
-            connection.close()
             raise NotConnected(_reason(error)) from error
-        except BaseException:  # the request was cancelled
-            connection.close()
-            raise
         return connection
 
     return await connect_to_any(endpoint.host, deadline, attempt)
@@ -127,6 +134,7 @@ class HttpConnection:
         self._endpoint = endpoint
         self._socket = tcp
         self._received = bytearray()
+        self._left = 0  # bytes that the response may still have
         self.idle = True
 
     async def open(self, address: str, reached_by: float, deadline: float) -> None:
@@ -214,26 +222,33 @@ class HttpConnection:
 
     async def _response(self) -> tuple[int, bytes, bool]:
         """Return the status, the body, and whether the connection stays open."""
-        status_line, *lines = (await self._until(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-        version, status = status_line.split(" ")[:2]
+        self._left = MAX_RESPONSE_BYTES
+        status = 100
+        while 100 <= status < 200:  # informational responses may come first
+            head = (await self._until(b"\r\n\r\n")).decode("latin-1")
+            status_line, *lines = head.split("\r\n")
+            version, code = status_line.split(" ")[:2]
+            status = int(code)
         headers = {
             name.lower(): value.strip().lower()
             for name, _, value in (line.partition(":") for line in lines)
         }
-        keep = version == "HTTP/1.1" and headers.get("connection") != "close"
+        keep = version == "HTTP/1.1" and "close" not in headers.get("connection", "")
         if headers.get("transfer-encoding") != "chunked":
-            return int(status), await self._exactly(int(headers["content-length"])), keep
+            return status, await self._exactly(int(headers["content-length"])), keep
         chunks = []
         while size := int((await self._until(b"\r\n")).partition(b";")[0], 16):
             chunks.append(await self._exactly(size))
             await self._until(b"\r\n")
         while await self._until(b"\r\n"):
             pass  # a trailer
-        return int(status), b"".join(chunks), keep
+        return status, b"".join(chunks), keep
 
     async def _until(self, end: bytes) -> bytes:
         while (position := self._received.find(end)) < 0:
-            await self._receive(MAX_HEAD_BYTES)
+            if len(self._received) > MAX_HEAD_BYTES:
+                raise ValueError("the head of the response is too long")
+            await self._receive()
         line = bytes(self._received[:position])
         del self._received[: position + len(end)]
         return line
@@ -242,18 +257,19 @@ class HttpConnection:
         if not 0 <= size <= MAX_RESPONSE_BYTES:
             raise ValueError("a response of this size is not expected")
         while len(self._received) < size:
-            await self._receive(size)
+            await self._receive()
         body = bytes(self._received[:size])
         del self._received[:size]
         return body
 
-    async def _receive(self, limit: int) -> None:
-        if len(self._received) > limit:
-            raise ValueError("the head of the response is too long")
+    async def _receive(self) -> None:
         data = await self._complete(lambda: self._socket.recv(65536), select.POLLIN)
         if not data:
             raise ConnectionResetError
         self._received += data
+        self._left -= len(data)
+        if self._left < 0:  # however many chunks, trailers or informational responses
+            raise ValueError("the response is too long")
 
     async def _complete[T](self, operation: Callable[[], T], events: int) -> T:
         """Repeat an operation of the socket until it does not have to wait."""

@@ -47,6 +47,8 @@ NAMES = {
     "P0001": "RaiseException",
 }
 
+MAX_LOGGED_MESSAGE = 200  # characters
+
 ARRAY_ITEM = re.compile(r'"((?:[^"\\]|\\.)*)"|([^{},"]+)')
 
 
@@ -65,7 +67,7 @@ def results(body: bytes, expected: int) -> list[Rows]:
         if len(found) != expected:
             raise ValueError
         return [_rows(result) for result in found]
-    except (LookupError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, RecursionError) as error:
         raise OperationalError("the response of the endpoint has another form") from error
 
 
@@ -99,9 +101,10 @@ def _read_array(text: str) -> list[str | None]:
     ]
 
 
-# Readers of values, by the OID of their type. Values of other types stay text.
+# Readers of values, by the OID of their type. Values of other types stay text. They raise an error
+# for a value that the endpoint has converted, as it does if a proxy removes our headers.
 READERS: dict[int, Callable[[str], Any]] = {
-    16: "t".__eq__,  # bool
+    16: {"t": True, "f": False}.__getitem__,  # bool
     20: int,  # bigint
     23: int,  # integer
     701: float,  # double precision
@@ -111,12 +114,13 @@ READERS: dict[int, Callable[[str], Any]] = {
 
 
 def _rows(result: Mapping[str, Any]) -> Rows:
-    readers = [READERS.get(field["dataTypeID"], str) for field in result["fields"]]
+    # Unlike str(), its method refuses other types.
+    readers = [READERS.get(field["dataTypeID"], str.__str__) for field in result["fields"]]
     return [
         tuple(
             [
                 value if value is None else read(value)
-                for read, value in zip(readers, row, strict=True)
+                for read, value in zip(readers, list.__iter__(row), strict=True)
             ]
         )
         for row in result["rows"]
@@ -127,12 +131,14 @@ def error_from_response(status: int, body: bytes) -> DatabaseError:
     try:
         fields = json.loads(body)
         message, sqlstate = str(fields.get("message", "")), str(fields.get("code") or "")
-    except (AttributeError, ValueError):
+    except (AttributeError, ValueError, RecursionError):
         fields, message, sqlstate = {}, "", ""
     severity = fields.get("severity")
+    if not severity:  # PostgreSQL reports both: this is the code of a proxy
+        sqlstate = ""
     login_failed = severity == "FATAL" and sqlstate.startswith(LOGIN_SQLSTATES)
     if login_failed or (not sqlstate and message.startswith(LOGIN_MESSAGES)):
-        return NotConnected(message.partition("\n")[0])
+        return NotConnected(message.partition("\n")[0][:MAX_LOGGED_MESSAGE])
     if sqlstate:
         return error_from_sqlstate(
             message,

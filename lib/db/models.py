@@ -6,7 +6,7 @@ in compiled.py.
 
 from datetime import datetime
 
-from sqlalchemy import SmallInteger, Table, Uuid
+from sqlalchemy import LargeBinary, SmallInteger, Table, Uuid
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.types import UserDefinedType
@@ -191,4 +191,19 @@ DATABASE_HISTORY = Table(
     SQLModel.metadata,
     Column("id", Uuid, primary_key=True, server_default=text("gen_random_uuid()")),
     Column("began_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+# When users were erased, by a digest of their ids: for clients that knew their tasks.
+ERASED_USERS = Table(
+    "erased_users",
+    SQLModel.metadata,
+    Column("user_hash", LargeBinary, primary_key=True),
+    Column(
+        "changed_in",
+        TransactionId,
+        primary_key=True,
+        server_default=text("pg_current_xact_id()"),
+    ),
+    Column("erased_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Index("erased_users_by_erased_at", "erased_at"),
 )

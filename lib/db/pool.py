@@ -55,6 +55,8 @@ class Pool:
         # When a request of a user succeeded last (monotonic), while others of theirs wait.
         self._served_at: dict[str, float] = {}
         self._opening = 0
+        # Since when no connection can be opened, by the wall clock.
+        self._unreachable_since = math.inf
 
     async def acquire(self, user: str, started: float, *, probe: bool = False) -> Connection:
         """A connection with the deadline of a request that began at `started` (monotonic).
@@ -87,14 +89,25 @@ class Pool:
     async def _open(self, deadline: float) -> Connection:
         self._opening += 1
         try:
-            return await self._connect(deadline)
+            connection = await self._connect(deadline)
+        except NotConnected:
+            self._unreachable_since = min(self._unreachable_since, time.time())
+            raise
         finally:
             self._opening -= 1
+        self._unreachable_since = math.inf
+        return connection
+
+    @property
+    def is_unreachable(self) -> bool:
+        """Whether no connection can be opened, for longer than a request waits."""
+        return time.time() - self._unreachable_since > BUDGET
 
     def release(self, user: str, connection: Connection, *, succeeded: bool = True) -> None:
         """Keep the connection for the next request, unless it is still in use, or broken.
 
-        `succeeded` says whether the request got a result.
+        `succeeded` says whether the request got a result. If none did, the user's next requests
+        may wait for the database and not for others of theirs.
         """
         if connection.closed or not connection.idle:
             connection.close()
@@ -209,7 +222,11 @@ def _transport(name: str) -> Any:
 
 # Imported now and not by the first request: AWS Lambda starts functions with more CPU than it runs
 # them, and takes snapshots before the first request.
-_transport(database_transport())
+try:
+    _transport(database_transport())
+except ModuleNotFoundError as error:
+    if error.name != "psycopg":  # whose absence the settings report
+        raise
 
 _pools: dict[Any, Pool] = {}
 

@@ -62,6 +62,7 @@ from lib import schemas
 from lib.db.models import (
     DATABASE_HISTORY,
     DELETED_TASKS,
+    ERASED_USERS,
     IdempotencyKey,
     Snapshot,
     Task,
@@ -94,7 +95,10 @@ is_kept = and_(
     DELETED_TASKS.c.purged_at.is_(None),
     DELETED_TASKS.c.deleted_at > func.now() - cast(literal_column("'30 days'"), Interval),
 )
-owned_in_trash = and_(DELETED_TASKS.c.id == task_id, DELETED_TASKS.c.user_id == owner, is_kept)
+in_trash = and_(DELETED_TASKS.c.id == task_id, DELETED_TASKS.c.user_id == owner)
+owned_in_trash = and_(in_trash, is_kept)
+# The text remains until the retention job has run, and its user can erase it until then.
+is_erasable = and_(in_trash, DELETED_TASKS.c.purged_at.is_(None))
 expired = col(IdempotencyKey.created_at) < func.now() - cast(literal_column("'24 hours'"), Interval)
 
 
@@ -516,18 +520,21 @@ GET_DELETED = _returning_json(DELETED_TASKS).where(owned_in_trash)
 # missing one.
 EXISTS = select(exists().where(owned))
 EXISTS_DELETED = select(exists().where(owned_in_trash))
+EXISTS_ERASABLE = select(exists().where(is_erasable))
 
 
 def _changed_since() -> Select:
     """A page of what has changed since a snapshot, in the order of the transactions, then of ids.
 
     A row for each task, without a document if it was deleted, or a single row without an id. Each
-    also has the current snapshot and the history of the database. A null snapshot means that
-    nothing is known: then deleted tasks are left out.
+    also has the current snapshot, the history of the database, and the transactions that last
+    changed a task of the user and last erased the user. A null snapshot means that nothing is
+    known: then deleted tasks are left out.
 
-        SELECT page.document, page.id, page.changed_in::text, head.snapshot, head.history
+        SELECT page.document, page.id, page.changed_in::text,
+               head.snapshot, head.history, head.last_change, head.erased_in
         FROM (SELECT pg_current_snapshot()::text AS snapshot,
-                     (SELECT id::text FROM database_history) AS history) AS head
+                     (SELECT id::text FROM database_history) AS history, ...) AS head
         LEFT JOIN (
             (SELECT ... FROM tasks WHERE user_id = :owner
              AND (changed_in, id) > (:after_change, :after_id) AND <not visible in the snapshot>
@@ -550,10 +557,26 @@ def _changed_since() -> Select:
     page = select(*both.c).order_by(both.c.changed_in, both.c.id).limit(limit).subquery("page")
     history = select(cast(DATABASE_HISTORY.c.id, Text)).scalar_subquery()
     snapshot = cast(func.pg_current_snapshot(), Text)
-    head = select(snapshot.label("snapshot"), history.label("history")).subquery("head")
-    return select(  # ty: ignore[no-matching-overload]
-        page.c.document, page.c.id, cast(page.c.changed_in, Text), head.c.snapshot, head.c.history
-    ).select_from(head.outerjoin(page, literal_column("true")))
+    user_hash = func.sha256(func.convert_to(owner, literal_column("'UTF8'")))
+    erased_in = _last_transaction(ERASED_USERS, ERASED_USERS.c.user_hash == user_hash)
+    last_change = func.greatest(
+        *(_last_transaction(each, each.c.user_id == owner) for each in (TASKS, DELETED_TASKS))
+    )
+    head = select(
+        snapshot.label("snapshot"),
+        history.label("history"),
+        cast(last_change, Text).label("last_change"),
+        cast(erased_in, Text).label("erased_in"),
+    ).subquery("head")
+    return select(page.c.document, page.c.id, cast(page.c.changed_in, Text), *head.c).select_from(
+        head.outerjoin(page, literal_column("true"))
+    )
+
+
+def _last_transaction(source: Table, of_user: ColumnElement[bool]) -> ColumnElement:
+    transaction, one = source.c.changed_in, literal_column("1")
+    last = select(transaction).where(of_user).order_by(transaction.desc()).limit(one)
+    return last.scalar_subquery()
 
 
 since = bindparam("since", type_=Text)
@@ -842,7 +865,7 @@ def _erase() -> Select:
     erased = (
         update(DELETED_TASKS)
         .where(
-            owned_in_trash,
+            is_erasable,
             or_(DELETED_TASKS.c.changed_in == transaction, _meets_precondition(DELETED_TASKS)),
         )
         .values(
@@ -881,7 +904,7 @@ DELETE = delete(Task).where(owned, precondition).returning(col(Task.id))
 RESTORE = _restore()
 # A permanent deletion is these three in one transaction: LOCK_DELETED, DELETE, ERASE. The first
 # waits until a restoration under way has ended, so that DELETE finds its task.
-LOCK_DELETED = select(DELETED_TASKS.c.id).where(owned_in_trash).with_for_update()
+LOCK_DELETED = select(DELETED_TASKS.c.id).where(is_erasable).with_for_update()
 ERASE = _erase()
 
 # With an Idempotency-Key the effect and its record are one statement. RECORD reads the response
@@ -934,11 +957,12 @@ READY = select(  # ty: ignore[no-matching-overload]
         AND qual LIKE '%app.user_id%' AND with_check LIKE '%app.user_id%'
     )
     UNION ALL
-    SELECT 'trigger ' || name || ' on tasks'
-    FROM (VALUES ('before_write'), ('after_delete')) AS needed (name)
+    SELECT format('trigger %s on %s', name, relation)
+    FROM (VALUES ('before_write', 'tasks'), ('after_delete', 'tasks'),
+      ('users_after_delete', 'users')) AS needed (name, relation)
     WHERE NOT EXISTS (
       SELECT FROM pg_trigger
-      WHERE tgrelid = to_regclass('tasks') AND tgname = name AND tgenabled IN ('O', 'A')
+      WHERE tgrelid = to_regclass(relation) AND tgname = name AND tgenabled IN ('O', 'A')
     )
   )"""),  # noqa: S608 - the names are those of our own tables
     literal_column(f"""ARRAY(
@@ -961,8 +985,13 @@ READY = select(  # ty: ignore[no-matching-overload]
       (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS needed (privilege)
     WHERE NOT has_table_privilege(to_regclass(name), privilege)
     UNION ALL
-    SELECT 'SELECT on database_history'
-    WHERE NOT has_table_privilege(to_regclass('database_history'), 'SELECT')
+    SELECT 'SELECT on ' || name
+    FROM (VALUES ('database_history'), ('erased_users')) AS needed (name)
+    WHERE NOT has_table_privilege(to_regclass(name), 'SELECT')
+    UNION ALL
+    SELECT 'EXECUTE on ' || name
+    FROM (VALUES ('remove_expired'), ('remove_erased_users')) AS needed (name)
+    WHERE has_function_privilege(to_regprocedure(name || '(integer)'), 'EXECUTE') IS NOT TRUE
     UNION ALL
     SELECT 'USAGE on the sequence of tasks.id'
     FROM pg_attribute

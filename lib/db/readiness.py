@@ -12,6 +12,7 @@ from typing import Any, LiteralString
 from uuid import uuid4
 
 from lib.db import compiled
+from lib.db.retention import REMOVE_ERASED_USERS, REMOVE_EXPIRED
 from lib.db.transaction import describe, is_missing_user, run_transaction, try_transaction
 from lib.db.transport import OperationalError, Rows, Statement
 from lib.db.users import profile_values
@@ -99,6 +100,9 @@ def _statements(user: AuthenticatedUser, *, provision: bool) -> dict[str, Statem
     )
     return {
         "the catalogs": (compiled.READY, values),
+        # It removes nothing, and counts what has expired.
+        "the retention job": (REMOVE_EXPIRED, {"max_rows": 0}),
+        "its second function": (REMOVE_ERASED_USERS, {"max_rows": 0}),
         "creating a task once": (create_once, long),
         "its record": (compiled.RECORD, values),
         "creating a task": (create, short),

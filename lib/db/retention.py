@@ -1,6 +1,7 @@
 """The retention job: removes what has expired, of all users.
 
-The function `remove_expired` (migrations/versions/0005_retention.py) removes it. A run calls it
+The function `remove_expired` (migrations/versions/0005_retention.py) removes it, and
+`remove_erased_users` what the feed of changes keeps of erased users. A run calls it
 several times, each time in a transaction of its own, so that no lock lasts long. Runs may overlap.
 """
 
@@ -21,6 +22,8 @@ PAUSE = 0.5  # seconds
 MAX_PAUSES = 3
 
 REMOVE_EXPIRED = "SELECT * FROM remove_expired(%(max_rows)s::integer)"
+# The digests of the ids of erased users, after 31 days.
+REMOVE_ERASED_USERS = "SELECT remove_erased_users(%(max_rows)s::integer)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +95,15 @@ async def _remove_batch() -> tuple[ExpiredRows, ExpiredRows, float]:
     Returns the numbers of removed rows and of those that are left, and the time in seconds since
     the oldest of these expired.
     """
-    statement = REMOVE_EXPIRED, {"max_rows": BATCH_SIZE}
+    limit = {"max_rows": BATCH_SIZE}
     # A repeated batch removes other rows, so it is harmless.
-    [[row]] = await run_transaction(None, statement, writes=True, repeatable=True)
+    [[row], _] = await run_transaction(
+        None,
+        (REMOVE_EXPIRED, limit),
+        (REMOVE_ERASED_USERS, limit),
+        writes=True,
+        repeatable=True,
+    )
     return ExpiredRows(*row[:3]), ExpiredRows(*row[3:6]), row[6]
 
 

@@ -267,18 +267,18 @@ async def erase_task(
     """Delete a task permanently, in or out of the trash. Raises TaskNotFound, TaskChanged."""
     values = {"owner": user.id, "task_id": task_id, **_condition(precondition)}
     for _ in range(MAX_TRIES):
-        [_, _, erased, [(exists,)], [(exists_deleted,)]] = await run_transaction(
+        [_, _, erased, [(exists,)], [(exists_erasable,)]] = await run_transaction(
             user.id,
             (compiled.LOCK_DELETED, values),
             (compiled.DELETE, values),
             (compiled.ERASE, values),
             (compiled.EXISTS, values),
-            (compiled.EXISTS_DELETED, values),
+            (compiled.EXISTS_ERASABLE, values),
             writes=True,
         )
         if erased:
             return
-        if not exists and not exists_deleted:
+        if not exists and not exists_erasable:
             break
         if precondition.etags is not None:
             raise TaskChanged

@@ -35,8 +35,11 @@ LOCK_TIMEOUT = 1.5
 # Rolled back by PostgreSQL, and likely to succeed the next time: serialization failure, deadlock,
 # lock timeout.
 RETRYABLE_SQLSTATES = {"40001", "40P01", "55P03"}
-# Seconds before each retry, on average.
-PAUSES = (0.0, 0.08, 0.16)
+# Seconds before each retry, on average, and before all later ones.
+PAUSES = (0.0, 0.08, 0.16, 0.32, 0.5)
+# Without a connection a request tries on while it has time, because most outages of a pooler are
+# short. These attempts count only if the outage lasts: then requests must not pile up.
+MAX_ATTEMPTS = 4
 
 # A row refers to a row that does not exist.
 FOREIGN_KEY_VIOLATION = "23503"
@@ -126,9 +129,11 @@ async def _within_budget[T](
     connections = pool.get_pool(settings)
     prepare &= settings.DATABASE_PREPARED_STATEMENTS and connections.prepares
     outcome_unknown = False
-    for pause in (*PAUSES, None):
+    attempts = failures = 0
+    while True:
         try:
             connection = await connections.acquire(user, started, probe=not safe)
+            attempts += 1
             succeeded = False
             try:
                 result = await run(connection, prepare)
@@ -142,12 +147,15 @@ async def _within_budget[T](
             # Set by any attempt, not only the last one: an earlier attempt may have been applied.
             outcome_unknown |= writes and not (not_sent or rolled_back)
             retry = not_sent or (error.sqlstate in RETRYABLE_SQLSTATES if rolled_back else safe)
-            out_of_time = time.monotonic() - started + MIN_RETRY_TIME >= pool.BUDGET
-            if pause is None or out_of_time or not retry:
+            attempts += connections.is_unreachable
+            pause = PAUSES[min(failures, len(PAUSES) - 1)] * (0.5 + random.random())  # noqa: S311 - jitter
+            failures += 1
+            out_of_time = time.monotonic() - started + pause + MIN_RETRY_TIME >= pool.BUDGET
+            if not retry or out_of_time or attempts >= MAX_ATTEMPTS:
                 unavailable = DatabaseUnavailable(outcome_unknown=outcome_unknown)
                 unavailable.reason = f"no connection: {error}" if not_sent else None
                 raise unavailable from error
-            await waiting.sleep(pause * (0.5 + random.random()))  # noqa: S311 - jitter
+            await waiting.sleep(pause)
         except TooManyRequests as error:
             if outcome_unknown:  # of an earlier attempt
                 raise DatabaseUnavailable(outcome_unknown=True) from error
@@ -156,7 +164,7 @@ async def _within_budget[T](
             # Also one with an SQLSTATE of a trigger's own: the statements do not fit the schema,
             # its constraints, triggers or privileges.
             stale = error.sqlstate in STALE_STATEMENT_SQLSTATES
-            if prepare and stale and pause is not None:
+            if prepare and stale:
                 prepare = False
                 if connections.prepares and error.sqlstate in LOST_STATEMENT_SQLSTATES:
                     connections.prepares = False
@@ -167,7 +175,6 @@ async def _within_budget[T](
             not_prepared = DatabaseNotPrepared()
             not_prepared.reason = describe(error)
             raise not_prepared from error
-    raise AssertionError("unreachable: the last attempt returns or raises")
 
 
 def _session_settings(connection: Connection, user: str, *, prepare: bool) -> Statement:

@@ -9,21 +9,24 @@ from urllib.parse import unquote
 # Two parsers may disagree about where the password of a malformed URL ends. One of them could then
 # log a part of the password as a host or a port. Therefore the characters that separate the parts
 # of a URL must be percent-encoded elsewhere, and errors never quote the URL.
-_CHARACTER = r"(?:[^/?#@\[\]%\s\x00-\x1f\x7f]|%[0-9A-Fa-f]{2})"
-_VALUE = r"(?:[^?#@\[\]%&=\s\x00-\x1f\x7f]|%[0-9A-Fa-f]{2})"
-_OPTION = rf"[A-Za-z_][A-Za-z0-9_.-]*={_VALUE}*"
+_EXCLUDED = r"#@\[\]\s\x00-\x1f\x7f"
+_PART = rf"[^:/?{_EXCLUDED}]*"
+_OPTION = rf"[A-Za-z_][A-Za-z0-9_.-]*=[^?&={_EXCLUDED}]*"
 _URL = re.compile(
     rf"""
     postgres(?:ql)?(?:\+psycopg)?://
-    (?:(?P<user>(?:(?!:){_CHARACTER})*)(?::(?P<password>{_CHARACTER}*))?@)?
-    (?P<host>\[[0-9A-Fa-f:.]+\]|(?:(?!:){_CHARACTER})*)
+    (?:(?P<user>{_PART})(?::(?P<password>[^/?{_EXCLUDED}]*))?@)?
+    (?P<host>\[[0-9A-Fa-f:.]+\]|{_PART})
     (?::(?P<port>[0-9]{{1,5}}))?
-    (?:/(?P<database>(?:(?!:){_CHARACTER})*))?
+    (?:/(?P<database>{_PART}))?
     (?:\?(?P<query>(?:{_OPTION}(?:&{_OPTION})*&?)?))?
     """,
     re.VERBOSE,
 )
-_SCHEME = re.compile(r"postgres(ql)?(\+psycopg)?://")
+_STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_SCHEMES = tuple(
+    f"{name}://" for name in ("postgres", "postgresql", "postgres+psycopg", "postgresql+psycopg")
+)
 _HOST_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 CHANNEL_BINDINGS = ("disable", "prefer", "require")
@@ -59,9 +62,9 @@ def parse_database_url(url: str) -> DatabaseUrl:
     Raises ValueError. The message continues a sentence that begins with the name of the variable,
     and quotes nothing of the URL.
     """
-    if not _SCHEME.match(url):
+    if not url.startswith(_SCHEMES):
         raise ValueError("must be a postgresql:// URL")
-    if not (parts := _URL.fullmatch(url)):
+    if not (parts := _URL.fullmatch(url)) or _STRAY_PERCENT.search(url):
         raise ValueError(
             "must be a valid URL: percent-encode special characters, such as @ : / ? # [ ] and %,"
             " in the user name and the password"

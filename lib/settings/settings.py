@@ -202,8 +202,16 @@ class Settings(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def refuse_unusable_http_transport(self) -> Self:
-        if self.DATABASE_TRANSPORT == "postgres" or not self.DATABASE_URL:
+    def refuse_unusable_transport(self) -> Self:
+        if not self.DATABASE_URL:
+            return self
+        if self.DATABASE_TRANSPORT == "postgres":
+            if find_spec("psycopg") is None:
+                raise ValueError(
+                    "DATABASE_TRANSPORT=postgres needs the package psycopg, which this build does"
+                    " not contain: set DATABASE_TRANSPORT=http, or build again without"
+                    " TRANSPORT=http"
+                )
             return self
         database = parse_database_url(self.DATABASE_URL)
         if not (database.user and database.password and database.database):

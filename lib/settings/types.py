@@ -32,7 +32,7 @@ def one_of(*values: str) -> Any:
 
 def _postgres_url(value: str) -> str:
     parse_database_url(value)
-    return re.sub(r"^[^:]*://", "postgresql://", value)
+    return f"postgresql://{value.partition('://')[2]}"
 
 
 def _origins(value: str) -> list[str]:

@@ -97,6 +97,8 @@ class AuthenticatedRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         takes_body = self.body_field is not None
+        # A body that has no meaning is refused for the same faults as any other.
+        reads_body = takes_body or not set(self.methods or ()) <= {"GET", "HEAD"}
         # FastAPI calls this method when it creates the route, before it sets `self.app`, and again
         # for each router that includes the route. Such a router may add dependencies, which
         # `self.dependant` does not contain, so FastAPI reads the parameters of an included route.
@@ -111,7 +113,7 @@ class AuthenticatedRoute(APIRoute):
                 raise Forbidden
             request.scope["user"] = user
             document = ABSENT
-            if takes_body:
+            if reads_body:
                 body = await read_body(request)
                 document = parse_json(body) if body else ABSENT
                 request = JsonRequest(request.scope, body, document)

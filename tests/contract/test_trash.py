@@ -214,6 +214,58 @@ def test_parallel_deletions_and_restorations_leave_the_task_in_one_place(user: U
     assert len(live) + len(gone) == 1
 
 
+# Bodies, which have no meaning here
+
+WITHOUT_BODY: dict[str, Callable[..., httpx2.Response]] = {
+    "delete": User.delete,
+    "erase": User.erase,
+    "restore": User.restore,
+}
+TYPE_JSON = {"Content-Type": "application/json"}
+
+
+@pytest.mark.parametrize("action", WITHOUT_BODY)
+@pytest.mark.parametrize("content", [b"", b"{}", b"null", b'{"title": "ignored", "id": 7}'])
+@pytest.mark.parametrize("headers", [{}, TYPE_JSON], ids=["no type", "JSON"])
+def test_a_json_body_is_ignored(
+    user: User, action: str, content: bytes, headers: dict[str, str]
+) -> None:
+    task = user.create()
+    if action == "restore":
+        user.delete(task)
+    response = WITHOUT_BODY[action](user, task, content=content, headers=headers)
+    assert response.status_code == (200 if action == "restore" else 204)
+    assert user.titles() == (["Buy milk"] if action == "restore" else [])
+
+
+@pytest.mark.parametrize("action", WITHOUT_BODY)
+@pytest.mark.parametrize(
+    ("content", "headers", "status"),
+    [
+        (b" " * (64 * 1024 + 1), TYPE_JSON, 413),
+        (b"x=1", {"Content-Type": "application/x-www-form-urlencoded"}, 415),
+        (b"{}", {"Content-Type": "text/plain"}, 415),
+        (b"{}", TYPE_JSON | {"Content-Encoding": "gzip"}, 415),
+        (b"{", TYPE_JSON, 422),
+        (b'{"a": 1, "a": 2}', {}, 422),
+    ],
+    ids=["large", "form", "text", "gzip", "no JSON", "same name twice"],
+)
+def test_a_body_is_refused_as_those_of_other_changes_are(
+    user: User, action: str, content: bytes, headers: dict[str, str], status: int
+) -> None:
+    task, (gone, _) = user.create(), deleted(user)
+    each = gone if action == "restore" else task
+    assert_error(WITHOUT_BODY[action](user, each, content=content, headers=headers), status)
+    # A body is looked at before the parameters, and after the token.
+    assert_error(WITHOUT_BODY[action](user, "abc", content=content, headers=headers), status)
+    url = user.url_of(each) + ("/restore" if action == "restore" else "")
+    method = "POST" if action == "restore" else "DELETE"
+    assert_error(user.client.request(method, url, content=content, headers=headers), 401)
+    assert user.list().json() == [task]
+    assert [each["id"] for each in trash(user)] == [gone["id"]]
+
+
 # The list of the trash
 
 

@@ -56,6 +56,10 @@ FAULTS = {
         "REVOKE SELECT ON database_history FROM task_api",
         "SELECT on database_history",
     ),
+    "no SELECT on erased_users": (
+        "REVOKE SELECT ON erased_users FROM task_api",
+        "SELECT on erased_users",
+    ),
     "no database_history": ("DROP TABLE database_history", "table database_history"),
     "a role that only reads": (
         "REVOKE INSERT, UPDATE, DELETE ON tasks, idempotency_keys FROM task_api",
@@ -82,6 +86,21 @@ FAULTS = {
     "a new required column of keys": (
         "ALTER TABLE idempotency_keys ADD added int NOT NULL",
         "a default for idempotency_keys.added",
+    ),
+    # The retention job.
+    "no function of the job": ("DROP FUNCTION remove_expired", "remove_expired(integer)"),
+    "a function of the job that may not be called": (
+        "REVOKE EXECUTE ON FUNCTION remove_expired FROM task_api",
+        "EXECUTE on remove_expired",
+    ),
+    "no second function of the job": (
+        "DROP FUNCTION remove_erased_users",
+        "EXECUTE on remove_erased_users",
+    ),
+    "another owner of the job's function": (
+        "DO $$ BEGIN EXECUTE format('CREATE ROLE %I', current_database());"
+        " EXECUTE format('ALTER FUNCTION remove_expired OWNER TO %I', current_database()); END $$",
+        "the retention job (InsufficientPrivilege(42501)",
     ),
     # What only a try shows, also where users are not provisioned.
     "a restrictive policy": (

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 
 import psycopg
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from lib.db import changes
 from lib.db.changes import MAX_AGE, Changes, list_changes
 from lib.db.pool import close_pools
+from lib.db.retention import remove_expired
 from lib.errors import ChangesExpired, DatabaseNotPrepared
 from lib.schemas import AuthenticatedUser, FeedPosition, Snapshot
 from tests.support.databases import Database
@@ -233,6 +235,66 @@ def test_a_token_ahead_of_the_database_is_refused(database: Database) -> None:
             read(future)
 
 
+# Erased users
+
+ERASE = "DELETE FROM users WHERE id = 'u'"
+NEW_USER = "INSERT INTO users (id, name, email) VALUES ('u', 'n', 'u@x.example')"
+
+
+def test_a_client_of_an_erased_user_starts_again(database: Database) -> None:
+    between = between_pages(database)
+    positions = [between, read(None).next, read(None, 1).next]
+    database.query(ERASE)
+    for position in positions:
+        with pytest.raises(ChangesExpired):
+            read(position)
+    page = read(None)
+    assert (page.tasks, page.deleted, page.more) == ([], [], False)
+    assert read(page.next).tasks == []
+    # As with a token that is still valid: the copy would keep the erased tasks beside the new one.
+    database.query(NEW_USER)
+    database.query(INSERT, "new")
+    for position in positions:
+        with pytest.raises(ChangesExpired):
+            read(position)
+    assert len(read(page.next).tasks) == 1
+
+
+def test_a_token_from_before_the_end_of_an_erasure_is_refused(database: Database) -> None:
+    database.query(INSERT, "task")
+    with psycopg.connect(database.admin_url) as connection:
+        connection.execute(ERASE.encode())
+        database.query("INSERT INTO users (id, name, email) VALUES ('other', 'n', 'o@x.example')")
+        position = read(None).next
+        assert read(position).tasks == []
+    with pytest.raises(ChangesExpired):
+        read(position)
+
+
+def test_the_erasure_of_another_user_changes_nothing(database: Database) -> None:
+    database.query("INSERT INTO users (id, name, email) VALUES ('other', 'n', 'o@x.example')")
+    position = between_pages(database)
+    database.query("DELETE FROM users WHERE id = 'other'")
+    assert read(position).tasks
+
+
+def test_the_retention_job_removes_the_digests_of_erased_users(database: Database) -> None:
+    database.query(INSERT, "task")
+    position = read(None).next
+    database.query(ERASE)
+    [(digest,)] = database.query("SELECT user_hash FROM erased_users")
+    assert digest == sha256(b"u").digest()
+    for days, left in ((30, 1), (31, 0)):
+        database.query(
+            "UPDATE erased_users SET erased_at = now() - %s::interval", f"{days} days 1s"
+        )
+        asyncio.run(remove_expired())
+        assert database.query("SELECT count(*) FROM erased_users") == [(left,)]
+        if left:
+            with pytest.raises(ChangesExpired):
+                read(position)
+
+
 @pytest.mark.parametrize(
     ("fault", "named"),
     [
@@ -241,6 +303,7 @@ def test_a_token_ahead_of_the_database_is_refused(database: Database) -> None:
         ("REVOKE SELECT ON database_history FROM task_api", "database_history"),
         ("ALTER TABLE deleted_tasks RENAME TO elsewhere", "deleted_tasks"),
         ("INSERT INTO database_history DEFAULT VALUES", "CardinalityViolation"),
+        ("REVOKE SELECT ON erased_users FROM task_api", "erased_users"),
     ],
 )
 def test_a_database_that_is_not_prepared_is_no_internal_error(

@@ -13,6 +13,7 @@ from migrations.runner import migrate
 from tests.conftest import RequestLines, StartApi, bearer
 from tests.support.databases import Cluster, Database
 
+CRON_SECRET = "cron-secret-0123456789"
 VERSIONS = Path(migrations.__file__).parent / "versions"
 
 # Each with what the log line of a request names.
@@ -110,14 +111,24 @@ def test_a_deployment_fault_is_503_and_the_log_names_what_it_concerns(
     assert all(named in reason for reason in reasons)
 
 
-@pytest.mark.parametrize("trigger", ["before_write", "after_delete"])
+@pytest.mark.parametrize(
+    "trigger", ["before_write on tasks", "after_delete on tasks", "users_after_delete on users"]
+)
+@pytest.mark.parametrize(
+    "change", ["DROP TRIGGER {name} ON {table}", "ALTER TABLE {table} DISABLE TRIGGER {name}"]
+)
 def test_a_missing_trigger_is_seen_by_readiness(
-    api: TestClient, fresh_database: Database, request_lines: RequestLines, trigger: str
+    api: TestClient,
+    fresh_database: Database,
+    request_lines: RequestLines,
+    trigger: str,
+    change: str,
 ) -> None:
-    fresh_database.query(f"DROP TRIGGER {trigger} ON tasks")
+    name, _, table = trigger.split()
+    fresh_database.query(change.format(name=name, table=table))
     assert api.get("/api/health/ready").status_code == 503
     [line] = request_lines()
-    assert f"trigger {trigger} on tasks" in line["reason"]
+    assert f"trigger {trigger}" in line["reason"]
 
 
 EARLIER_REVISIONS = sorted(path.name[:4] for path in VERSIONS.glob("0*.py"))[:-1]
@@ -165,8 +176,9 @@ def test_a_migration_that_is_missing_is_never_the_clients_fault(
     with cluster.clone("template0") as database:
         migrate(database.admin_url, revision=revision)
         database.query("INSERT INTO users (id, name, email) VALUES ('eve', 'E', 'e@x.example')")
-        api = start_api(DATABASE_URL=database.app_url)
-        statuses = set()
+        api = start_api(DATABASE_URL=database.app_url, CRON_SECRET=CRON_SECRET)
+        cron = {"Authorization": f"Bearer {CRON_SECRET}"}
+        statuses = {api.get("/api/retention", headers=cron).status_code}
         for user in ("eve", "newcomer"):
             for method, path, body in REQUESTS:
                 for headers in ({}, {"Idempotency-Key": f"{method}{path}"}):

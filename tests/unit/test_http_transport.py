@@ -2,8 +2,10 @@
 # ruff: noqa: S608 - the names in statements are these tests' own
 
 import asyncio
+import errno
 import inspect
 import json
+import os
 import select
 import socket
 import threading
@@ -11,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import certifi
@@ -64,6 +67,15 @@ def test_options_that_name_the_endpoint_are_kept() -> None:
     lines = head(DATABASE_URL=f"postgresql://o:p@{NEON}/db?options=endpoint%3Dep-x&ssl=true")
     [string] = [line for line in lines if "Connection-String" in line]
     assert string.endswith("/db?options=endpoint%3Dep-x")
+
+
+def test_an_ipv6_address_of_the_database_keeps_its_brackets() -> None:
+    lines = head(
+        DATABASE_URL="postgresql://o:p@[2001:db8::1]:5433/db",
+        DATABASE_HTTP_URL="https://[2001:db8::2]:8443/sql",
+    )
+    assert "Neon-Connection-String: postgresql://o:p@[2001:db8::1]:5433/db" in lines
+    assert "Host: [2001:db8::2]:8443" in lines
 
 
 def test_a_url_of_the_endpoint_may_be_given() -> None:
@@ -394,6 +406,10 @@ FAILURES = {
     "terminated": (400, message("terminating", "57P01", "FATAL"), UNKNOWN, 1),
     "internal error": (500, message("could not parse postgres response"), UNKNOWN, 1),
     "balancer": (502, b"Bad Gateway", UNKNOWN, 1),
+    "balancer with a code": (502, {"code": 502, "message": "no response"}, UNKNOWN, 1),
+    "balancer with a name": (502, {"code": "GATES", "message": "no response"}, UNKNOWN, 1),
+    "error deeper than JSON may be": (500, b"[" * 100_000, UNKNOWN, 1),
+    "results deeper than JSON may be": (200, b"[" * 100_000, UNKNOWN, 1),
     "no upstream": (503, b"", UNKNOWN, 1),
     "gateway timeout": (504, b"{}", UNKNOWN, 1),
     "request timeout": (408, {"msg": "timeout"}, UNKNOWN, 1),
@@ -461,6 +477,7 @@ def raw(data: bytes) -> Callable[[Handler], bool]:
         b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000,
+        b"HTTP/1.1 204 No Content\r\n\r\n",
         b"\xff" * 100,
     ],
 )
@@ -472,6 +489,41 @@ def test_what_is_no_response_leaves_the_outcome_open(
         run("SELECT 1", writes=True)
     endpoint.after = None
     assert run("SELECT 2") == [[(2,)]]
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("beginning", "repeated"),
+    [
+        (CHUNKED, b"1000\r\n" + b" " * 0x1000 + b"\r\n"),
+        (CHUNKED + b"0\r\n", b"Trailer: " + b"x" * 4000 + b"\r\n"),
+        (b"", b"HTTP/1.1 100 Continue\r\nX: " + b"x" * 4000 + b"\r\n\r\n"),
+    ],
+    ids=["chunks", "trailers", "informational responses"],
+)
+def test_a_response_without_an_end_is_not_read_to_its_end(
+    run: Run,
+    endpoint: Endpoint,
+    monkeypatch: pytest.MonkeyPatch,
+    beginning: bytes,
+    repeated: bytes,
+) -> None:
+    monkeypatch.setenv("DATABASE_HTTP_URL", endpoint.url)  # the proxy would read all
+    written = []
+
+    def flood(handler: Handler) -> bool:
+        handler.wfile.write(beginning)
+        for megabytes in range(100):
+            handler.wfile.write(repeated * (1_000_000 // len(repeated)))
+            written.append(megabytes)
+        return handler.drop()
+
+    endpoint.after = flood
+    with pytest.raises(DatabaseUnavailable, match="may or may not have been applied"):
+        run("SELECT 1", writes=True)
+    assert 20 < max(written) < 60
 
 
 def test_a_chunked_response_is_read_and_a_closed_connection_not_kept(
@@ -489,6 +541,97 @@ def test_a_chunked_response_is_read_and_a_closed_connection_not_kept(
     assert run("SELECT 2") == [[(2,)]]
     assert proxy.connections == 2
     assert len(endpoint.requests) == 2, "no request was repeated"
+
+
+def test_informational_responses_come_before_the_response(
+    run: Run, endpoint: Endpoint, proxy: Proxy
+) -> None:
+    def inform(handler: Handler) -> bool:
+        handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        handler.wfile.write(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n")
+        return False
+
+    endpoint.after = inform
+    assert run("SELECT 1") == [[(1,)]]
+    assert run("SELECT 2") == [[(2,)]]
+    assert proxy.connections == 1
+    assert len(endpoint.requests) == 2, "no request was repeated"
+
+
+def test_a_connection_that_the_endpoint_announces_to_close_is_not_used_again(
+    run: Run, endpoint: Endpoint, proxy: Proxy
+) -> None:
+    def announce(handler: Handler) -> bool:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(handler.answer)))
+        handler.send_header("Connection", "keep-alive, Close")
+        handler.end_headers()
+        handler.wfile.write(handler.answer)
+        handler.close_connection = False  # a server may close it later
+        return True
+
+    endpoint.after = announce
+    assert run("SELECT 1") == [[(1,)]]
+    assert run("SELECT 2") == [[(2,)]]
+    assert proxy.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("oid", "row"),
+    [
+        (25, {"text": "x"}),
+        (25, "x"),
+        (25, [5]),
+        (25, [["x"]]),
+        (25, []),
+        (25, ["x", "y"]),
+        (16, [True]),
+        (16, ["true"]),
+        (20, ["x"]),
+        (1009, [["a"]]),
+        ([], ["x"]),
+    ],
+)
+def test_rows_of_another_form_are_refused(oid: Any, row: Any) -> None:
+    """As from a proxy that removes our headers: the endpoint then converts the values itself."""
+    answer = {"results": [{}, {"fields": [{"dataTypeID": oid}], "rows": [row]}]}
+    with pytest.raises(OperationalError, match="another form"):
+        http_protocol.results(json.dumps(answer).encode(), 1)
+
+
+def test_a_long_message_of_the_endpoint_is_cut_in_the_log(
+    api: TestClient, endpoint: Endpoint, request_lines: RequestLines
+) -> None:
+    endpoint.before = respond(500, message("error connecting to server" + "x" * 100_000))
+    api.get("/api/long/tasks", headers=bearer("long"))
+    [line] = request_lines()
+    assert len(line["reason"]) < 300
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EAFNOSUPPORT])
+def test_a_socket_that_the_system_refuses_is_a_failed_connection(
+    api: TestClient, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: Any) -> Any:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(http_connection.socket, "socket", refuse)
+        response = api.post("/api/files/tasks", json={"title": "x"}, headers=bearer("files"))
+    assert response.json() == {"detail": UNCHANGED}
+    assert endpoint.requests == []
+
+
+def test_a_file_without_certificates_is_reported(
+    variables: dict[str, str], start_api: StartApi, request_lines: RequestLines, tmp_path: Path
+) -> None:
+    empty = tmp_path / "ca.pem"
+    empty.write_text("no certificate")
+    api = start_api(**(variables | {"SSL_CERT_FILE": str(empty)}))
+    response = api.post("/api/ca/tasks", json={"title": "x"}, headers=bearer("ca"))
+    assert response.json() == {"detail": UNCHANGED}
+    [line] = request_lines()
+    assert line["reason"] == "no connection: the CA certificates of SSL_CERT_FILE cannot be read"
 
 
 # --- Time limits and cancellation ----------------------------------------------------------------

@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, LiteralString
 
 import psycopg
@@ -15,8 +15,8 @@ import pytest
 
 from lib.db import compiled, tasks
 from lib.db.pool import close_pools
-from lib.errors import TaskNotFound
-from lib.schemas import AuthenticatedUser, TaskCreate, TaskUpdate
+from lib.errors import TaskChanged, TaskNotFound
+from lib.schemas import AuthenticatedUser, Precondition, TaskCreate, TaskUpdate
 from tests.support.databases import Database
 
 USER = AuthenticatedUser("u", "n", None, email_verified=False)
@@ -46,19 +46,25 @@ def database(fresh_database: Database, monkeypatch: pytest.MonkeyPatch) -> Itera
     close_pools()
 
 
+def wait_for_lock(database: Database, future: Future[Any]) -> None:
+    """Wait until the request of `future` waits for a lock."""
+    waiting = """SELECT count(*) FROM pg_stat_activity
+    WHERE wait_event_type = 'Lock' AND datname = current_database()"""
+    deadline = time.monotonic() + 20
+    while database.query(waiting) == [(0,)]:
+        assert not future.done(), f"it did not wait: {future}"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def run_second(database: Database, first: tuple[LiteralString, ...], second: Operation) -> Any:
     """Run `second` while `first` is not committed. Returns its result or its error."""
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
     with ThreadPoolExecutor(1) as thread, psycopg.connect(database.app_url) as connection:
         connection.execute("SELECT set_config('app.user_id', 'u', true)")
         for statement in first:
             connection.execute(statement.encode(), VALUES)
         future = thread.submit(lambda: asyncio.run(second()))
-        deadline = time.monotonic() + 20
-        while database.query(waiting) == [(0,)]:
-            assert not future.done(), f"it did not wait: {future}"
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_for_lock(database, future)
         connection.commit()
         return future.exception(30) or future.result()
 
@@ -196,21 +202,62 @@ def test_a_keyed_change_waits_for_a_deletion_and_a_restoration(database: Databas
     assert places(database) == ["tasks"]
 
 
+def let_it_expire(database: Database) -> None:
+    """Move the task to the trash, so long ago that the retention job has to erase its text."""
+    move_to_trash(database)
+    database.query("UPDATE deleted_tasks SET deleted_at = now() - interval '30 days 1 minute'")
+
+
+def test_an_expired_task_that_the_retention_job_has_not_reached_can_be_erased(
+    database: Database,
+) -> None:
+    let_it_expire(database)
+    stale = Precondition(["0" * 32])
+    with pytest.raises(TaskChanged):
+        asyncio.run(tasks.erase_task(USER, ID, stale))
+    assert "secret" in texts(database)
+    asyncio.run(erase())
+    assert_erased(database)
+    with pytest.raises(TaskNotFound):
+        asyncio.run(erase())
+
+
+def test_an_expired_task_cannot_be_restored(database: Database) -> None:
+    let_it_expire(database)
+    for key in (None, "k"):
+        with pytest.raises(TaskNotFound):
+            asyncio.run(restore(key))
+    assert places(database) == ["deleted_tasks"]
+
+
 def test_a_new_task_waits_for_the_deletion_of_its_user_and_adds_the_user_again(
     database: Database,
 ) -> None:
     """As erase-user deletes: it locks the row, and deletes it later in the same transaction."""
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
     create = tasks.create_task(USER, TaskCreate(title="new"))
     with ThreadPoolExecutor(1) as thread, psycopg.connect(database.admin_url) as eraser:
         eraser.execute("SELECT FROM users WHERE id = 'u' FOR UPDATE")
         future = thread.submit(lambda: asyncio.run(create))
-        deadline = time.monotonic() + 20
-        while database.query(waiting) == [(0,)]:
-            assert not future.done(), f"it did not wait: {future}"
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_for_lock(database, future)
         eraser.execute("DELETE FROM users WHERE id = 'u'")
         eraser.commit()
         created = future.result(30)
     assert database.query("SELECT title FROM tasks WHERE id = %s", created.id) == [("new",)]
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+def test_a_restoration_that_deadlocks_with_the_deletion_of_its_user_is_tried_again(
+    database: Database, key: str | None
+) -> None:
+    """It locks its task, and then waits for the row in `users`."""
+    move_to_trash(database)
+    database.query(f"ALTER ROLE task_app IN DATABASE {database.name} SET deadlock_timeout = '3s'")
+    with ThreadPoolExecutor(1) as thread, psycopg.connect(database.admin_url) as eraser:
+        eraser.execute("SET deadlock_timeout = '1min'")
+        eraser.execute("SELECT FROM users WHERE id = 'u' FOR UPDATE")
+        future = thread.submit(lambda: asyncio.run(restore(key)))
+        wait_for_lock(database, future)
+        eraser.execute("DELETE FROM users WHERE id = 'u'")
+        eraser.commit()
+        assert isinstance(future.exception(30), TaskNotFound)
+    assert texts(database) == "[][][]"

@@ -4,11 +4,15 @@ import os
 import re
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from dev import erase_user as command
 from migrations.runner import migrate
@@ -112,6 +116,30 @@ def test_rows_without_a_row_in_users_are_erased(admin: Database, owned_database:
     admin.query("ALTER TABLE users ENABLE TRIGGER users_after_delete")
     erased = dict.fromkeys(ERASED, 0) | {"deleted_tasks": 2}
     assert erase_user(owned_database.admin_url, "ada") == erased
+    assert rows_of(admin, "ada") == dict.fromkeys(ERASED, 0)
+
+
+def test_a_deadlock_with_a_restoration_is_tried_again(
+    admin: Database, owned_database: Database
+) -> None:
+    """The restoration has locked its task when the command locks the row in `users`."""
+    owner = conninfo_to_dict(owned_database.admin_url)["user"]
+    admin.query(f"ALTER ROLE {owner} SET deadlock_timeout = '3s'")
+    waiting = """SELECT count(*) FROM pg_stat_activity
+    WHERE wait_event_type = 'Lock' AND usename = %s"""
+    with psycopg.connect(admin.admin_url) as restoring, ThreadPoolExecutor(1) as thread:
+        restoring.execute("SET deadlock_timeout = '1min'")
+        restoring.execute("SELECT FROM deleted_tasks WHERE user_id = 'ada' FOR UPDATE")
+        erased = thread.submit(erase_user, owned_database.admin_url, "ada")
+        deadline = time.monotonic() + 20
+        while admin.query(waiting, owner) == [(0,)]:
+            assert not erased.done(), f"it did not wait: {erased}"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        # It refers to the row in `users`.
+        restoring.execute("INSERT INTO idempotency_keys VALUES ('ada', 'new', 'hash', '{}', 1, 1)")
+        restoring.commit()
+        assert erased.result(30) == ERASED | {"idempotency_keys": 2}
     assert rows_of(admin, "ada") == dict.fromkeys(ERASED, 0)
 
 

@@ -94,7 +94,7 @@ def test_all_rows_is_refused_where_other_sessions_would_see_it(
     assert cluster.database(populated.name).query(FORCED) == [(True,)]
 
 
-# docs/database.md has these commands.
+# docs/recovery.md has these commands.
 BACKUP = ("pg_dump", "--format=custom", "--no-owner")
 RESTORE = ("pg_restore", "--no-owner", "--exit-on-error", "--single-transaction")
 

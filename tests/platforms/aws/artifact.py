@@ -19,15 +19,17 @@ ROOT = Path(__file__).resolve().parents[3]
 CACHE = ROOT / ".cache" / "aws"
 
 
-def unpacked_artifact() -> Path:
+def unpacked_artifact(transport: package.Transport = "postgres") -> Path:
     """Return the unpacked zip for this machine; it is rebuilt after a change of its sources."""
     name = fingerprint(*package_sources())
-    content = CACHE / f"artifact-{name}"
+    content = CACHE / f"artifact-{transport}-{name}"
     with one_at_a_time("artifact"):
         if not content.exists():
-            for stale in CACHE.glob("artifact-*"):
+            for stale in CACHE.glob(f"artifact-{transport}-*"):
                 shutil.rmtree(stale, ignore_errors=True)
-            built = package.build(package.this_architecture(), CACHE / "lambda.zip")
+            built = package.build(
+                package.this_architecture(), CACHE / "lambda.zip", transport=transport
+            )
             unpacking = CACHE / "unpacking"
             shutil.rmtree(unpacking, ignore_errors=True)
             with zipfile.ZipFile(built.path) as archive:

@@ -112,7 +112,7 @@ class Fleet:
     def __init__(self, function: Function, environment: Mapping[str, str], size: int) -> None:
         self.function = function
         self.environment = environment
-        self.content = unpacked_artifact()
+        self.content = artifact_for(environment)
         lambda_runtime(), emulator_binary()
         self.idle: queue.LifoQueue[Sandbox] = queue.LifoQueue()
         self.slots = threading.Semaphore(size)
@@ -139,11 +139,18 @@ class Fleet:
 def running_sandbox(
     function: Function, environment: Mapping[str, str], content: Path | None = None
 ) -> Generator[Sandbox]:
-    sandbox = Sandbox(function, environment, content or unpacked_artifact())
+    sandbox = Sandbox(function, environment, content or artifact_for(environment))
     try:
         yield sandbox
     finally:
         sandbox.close()
+
+
+def artifact_for(environment: Mapping[str, str]) -> Path:
+    """Return the zip that `make deploy-aws` builds for these settings, unpacked."""
+    return unpacked_artifact(
+        "http" if environment.get("DATABASE_TRANSPORT") == "http" else "postgres"
+    )
 
 
 def interpreter() -> list[str | Path]:

@@ -8,6 +8,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -171,6 +172,9 @@ def test_a_deployment_from_missing_parameters_to_a_failing_smoke_test(
     assert {function["CodeSha256"] for function in functions} == {digest}
 
     # The smoke test fails: the message has the commands to roll back.
-    done = deploy(SMOKE_BASE_URL="http://127.0.0.1:1")
+    over_http = {"DATABASE_TRANSPORT": "HTTP", "DATABASE_HTTP_URL": "https://127.0.0.1:1/sql"}
+    done = deploy(SMOKE_BASE_URL="http://127.0.0.1:1", **over_http)
     assert done.returncode == 1
     assert f"rollback --stage {STAGE}" in done.stderr
+    with zipfile.ZipFile(ROOT / "build" / "lambda.zip") as archive:
+        assert [name for name in archive.namelist() if name.startswith("psycopg")] == []

@@ -7,12 +7,13 @@ import random
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 from tests.resilience.chaos import mutants
 from tests.resilience.chaos.availability import RATE, measure, table
 from tests.resilience.chaos.ledger import MISSED, Ledger
-from tests.resilience.chaos.run import FULL, QUICK, Result, Size, run
+from tests.resilience.chaos.run import FEED, FULL, MUTANT, QUICK, Result, Size, run
 from tests.support.databases import running_cluster
 from tests.support.pgbouncer import PgBouncerError
 
@@ -51,7 +52,11 @@ def report(result: Result) -> None:
     outcomes = result.ledger.outcomes()
     write_line()
     write_line("Faults:     " + _counted(result.faults))
-    write_line(f"Calls:      {result.calls:,}; {_counted(result.failures)}")
+    write_line(
+        f"Calls:      {result.calls:,}, {result.mcp_calls:,} of them by MCP, up to "
+        f"{result.instance_peak} at once to the instance; {_counted(result.failures)}"
+    )
+    write_line(f"Retention:  {result.retention_runs:,} runs beside the clients")
     write_line(
         f"Writes:     {outcomes['done']:,} acknowledged, {outcomes['unknown']:,} with unknown "
         f"outcome, {outcomes['unchanged']:,} failed; {result.ledger.reads:,} lists and trespasses"
@@ -76,6 +81,31 @@ def _counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{n:,} × {what}" for what, n in sorted(counts.items())) or "none"
 
 
+def find(names: list[str], runs: int, seed: int) -> str | None:
+    """Search each bug in some short runs. Returns what is wrong if one is not found in all."""
+    missed = 0
+    with (
+        tempfile.TemporaryDirectory(prefix="chaos-") as folder,
+        running_cluster(Path(folder) / "postgres") as cluster,
+    ):
+        for name in names:
+            size = FEED if name in mutants.FEEDS else MUTANT
+            kinds = Counter[str]()
+            found = 0
+            for number in range(runs):
+                one = run(cluster, seed + number, size, mutant=name, stop_at_violation=True)
+                violations = asyncio.run(one).violations
+                found += bool(violations)
+                kinds.update({violation.kind for violation in violations})
+            missed += found < runs
+            write_line(f"{name:<34}found in {found} of {runs} runs: {_counted(kinds)}")
+            write_line(
+                f"  {violations[0].text[:200] if violations else 'not found in the last run'}"
+            )
+    write_line(f"chaos: {len(names) - missed} of {len(names)} bugs found in each of {runs} runs")
+    return f"{missed} bugs were missed." if missed else None
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.resilience.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
@@ -88,10 +118,13 @@ def main() -> None:
         help="add a bug, which must be found",
     )
     parser.add_argument(
-        "--http", action="store_true", help="half of the processes use the HTTP transport"
+        "--find", type=int, metavar="RUNS", help="only search each bug in as many short runs"
     )
     parser.add_argument("--availability", type=int, choices=(0, 1), help="default: unless quick")
     options = parser.parse_args()
+    if options.find:
+        names = [options.mutant] if options.mutant else sorted(mutants.MUTANTS)
+        sys.exit(find(names, options.find, options.seed))
     size = QUICK if options.quick else FULL
     if options.seconds:
         size = dataclasses.replace(size, seconds=options.seconds)
@@ -111,7 +144,6 @@ def main() -> None:
                 size,
                 mutant=options.mutant,
                 progress=ProgressLine(size),
-                http=options.http,
             )
         )
         report(result)

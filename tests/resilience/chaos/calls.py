@@ -8,13 +8,15 @@ from typing import Any
 
 import jwt
 
+from tests.resilience.chaos import mcp_calls
 from tests.resilience.chaos.fleet import Fleet, Request, Response, TransportError
 from tests.resilience.chaos.held import HeldTransactions
-from tests.resilience.chaos.ledger import WRONG, Ledger
+from tests.resilience.chaos.ledger import FOREIGN, WRONG, Ledger
 from tests.resilience.chaos.plan import Delivery
 from tests.resilience.faults.lab import UNCHANGED, UNKNOWN
 
 SECRET = "chaos-secret-0123456789abcdef0123456789"
+CRON_SECRET = "chaos-cron-0123456789abcdef0123456789"
 
 DONE, REFUSED, NOT_DONE, NOT_KNOWN = "done", "refused", "not done", "not known"
 
@@ -33,7 +35,7 @@ class Result:
 
 @dataclass(frozen=True)
 class User:
-    """A user, and the tasks that all clients of this user share."""
+    """A user, and the tasks that all clients of this user share. `trashed` nobody restores."""
 
     name: str
     token: str
@@ -41,6 +43,7 @@ class User:
     toggled_once: int
     overwritten: int
     discarded: int
+    trashed: int
     edited: list[int]
 
 
@@ -62,6 +65,8 @@ class Traffic:
     speed: float = 1.0
     done: int = 0
     calls: int = 0
+    mcp_calls: int = 0
+    trespasses: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     stop: Callable[[], bool] = lambda: False
 
@@ -77,8 +82,12 @@ class Traffic:
         key: str | None = None,
         if_match: str | None = None,
         owner: User | None = None,
+        by_mcp: bool = False,
     ) -> Result:
-        """Request a path below the tasks of `owner`, by default the user."""
+        """Request a path below the tasks of `owner`, by default the user.
+
+        `by_mcp` calls an MCP tool instead, if there is one that does the same.
+        """
         headers = {"authorization": f"Bearer {user.token}"}
         if key:
             headers["idempotency-key"] = key
@@ -86,18 +95,22 @@ class Traffic:
             headers["if-match"] = if_match
         request = Request(method, f"/api/{(owner or user).name}/tasks{path}", headers, body, query)
         self.calls += 1
+        tool_call = mcp_calls.as_tool_call(request, path) if by_mcp and not owner else None
+        self.mcp_calls += tool_call is not None
         to_instance = delivery.to_instance and self.fleet.instance
         send = self.fleet.call if to_instance else self.fleet.invoke
         try:
-            response = await send(request, delivery.timeout)
+            response = await send(tool_call or request, delivery.timeout)
             if delivery.response_lost:
                 raise TransportError("the response was lost")
         except TransportError as reason:
             self.failures[str(reason)] += 1
             return Result(NOT_KNOWN)
-        return self._result(request, response)
+        if tool_call:
+            response = mcp_calls.as_response(tool_call, response)
+        return self._result(user, request, response)
 
-    def _result(self, request: Request, response: Response) -> Result:
+    def _result(self, user: User, request: Request, response: Response) -> Result:
         result = Result(
             DONE if response.status < 300 else REFUSED,
             response.status,
@@ -108,7 +121,7 @@ class Traffic:
         )
         if response.status < 500:
             if result.effect == DONE:
-                self._observe(request, result)
+                self._observe(user, request, result)
             return result
         detail = response.body["detail"] if isinstance(response.body, dict) else response.body
         if response.status != 503 or detail not in (UNKNOWN, UNCHANGED) or not result.retry_after:
@@ -118,7 +131,7 @@ class Traffic:
         effect = NOT_DONE if detail == UNCHANGED else NOT_KNOWN
         return Result(effect, response.status, response.body, retry_after=result.retry_after)
 
-    def _observe(self, request: Request, result: Result) -> None:
+    def _observe(self, user: User, request: Request, result: Result) -> None:
         known = self.ledger.etags.setdefault(result.etag or "", result.body)
         if result.etag and known != result.body:
             text = f"two states share the ETag {result.etag}: {result.body}"
@@ -127,3 +140,5 @@ class Traffic:
             for task in result.body if isinstance(result.body, list) else [result.body]:
                 if "updated_at" in task:
                     self.ledger.observe(task)
+                    if task["user_id"] != user.name:
+                        self.ledger.report(FOREIGN, f"the response to {user.name} has {task}")

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -38,6 +39,8 @@ from tests.resilience.chaos.plan import Operation
 # Calls of one operation. Without a limit, a run might not end.
 MAX_CALLS = 40
 PAGE_SIZE = 7
+# Requests of one trespass. All trespasses together request everything in turn.
+TRESPASSES = 3
 
 type Call = Callable[[], Awaitable[Result]]
 
@@ -46,10 +49,11 @@ type Call = Callable[[], Awaitable[Result]]
 class OwnTask:
     """An acknowledged task of one client, which no other client changes.
 
-    `key` is that of its creation, and `etag` that of its present state.
+    `sent` and `key` are those of its creation, and `etag` is that of its present state.
     """
 
     creation: Creation
+    sent: dict[str, Any]
     key: str | None
     etag: str | None
 
@@ -72,7 +76,7 @@ class OwnTasks:
         """The kind of operation, or another one if there is no task for it."""
         if kind == "restore" and not self.trashed:
             kind = "delete"
-        missing = kind in ("delete", "erase") and not self.live
+        missing = kind in ("delete", "erase", "complete") and not self.live
         if missing and not (kind == "erase" and self.trashed):
             return "create once"
         return kind
@@ -116,6 +120,7 @@ class OperationRun:
             "discard": self._discard,
             "toggle once": lambda: self._toggle(once=True),
             "toggle": lambda: self._toggle(once=False),
+            "complete": self._complete,
             "edit": self._edit,
             "overwrite": self._overwrite,
             "list": self._list,
@@ -128,12 +133,12 @@ class OperationRun:
     async def _create(self, *, once: bool) -> None:
         number = self._operation.number
         title, fields = f"{self._user.name} made {number}", plan.optional_fields(number)
-        creation = Creation(self._user.name, title, fields=fields)
+        creation, sent = Creation(self._user.name, title, fields=fields), {"title": title, **fields}
         self._ledger.creations.append(creation)
         key = f"create-{number}" if once else None
 
         async def call() -> Result:
-            return await self._call("POST", body=_sent(creation), key=key)
+            return await self._call("POST", body=sent, key=key)
 
         result = await self._call_until_definite(call, repeatable=False, once=once)
         creation.outcome = self._outcome(result)
@@ -144,7 +149,7 @@ class OperationRun:
         if body["updated_at"] != body["created_at"]:
             self._report(WRONG, f"created {title!r}, the response is {body}")
         creation.task_id = body["id"]
-        task = OwnTask(creation, key, result.etag)
+        task = OwnTask(creation, sent, key, result.etag)
         self._own.live.append(task)
         read = await self._read(task.path)
         if read and (read.status != 200 or read.body["title"] != title):
@@ -158,7 +163,7 @@ class OperationRun:
             return
 
         async def call() -> Result:
-            return await self._call("POST", body=_sent(task.creation), key=task.key)
+            return await self._call("POST", body=task.sent, key=task.key)
 
         result = await self._call_until_definite(call, repeatable=True)
         if result is None or (erased and result.status == 404):
@@ -334,6 +339,32 @@ class OperationRun:
             if again and (again.status, again.body, again.etag) != (200, result.body, result.etag):
                 self._report(DOUBLED, f"toggle {change.mark} again: {again.status}, {again.body}")
 
+    async def _complete(self) -> None:
+        """Complete or open an own task, sometimes together with other fields."""
+        task, variant = self._take(self._own.live), self._operation.variant
+        fields: dict[str, Any] = {"completed": variant < 0.5}
+        path = f"{task.path}/complete"
+        if variant * 10 % 1 < 0.5:
+            path = task.path
+            fields |= plan.optional_fields(self._operation.number)
+            # A field that is not named stays as it is.
+            del fields["due_date"]
+        result = await self._call_until_definite(
+            lambda: self._call("PATCH", path, body=fields), repeatable=True
+        )
+        if result is None or self._doubt:
+            # A call whose response was lost may arrive later, and change the task again.
+            task.creation.fields = {
+                name: value for name, value in task.creation.fields.items() if name not in fields
+            }
+        if result is None or not self._expect(result, 200):
+            return
+        if not self._doubt:
+            task.creation.fields |= fields
+            task.etag = result.etag
+            self._own.live.append(task)
+        self._check_fields(task.creation, result.body)
+
     async def _edit(self) -> None:
         """Add a mark to a list of marks, to which other clients add as well."""
         task = self._user.edited[int(self._operation.choice * len(self._user.edited))]
@@ -389,7 +420,8 @@ class OperationRun:
 
     async def _list(self) -> None:
         self._ledger.reads += 1
-        rows, query = [], f"limit={PAGE_SIZE}" if self._operation.choice < 0.5 else ""
+        rows: list[dict[str, Any]] = []
+        query = f"limit={PAGE_SIZE}" if self._operation.choice < 0.5 else ""
         of_trash = self._operation.variant < 0.3
         if of_trash:
             query = "&".join(filter(None, ("status=deleted", query)))
@@ -402,6 +434,9 @@ class OperationRun:
                 break
             query = urlsplit(page.link).query
             assert parse_qs(query)["cursor"]
+        self._check_list(rows, query, of_trash)
+
+    def _check_list(self, rows: list[dict[str, Any]], query: str, of_trash: bool) -> None:
         for row in rows:
             if row["user_id"] != self._user.name or not row["title"].startswith(self._user.name):
                 self._report(FOREIGN, f"the list of {self._user.name} has {row}")
@@ -414,6 +449,9 @@ class OperationRun:
             if counted[task.creation.task_id] != 1:
                 text = f"{task.creation.title!r} is listed {counted[task.creation.task_id]} times"
                 self._report(LOST, text)
+        for task_id, place in self._ledger.aged.items():
+            if counted[task_id] and place != ("trashed" if of_trash else "live"):
+                self._report(LOST, f"the aged task {task_id} is in the list {query!r}")
         for creation in hidden:
             if counted[creation.task_id]:
                 self._report(LOST, f"{creation.title!r} is in the list {query!r}")
@@ -421,13 +459,13 @@ class OperationRun:
     async def _trespass(self) -> None:
         self._ledger.reads += 1
         others = [user for user in self._traffic.users if user is not self._user]
-        choice = self._operation.choice * len(others)
-        other = others[int(choice)]
+        other = others[int(self._operation.choice * len(others))]
         task, stolen = f"/{other.toggled}", {"title": "stolen"}
         requests: list[tuple[str, str, Any, User | None, int]] = [
-            *[("GET", task, None, None, 404)] * 3,
+            ("GET", task, None, None, 404),
             ("PUT", task, stolen, None, 404),
             ("PATCH", task, stolen, None, 404),
+            ("POST", f"/{other.trashed}/restore", None, None, 404),
             ("POST", f"{task}/restore", None, None, 404),
             ("GET", "/changes", None, other, 403),
             ("PATCH", f"{task}/complete", None, None, 404),
@@ -436,16 +474,18 @@ class OperationRun:
             ("GET", task, None, other, 403),
             ("POST", "", stolen, other, 403),
         ]
-        method, path, body, owner, expected = requests[int(choice % 1 * len(requests))]
-
-        async def call() -> Result:
-            return await self._call(method, path, body=body, owner=owner)
-
-        result = await self._call_until_definite(call, repeatable=True)
-        if result and result.status < 300:
-            self._report(FOREIGN, f"{method} of a task of {other.name}: {result.status}")
-        elif result:
-            self._expect(result, expected)
+        for _ in range(TRESPASSES):
+            number, self._traffic.trespasses = (
+                self._traffic.trespasses,
+                self._traffic.trespasses + 1,
+            )
+            method, path, body, owner, expected = requests[number % len(requests)]
+            call = partial(self._call, method, path, body=body, owner=owner)
+            result = await self._call_until_definite(call, repeatable=True)
+            if result and result.status < 300:
+                self._report(FOREIGN, f"{method} {path} of {other.name}: {result.status}")
+            elif result:
+                self._expect(result, expected)
 
     # --- Calls ----------------------------------------------------------------------------------
 
@@ -508,12 +548,14 @@ class OperationRun:
         traffic, number = self._traffic, self._operation.number
         delivery = plan.delivery(traffic.seed, number, self._calls)
         self._calls += 1
-        result = await traffic.call(self._user, delivery, method, path, **options)
+        result = await traffic.call(
+            self._user, delivery, method, path, by_mcp=self._operation.by_mcp, **options
+        )
         self._doubt |= result.effect == NOT_KNOWN
         return result
 
     def _check_fields(self, creation: Creation, body: dict[str, Any]) -> None:
-        expected = _sent(creation)
+        expected = {"title": creation.title, **creation.fields}
         if {name: body[name] for name in expected} != expected:
             self._report(WRONG, f"{expected} is {body} in the response")
 
@@ -525,10 +567,6 @@ class OperationRun:
 
     def _report(self, kind: str, text: str) -> None:
         self._ledger.report(kind, f"operation {self._operation.number}: {text}")
-
-
-def _sent(creation: Creation) -> dict[str, Any]:
-    return {"title": creation.title, **creation.fields}
 
 
 def _short(number: int) -> str:

@@ -47,7 +47,7 @@ class FaultInjector:
 
     target: Target
     seed: int
-    streams: tuple[str, ...] = tuple(plan.STREAMS)
+    streams: tuple[str, ...] = plan.ALL_STREAMS
     speed: float = 1.0
     held: HeldTransactions | None = None
     done: Counter[str] = field(default_factory=Counter)

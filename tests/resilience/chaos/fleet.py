@@ -269,29 +269,26 @@ class Fleet:
 async def running_fleet(
     module: str,
     environments: Sequence[Mapping[str, str]],
+    of_instance: Mapping[str, str] | None,
     log: IO[bytes],
     *,
     sandboxes: int,
     mutant: str = "",
-    instance: bool = True,
 ) -> AsyncGenerator[Fleet]:
-    """Start the sandboxes, and the instance if requested.
-
-    The sandboxes use the environments in turn, and the instance uses the last one.
-    """
+    """Start the sandboxes, which use the environments in turn, and the instance if it has one."""
     of_sandboxes = [
         ForkServer(module, mutant, {**each, "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9"}, log)
         for each in environments
     ]
     fork_servers = [*of_sandboxes]
-    if instance:
-        fork_servers.append(ForkServer(module, mutant, {**environments[-1], "VERCEL": "1"}, log))
+    if of_instance is not None:
+        fork_servers.append(ForkServer(module, mutant, {**of_instance, "VERCEL": "1"}, log))
     fleet = Fleet()
     try:
         for fork_server in fork_servers:
             await fork_server.ready()
         await fleet._start(of_sandboxes, sandboxes)
-        if instance:
+        if of_instance is not None:
             fleet.instance = Instance(fork_servers[-1])
             await fleet.instance.start()
         yield fleet
@@ -305,13 +302,17 @@ async def running_fleet(
 
 
 class Instance(Process):
-    """One process, on a port that stays open while the process is replaced."""
+    """One process, on a port that stays open while the process is replaced.
+
+    `peak` is the most requests that were under way at once.
+    """
 
     def __init__(self, fork_server: ForkServer) -> None:
         super().__init__()
         self._fork_server = fork_server
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self._address = self.listener.getsockname()
+        self._under_way = self.peak = 0
 
     async def start(self) -> None:
         self.pid = await self._fork_server.fork(self.listener)
@@ -329,6 +330,8 @@ class Instance(Process):
         await self._fork_server.reap(self.pid)
 
     async def handle(self, request: Request) -> Response:
+        self._under_way += 1
+        self.peak = max(self.peak, self._under_way)
         try:
             reader, writer = await asyncio.open_connection(*self._address, limit=MAX_RESPONSE_BYTES)
             try:
@@ -338,6 +341,8 @@ class Instance(Process):
                 writer.close()
         except OSError as error:
             raise TransportError("the connection broke") from error
+        finally:
+            self._under_way -= 1
         return _parse(raw)
 
 

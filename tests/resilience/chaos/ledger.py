@@ -137,6 +137,9 @@ class Ledger:
     discards: dict[int, list[Discard]] = field(default_factory=lambda: defaultdict(list))
     # Tasks that the run itself changes, in transactions that it holds open.
     held: set[int] = field(default_factory=set)
+    # Where tasks that had an age at the beginning have to be, and whether records of keys are kept.
+    aged: dict[int, Place] = field(default_factory=dict)
+    aged_keys: dict[str, bool] = field(default_factory=dict)
     # The document of each ETag: no two states of a task share one.
     etags: dict[str, object] = field(default_factory=dict)
     # The newest state of each task that is known to be committed, for each user: its `updated_at`,
@@ -190,6 +193,7 @@ def check(ledger: Ledger, contents: Contents) -> list[Violation]:
     rows = list(contents.rows)
     found = [*ledger.violations, *_check_creations(ledger, rows)]
     found += _check_erased(rows, contents.texts)
+    found += _check_aged(ledger, rows, {key for key, _ in contents.keys})
     return found + _check_shared_tasks(ledger, rows, contents)
 
 
@@ -205,7 +209,7 @@ def _check_creations(ledger: Ledger, rows: list[Row]) -> list[Violation]:
         of_creation += [erased[id_] for id_ in [creation.task_id] if id_ in erased]
         found += _check_creation(creation, of_creation)
     shared = ledger.toggles.keys() | ledger.edits.keys() | ledger.overwrites.keys()
-    shared |= ledger.discards.keys() | ledger.held
+    shared |= ledger.discards.keys() | ledger.held | ledger.aged.keys()
     found += [
         Violation(DOUBLED, f"no client requested the task {title!r}")
         for title, unrequested in by_title.items()
@@ -274,6 +278,21 @@ def _check_erased(rows: Iterable[Row], texts: Mapping[int, str]) -> list[Violati
         if any(kept) or row.id in texts:
             text = f"the task {row.id} was erased, but keeps {kept} and {texts.get(row.id)!r}"
             found.append(Violation(LOST, text))
+    return found
+
+
+def _check_aged(ledger: Ledger, rows: Iterable[Row], keys: set[str]) -> list[Violation]:
+    """The retention job has removed what has expired, and nothing else."""
+    places = {row.id: row.place for row in rows}
+    found = []
+    for task, expected in ledger.aged.items():
+        if (place := places.get(task, "absent")) != expected:
+            found.append(Violation(LOST, f"the aged task {task} is {place}, not {expected}"))
+    found += [
+        Violation(LOST, f"the record of the key {key} is {'not ' if kept else ''}there")
+        for key, kept in ledger.aged_keys.items()
+        if (key in keys) != kept
+    ]
     return found
 
 

@@ -11,12 +11,21 @@ from typing import Any
 
 import psycopg
 
-from lib.db import compiled, pipeline, transaction, waiting
+from lib.db import compiled, pipeline, retention, transaction, waiting
 from lib.db import tasks as store
 from lib.db.connection import Connection
 from lib.db.pipeline import Statement
 from lib.errors import DatabaseUnavailable, TaskNotFound
-from lib.schemas import ALWAYS, AuthenticatedUser, Precondition, TaskComplete, TaskUpdate
+from lib.mcp import tools as mcp_tools
+from lib.schemas import (
+    ALWAYS,
+    AuthenticatedUser,
+    Precondition,
+    TaskComplete,
+    TaskCreate,
+    TaskQuery,
+    TaskUpdate,
+)
 from lib.settings import load_settings
 
 MUTANTS: dict[str, Callable[[], None]] = {}
@@ -36,7 +45,13 @@ BY_CONSTRUCTION = {
 # Only followers can find these.
 FEEDS = {name for name in BY_CONSTRUCTION if name.startswith("feed")}
 # Row-level security alone would hide these: they connect as the owner of the tables.
-WITHOUT_ROW_SECURITY = {"owner-forgotten"}
+WITHOUT_ROW_SECURITY = {
+    "owner-forgotten",
+    "restored-by-anyone",
+    "retention-of-live-tasks",
+    "retention-of-trash-too-early",
+    "retention-of-records-too-early",
+}
 
 _uncommitted: list[psycopg.Connection[Any]] = []
 
@@ -265,6 +280,122 @@ def restore_without_new_version() -> None:
 @mutant("erased-but-not-in-records")
 def erase_but_not_in_records() -> None:
     _replace_text("ERASE", "SET task=''", "SET task=idempotency_keys.task")
+
+
+@mutant("erased-into-trash")
+def erase_into_trash() -> None:
+    replace(store, "erase_task", store.delete_task)
+
+
+@mutant("restored-by-anyone")
+def restore_for_anyone() -> None:
+    for name in ("RESTORE", "RESTORE_ONCE"):
+        _replace_text(name, " AND deleted_tasks.user_id = %(owner)s::VARCHAR", "")
+
+
+@mutant("restored-as-copy")
+def restore_a_copy_too() -> None:
+    restore_task = store.restore_task
+
+    async def restore(user: Any, *arguments: Any, **options: Any) -> store.StoredTask:
+        restored = await restore_task(user, *arguments, **options)
+        await store.create_task(user, TaskCreate(title=json.loads(restored.body)["title"]))
+        return restored
+
+    replace(store, "restore_task", restore)
+
+
+@mutant("trash-listed-as-live")
+def list_the_trash_as_live() -> None:
+    list_tasks = store.list_tasks
+
+    async def list_all(user: Any, query: TaskQuery, after: Any) -> store.TaskPage:
+        page = await list_tasks(user, query, after)
+        if query.status != "all" or page.last:
+            return page
+        trash = await list_tasks(user, query.model_copy(update={"status": "deleted"}), None)
+        parts = filter(None, (body[1:-1] for body in (page.body, trash.body)))
+        return page._replace(body=b"[" + b",".join(parts) + b"]")
+
+    replace(store, "list_tasks", list_all)
+
+
+@mutant("update-forgets-a-field")
+def forget_a_field_of_updates() -> None:
+    update_task = store.update_task
+
+    async def update(
+        user: Any, task_id: int, changes: TaskUpdate, *arguments: Any, **options: Any
+    ) -> store.StoredTask:
+        given = changes.model_dump(exclude_unset=True)
+        if "priority" in given:
+            given.pop("tags", None)
+        return await update_task(user, task_id, TaskUpdate(**given), *arguments, **options)
+
+    replace(store, "update_task", update)
+
+
+# Tools of MCP.
+
+
+@mutant("tool-of-first-user")
+def call_tools_as_the_first_user() -> None:
+    users: list[AuthenticatedUser] = []
+    call = mcp_tools.Tool.call
+
+    async def call_as_first(self: Any, user: AuthenticatedUser, arguments: Any) -> str:
+        users.append(user)
+        return await call(self, users[0], arguments)
+
+    _replace_method(mcp_tools.Tool, "call", call_as_first)
+
+
+@mutant("tool-ignores-key")
+def ignore_keys_of_tools() -> None:
+    call = mcp_tools.Tool.call
+
+    async def call_without_key(self: Any, user: Any, arguments: dict[str, Any]) -> str:
+        arguments.pop("idempotency_key", None)
+        return await call(self, user, arguments)
+
+    _replace_method(mcp_tools.Tool, "call", call_without_key)
+
+
+# The retention job.
+
+
+def _before_retention(statement: str) -> None:
+    untyped: Any = f"WITH early AS ({statement}) {retention.REMOVE_EXPIRED}"
+    replace(retention, "REMOVE_EXPIRED", untyped)
+
+
+@mutant("retention-of-live-tasks")
+def remove_live_tasks() -> None:
+    _before_retention("DELETE FROM tasks WHERE created_at < now() - interval '1 year'")
+
+
+@mutant("retention-of-trash-too-early")
+def remove_trash_too_early() -> None:
+    _before_retention(
+        "UPDATE deleted_tasks SET title = '', purged_at = now()"
+        " WHERE purged_at IS NULL AND deleted_at < now() - interval '29 days'"
+    )
+
+
+@mutant("retention-of-records-too-early")
+def remove_records_too_early() -> None:
+    _before_retention("DELETE FROM idempotency_keys WHERE created_at < now() - interval '23 hours'")
+
+
+@mutant("retention-of-nothing")
+def remove_nothing() -> None:
+    nothing: Any = "SELECT 0, 0, 0, 0, 0, 0, 0.0::float FROM (SELECT %(max_rows)s::integer)"
+    replace(retention, "REMOVE_EXPIRED", nothing)
+
+
+def _replace_method(owner: type, name: str, method: Any) -> None:
+    assert hasattr(owner, name)
+    setattr(owner, name, method)
 
 
 def _replace_text(name: str, old: str, new: str) -> None:

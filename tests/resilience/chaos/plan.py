@@ -9,30 +9,34 @@ from random import Random
 from typing import Any
 
 # Of a hundred operations. "Once" means with an Idempotency-Key. An edit is a PUT or PATCH with
-# If-Match, an overwrite one without. Clients delete, restore and erase (delete permanently) tasks
-# of their own. A discard deletes or restores a task that other clients delete and restore as well.
-# A trespass is a request for tasks of another user.
+# If-Match, an overwrite one without. Clients complete, delete, restore and erase (delete
+# permanently) tasks of their own. A discard deletes or restores a task that other clients delete
+# and restore as well. A trespass is a request for tasks of another user.
 MIX = {
-    "create once": 19,
+    "create once": 16,
     "create": 6,
     "delete": 9,
     "restore": 6,
     "erase": 4,
     "discard": 6,
-    "toggle once": 15,
+    "toggle once": 13,
     "toggle": 8,
-    "edit": 10,
+    "complete": 6,
+    "edit": 9,
     "overwrite": 7,
     "list": 6,
     "trespass": 4,
 }
+# The share of operations that call MCP tools, where there are tools for them.
+BY_MCP = 0.25
 # The share of operations whose client gives up after the first failure, as a closed tab does.
 GIVES_UP = 0.04
 TWICE_AT_ONCE = 0.04
-REPEATED_LATER = 0.15
+REPEATED_LATER = 0.25
 
 RESPONSE_LOST = 0.02
-TO_INSTANCE = 0.2
+# Of 200 clients, most of which wait for a sandbox, this keeps 50 and more at the instance.
+TO_INSTANCE = 0.3
 SHORT_TIMEOUT = 0.04
 # Seconds that a client waits for a response: longer than any budget of the API.
 TIMEOUT = 15.0
@@ -42,7 +46,8 @@ TIMEOUT = 15.0
 class Operation:
     """`choice` picks one of the tasks, pages or requests that are possible when it begins.
 
-    `variant` picks how it is requested: by PUT or PATCH, with or without a condition or a key.
+    `variant` picks how it is requested: by PUT or PATCH, with or without a condition or a key;
+    `by_mcp` picks a tool in their place.
     """
 
     number: int
@@ -50,6 +55,7 @@ class Operation:
     kind: str
     choice: float
     variant: float
+    by_mcp: bool
     gives_up: bool
     twice_at_once: bool
     repeated_later: bool
@@ -86,10 +92,10 @@ def operations(seed: int, number: int, clients: int) -> list[list[Operation]]:
         [kind] = chance.choices(kinds, weights)
         if not plans[client]:
             kind = "create once"  # so that there is something to delete
-        choice, variant, *draws = [chance.random() for _ in range(5)]
+        choice, variant, *draws = [chance.random() for _ in range(6)]
         plans[client].append(
             Operation(
-                n, client, kind, choice, variant,
+                n, client, kind, choice, variant, draws[3] < BY_MCP,
                 draws[0] < GIVES_UP, draws[1] < TWICE_AT_ONCE, draws[2] < REPEATED_LATER,
             )
         )  # fmt: skip
@@ -153,6 +159,12 @@ STREAMS = {
     "freezer": (0.4, {"freeze a sandbox": 1}, (0.2, 3)),
     "killer": (0.8, {"kill a sandbox": 1}, (0, 0)),
     "instance": (6.0, {"freeze the instance": 2, "kill the instance": 1}, (0.2, 1.5)),
+}
+# A run uses these unless it names others.
+ALL_STREAMS = tuple(STREAMS)
+# Each fault of the pooler alone, as often as all of them together.
+STREAMS |= {
+    what: (STREAMS["pooler"][0], {what: 1}, STREAMS["pooler"][2]) for what in STREAMS["pooler"][1]
 }
 
 

@@ -4,17 +4,18 @@ import asyncio
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
 from dev import postgres
 from dev.local_database import PASSWORD, ROLE
-from tests.resilience.chaos import plan
-from tests.resilience.chaos.calls import SECRET, Traffic, User, make_token
+from tests.resilience.chaos import aged, plan
+from tests.resilience.chaos.calls import CRON_SECRET, SECRET, Traffic, User, make_token
 from tests.resilience.chaos.clients import Client
 from tests.resilience.chaos.contents import RECORD_HISTORY, read_contents
 from tests.resilience.chaos.fault_injector import POOLER_SETTINGS, FaultInjector, Target
@@ -36,6 +37,9 @@ GRACE = 20.0
 # Seconds for the last rounds of the followers. Those with pages of one change may have many left.
 LAST_ROUNDS = 180.0
 
+OURS = "tests.resilience.chaos.application"
+TRANSPORTS = ("postgres", "http")
+
 type Progress = Callable[[int, Ledger], None]
 
 
@@ -49,16 +53,18 @@ class Size:
     sandboxes: int
     seconds: float
     speed: float = 1.0
-    streams: tuple[str, ...] = tuple(plan.STREAMS)
+    streams: tuple[str, ...] = plan.ALL_STREAMS
     followers: int = 0
+    # Half of the sandboxes use the HTTP transport, and the instance does for every second seed.
+    http: bool = False
 
     @property
     def instance(self) -> bool:
         return "instance" in self.streams
 
 
-FULL = Size(10_000, 200, 25, 40, seconds=200, followers=50)
-QUICK = Size(1_000, 200, 25, 40, seconds=60, speed=2, followers=50)
+FULL = Size(10_000, 200, 25, 40, seconds=600, followers=50, http=True)
+QUICK = Size(1_000, 200, 25, 40, seconds=60, speed=2, followers=50, http=True)
 # For tests: few tasks, so that changes of the same task meet, and many faults.
 SHORT = Size(300, 60, 4, 16, seconds=12, speed=1.5, followers=8)
 # For mutants: no larger than needed to find them.
@@ -75,6 +81,9 @@ class Result:
     size: Size
     done: int = 0
     calls: int = 0
+    mcp_calls: int = 0
+    retention_runs: int = 0
+    instance_peak: int = 0
     seconds: float = 0.0
     ledger: Ledger = field(default_factory=Ledger)
     faults: Counter[str] = field(default_factory=Counter)
@@ -100,20 +109,23 @@ async def run(
     mutant: str = "",
     stop_at_violation: bool = False,
     progress: Progress = lambda _done, _ledger: None,
-    http: bool = False,
 ) -> Result:
     """Run it on a new database of the cluster.
 
-    With `http`, the instance and half of the sandboxes use the HTTP transport.
     `stop_at_violation` ends the run at the first violation that a client sees.
     """
     result = Result(seed, size)
     began = time.monotonic()
     async with running_environment(
-        cluster, size.sandboxes, mutant=mutant, instance=size.instance, http=http
+        cluster,
+        size.sandboxes,
+        mutant=mutant,
+        instance=size.instance,
+        transports=TRANSPORTS if size.http else TRANSPORTS[:1],
+        of_instance=seed % 2 if size.http else 0,
     ) as environment:
-        users = make_users(environment.database, size)
         ledger = result.ledger
+        users = make_users(environment.database, size, ledger)
         for user in users:
             for task in (user.toggled, user.toggled_once):
                 ledger.toggles[task] = []
@@ -143,7 +155,7 @@ async def run(
         ]
         try:
             async with fault_injector.running():
-                await _run_clients(
+                result.retention_runs = await _run_clients(
                     traffic, plans, result.followers, progress, stop_at_violation=stop_at_violation
                 )
             if stop_at_violation and ledger.violations:
@@ -151,6 +163,7 @@ async def run(
             else:
                 await environment.fleet.finish_calls()
                 await _idle(environment.database)
+                await aged.finish(traffic)
                 traffic.give_up_at = time.monotonic() + LAST_ROUNDS
                 await asyncio.gather(*(each.finish() for each in result.followers))
                 await environment.fleet.settle()
@@ -164,6 +177,9 @@ async def run(
             fault_injector.close()
         result.log = environment.log()
     result.done, result.calls, result.failures = traffic.done, traffic.calls, traffic.failures
+    result.mcp_calls = traffic.mcp_calls
+    if environment.fleet.instance:
+        result.instance_peak = environment.fleet.instance.peak
     result.faults = fault_injector.done
     if traffic.held.held:
         result.faults["hold a transaction"] = traffic.held.held
@@ -178,25 +194,32 @@ async def _run_clients(
     progress: Progress,
     *,
     stop_at_violation: bool,
-) -> None:
+) -> int:
+    """Run the clients and the followers, and the retention job beside them.
+
+    Returns how often the job ran.
+    """
+
     async def all_clients() -> None:
         async with asyncio.TaskGroup() as group:
             for number, operations in enumerate(plans):
                 group.create_task(Client(traffic, number, operations).run())
 
     clients = asyncio.create_task(all_clients())
+    retention = asyncio.create_task(aged.run_beside(traffic, clients))
     tasks = [clients, *(asyncio.create_task(each.run(clients)) for each in followers)]
-    running = set(tasks)
+    running: set[asyncio.Task[Any]] = {*tasks, retention}
     while running:
         _, running = await asyncio.wait(running, timeout=0.2)
         progress(traffic.done, traffic.ledger)
         if stop_at_violation and traffic.ledger.violations:
             for task in running:
                 task.cancel()
-            await asyncio.wait(tasks)
-            return
+            await asyncio.wait([*tasks, retention])
+            return 0
     for task in tasks:
         task.result()
+    return retention.result()
 
 
 @dataclass
@@ -219,16 +242,18 @@ async def running_environment(
     sandboxes: int,
     *,
     mutant: str = "",
-    module: str = "api.tasks",
+    module: str = OURS,
     instance: bool = True,
-    http: bool = False,
+    transports: Sequence[str] = TRANSPORTS[:1],
+    of_instance: int = 0,
 ) -> AsyncGenerator[Environment]:
     """Start a module that has a `lambda_handler`, and an `app` if an instance is requested.
 
+    The sandboxes use the transports in turn, the instance the one at the index `of_instance`.
     Another module than ours does not set the user of row-level security, so that it connects as
     the superuser.
     """
-    ours = module == "api.tasks"
+    ours = module == OURS
     with (
         tempfile.TemporaryDirectory(prefix="chaos-") as name,
         cluster.clone() as database,
@@ -241,15 +266,19 @@ async def running_environment(
         variables = {
             "DATABASE_URL": pooler.url(database.name, user=user, password=password),
             "BETTER_AUTH_SECRET": SECRET,
+            "CRON_SECRET": CRON_SECRET,
+            "DATABASE_HTTP_URL": endpoint.url,
             "CORS_ORIGINS": "https://app.example.com",
             "LOG_LEVEL": "ERROR",
         }
-        environments = [variables]
-        if http:
-            over_http = {"DATABASE_TRANSPORT": "http", "DATABASE_HTTP_URL": endpoint.url}
-            environments.append(variables | over_http)
+        environments = [variables | {"DATABASE_TRANSPORT": each} for each in transports]
         async with running_fleet(
-            module, environments, log, sandboxes=sandboxes, mutant=mutant, instance=instance
+            module,
+            environments,
+            environments[of_instance] if instance else None,
+            log,
+            sandboxes=sandboxes,
+            mutant=mutant,
         ) as fleet:
             admin = cluster.url("postgres")
             folder = Path(name) / "pooler"
@@ -267,8 +296,8 @@ def _pooler(cluster: Cluster, folder: Path) -> AbstractContextManager[Pooler]:
     )
 
 
-def make_users(database: Database, size: Size) -> list[User]:
-    """Create the users, and the tasks that their clients share."""
+def make_users(database: Database, size: Size, ledger: Ledger) -> list[User]:
+    """Create the users, the tasks that their clients share, and rows that have an age."""
     edits = size.operations * plan.MIX["edit"] // sum(plan.MIX.values())
     lists = 1 + edits // size.users // MAX_EDITS_PER_TASK
     users = []
@@ -288,7 +317,8 @@ def make_users(database: Database, size: Size) -> list[User]:
                     [name, title],
                 )
             ]
-            users.append(User(name, make_token(name), *ids[:4], ids[4:]))
+            trashed = aged.insert(admin, name, ledger)
+            users.append(User(name, make_token(name), *ids[:4], trashed, ids[4:]))
     return users
 
 

@@ -12,7 +12,7 @@ from tests.resilience.chaos.held import HeldTransactions
 from tests.resilience.chaos.ledger import FOREIGN, MISSED, WRONG, Document, Ledger, Row
 from tests.resilience.chaos.plan import Following
 
-ANN = User("ann", "token", 1, 2, 3, 4, [])
+ANN = User("ann", "token", 1, 2, 3, 4, 5, [])
 
 
 class Pages(Traffic):

@@ -13,7 +13,7 @@ from dev.app import app
 from lib.db import pool as database
 from lib.settings import forget_settings
 from tests.conftest import SECRET
-from tests.resilience.faults.catalogue import CASES
+from tests.resilience.faults.catalogue import CASES, HTTP_CASES
 from tests.resilience.faults.lab import KINDS, Batch, Outcome, running_lab
 from tests.support.databases import running_cluster
 from tests.support.pgbouncer import PgBouncerError
@@ -35,10 +35,12 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults-")))
         cluster = stack.enter_context(running_cluster(folder / "postgres"))
-        labs = {
-            False: stack.enter_context(running_lab(cluster)),
-            True: stack.enter_context(running_lab(cluster, folder / "pooler")),
-        }
+        direct = stack.enter_context(running_lab(cluster))
+        pooled = stack.enter_context(running_lab(cluster, folder / "pooler"))
+        http = stack.enter_context(running_lab(cluster, http=True))
+        faults = [(pooled if case.pooled else direct, case) for case in CASES]
+        faults.sort(key=lambda fault: fault[1].pooled)
+        faults += [(http, case) for case in HTTP_CASES]
         os.environ |= {"BETTER_AUTH_SECRET": SECRET, "LOG_LEVEL": "CRITICAL"}
         client = stack.enter_context(TestClient(app, raise_server_exceptions=False))
         write_line(
@@ -46,11 +48,11 @@ def main() -> None:
             f"{database.COLD_BUDGET} s where a connection must be opened.\n"
         )
         write_line(
-            f"{'fault':<66}{'responses':<20}{'seconds':>8}{'lost':>6}{'doubled':>9}{'false':>7}"
+            f"{'transport':<10}{'fault':<66}{'responses':<20}{'seconds':>8}{'lost':>6}{'doubled':>9}"
+            f"{'false':>7}"
         )
-        for case in sorted(CASES, key=lambda case: case.pooled):
-            lab = labs[case.pooled]
-            os.environ["DATABASE_URL"] = lab.url
+        for lab, case in faults:
+            os.environ |= lab.variables
             forget_settings()
             outcomes = Batch(lab, client).send(case.fault)
             database.close_pools()
@@ -61,8 +63,9 @@ def main() -> None:
             unexpected = [o for o in outcomes if o.reported != case.expected(o.kind)]
             late = slowest > (database.COLD_BUDGET if case.cold else database.BUDGET) + 0.3
             wrong += bool(lost or doubled or false or unexpected or late)
+            transport = "http" if lab.http else "postgres"
             write_line(
-                f"{case.name:<66}{responses(outcomes):<20}{slowest:>8.2f}"
+                f"{transport:<10}{case.name:<66}{responses(outcomes):<20}{slowest:>8.2f}"
                 f"{lost:>6}{doubled:>9}{false:>7}{'  !' if unexpected or late else ''}"
             )
     sys.exit(f"{wrong} faults had other effects than they may have." if wrong else 0)

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import psycopg
@@ -373,3 +373,24 @@ def stopped_behind_the_pooler(lab: Lab, batch: Batch) -> Generator[None]:
     lab.open_all_backends()
     with stopped(lab, batch):
         yield
+
+
+# --- Neon's serverless driver endpoint -----------------------------------------------------------
+
+# Without TLS, the first bytes on a connection are those of the request.
+OTHERWISE: dict[str, dict[str, Any]] = {
+    "connections are accepted, then nothing is sent": {"repeatable": "unknown", "others": "unknown"}
+}
+ELSEWHERE = {
+    # lib/db/addresses.py is the same for both transports.
+    "the name server does not respond",
+    "the host name does not resolve",
+    # The endpoint logs in: see FAILURES in tests/unit/test_http_transport.py.
+    "the password is wrong",
+    "too many connections",
+}
+HTTP_CASES = [
+    replace(case, **OTHERWISE.get(case.name, {}))
+    for case in CASES
+    if not case.pooled and case.name not in ELSEWHERE
+]

@@ -1,35 +1,16 @@
 """The faults of the catalogue, between the API and Neon's serverless driver endpoint."""
 
 from collections.abc import Generator
-from dataclasses import replace
 
 import pytest
 
 from lib.db import http_connection, transaction
 from lib.db import pool as database
 from tests.conftest import StartApi
-from tests.resilience.faults.catalogue import CASES, Case
+from tests.resilience.faults.catalogue import HTTP_CASES, Case
 from tests.resilience.faults.lab import Batch, Lab, running_lab
 from tests.resilience.faults.test_faults import TOLERANCE
 from tests.support.databases import Cluster
-
-# Without TLS, the first bytes on a connection are those of the request.
-OTHERWISE = {
-    "connections are accepted, then nothing is sent": {"repeatable": "unknown", "others": "unknown"}
-}
-ELSEWHERE = {
-    # lib/db/addresses.py is the same for both transports.
-    "the name server does not respond",
-    "the host name does not resolve",
-    # The endpoint logs in: see FAILURES in tests/unit/test_http_transport.py.
-    "the password is wrong",
-    "too many connections",
-}
-HTTP_CASES = [
-    replace(case, **OTHERWISE.get(case.name, {}))
-    for case in CASES
-    if not case.pooled and case.name not in ELSEWHERE
-]
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,69 @@
+"""`make export-user`: one JSON document with every row of the user, and of nobody else."""
+
+import json
+import os
+import subprocess
+
+import pytest
+
+from dev.export_user import export_user
+from tests.integrations.migrations.test_erase_user import FILL, TABLES
+from tests.integrations.recovery.page import ROOT
+from tests.support.databases import Database
+
+
+@pytest.fixture
+def admin(admin: Database) -> Database:
+    admin.query(FILL)
+    return admin
+
+
+def make(url: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run make with a recipe that needs no installation."""
+    return subprocess.run(
+        ["make", "--silent", "--assume-old=.venv/ready", "export-user", *arguments],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "DATABASE_URL_UNPOOLED": url, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_every_row_and_column_of_the_user_is_exported(
+    admin: Database, owned_database: Database
+) -> None:
+    admin.query("UPDATE tasks SET title = 'Ümlaut \"quoted\" 日本' WHERE title = 'Task 1'")
+    done = make(owned_database.admin_url, "USER_ID=ada")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert 'Ümlaut \\"quoted\\" 日本' in done.stdout
+    exported = json.loads(done.stdout)
+    # Found by their column, so that no table is forgotten.
+    tables = {"users": "id", **{table: "user_id" for (table,) in admin.query(TABLES)}}
+    assert set(exported) == set(tables)
+    for table, column in tables.items():
+        rows = admin.query(f"SELECT to_json(t) FROM {table} AS t WHERE {column} = 'ada'")  # noqa: S608
+        assert len(rows) == len(exported[table]) > 0
+        assert all(row in exported[table] for (row,) in rows)
+    assert "bob" not in done.stdout
+
+
+def test_nothing_is_changed(admin: Database, owned_database: Database) -> None:
+    rows = "SELECT xmin, ctid, tasks::text FROM tasks ORDER BY id"
+    before = admin.query(rows)
+    export_user(owned_database.admin_url, "ada")
+    assert admin.query(rows) == before
+
+
+def test_a_command_without_a_user_prints_no_data(admin: Database, owned_database: Database) -> None:
+    for url, arguments, beginning in (
+        (owned_database.admin_url, (), "Name the user: make export-user USER_ID=..."),
+        (owned_database.admin_url, ("USER_ID=eve",), "Nothing is stored of the user eve."),
+        (admin.app_url, ("USER_ID=ada",), "Nothing was exported: permission denied"),
+        ("postgresql://u:p@127.0.0.1:1/x", ("USER_ID=ada",), "Nothing was exported: "),
+    ):
+        done = make(url, *arguments, USER_ID="bob")
+        assert done.returncode != 0
+        assert done.stdout == ""
+        assert done.stderr.startswith(beginning), done.stderr
+        assert "Traceback" not in done.stderr
