@@ -235,7 +235,7 @@ SearchText = Annotated[
 ]
 
 
-class TaskCreate(BaseModel, defer_build=True):
+class TaskCreate(BaseModel):
     """A new task."""
 
     title: Title
@@ -259,7 +259,7 @@ def _without_defaults(schema: dict[str, Any]) -> None:
         field.pop("default", None)
 
 
-class TaskUpdate(TaskCreate, defer_build=True):
+class TaskUpdate(TaskCreate):
     """Changes to a task. Absent fields stay as they are."""
 
     model_config = ConfigDict(json_schema_extra=_without_defaults)
@@ -267,7 +267,7 @@ class TaskUpdate(TaskCreate, defer_build=True):
     title: Title = Field(default_factory=_absent)
 
 
-class TaskComplete(BaseModel, defer_build=True):
+class TaskComplete(BaseModel):
     """Whether the task is completed. Without a body, the request toggles it."""
 
     completed: StrictBool = Field(default_factory=_absent)
@@ -283,7 +283,7 @@ class TaskComplete(BaseModel, defer_build=True):
         return value
 
 
-class Task(BaseModel, defer_build=True):
+class Task(BaseModel):
     """A task as it is stored."""
 
     model_config = ConfigDict(
@@ -325,7 +325,7 @@ WholeNumber = BeforeValidator(_parse_whole_number)
 Filter = Annotated[str | None, WithJsonSchema(DATE_OR_DATE_TIME)]
 
 
-class TaskQuery(BaseModel, defer_build=True):
+class TaskQuery(BaseModel):
     """Which tasks to list, in which order, and how many."""
 
     status: Literal["all", "pending", "completed", "deleted"] = Field(
@@ -386,7 +386,7 @@ class TaskQuery(BaseModel, defer_build=True):
         return filters | several | {"sort": self.sort_key, "order": self.direction}
 
 
-class DeleteQuery(BaseModel, defer_build=True):
+class DeleteQuery(BaseModel):
     """How to delete a task."""
 
     permanent: Literal["true", "false"] = Field(
@@ -395,7 +395,7 @@ class DeleteQuery(BaseModel, defer_build=True):
     )
 
 
-class ChangesQuery(BaseModel, defer_build=True):
+class ChangesQuery(BaseModel):
     """Which changes to list, and how many."""
 
     since: str | None = Field(
@@ -408,7 +408,7 @@ class ChangesQuery(BaseModel, defer_build=True):
     )
 
 
-class TaskChanges(BaseModel, defer_build=True):
+class TaskChanges(BaseModel):
     """What has changed: the tasks as they are now, and the ids of deleted tasks."""
 
     tasks: list[Task]
@@ -417,7 +417,7 @@ class TaskChanges(BaseModel, defer_build=True):
     more: bool = Field(description="Whether to continue at once. If false, you have everything.")
 
 
-class TaskStatistics(BaseModel, defer_build=True):
+class TaskStatistics(BaseModel):
     """How many tasks there are. `by_priority` and `by_tag` count open tasks."""
 
     total: int
@@ -430,7 +430,7 @@ class TaskStatistics(BaseModel, defer_build=True):
     by_tag: dict[str, int] = Field(description="The 100 most frequent tags.")
 
 
-class FieldError(BaseModel, defer_build=True):
+class FieldError(BaseModel):
     """One error in the input. It never repeats the input itself."""
 
     loc: list[str | int]
@@ -438,7 +438,7 @@ class FieldError(BaseModel, defer_build=True):
     type: str
 
 
-class ErrorResponse(BaseModel, defer_build=True):
+class ErrorResponse(BaseModel):
     """The body of every error response."""
 
     detail: str = Field(examples=["Task not found."])
@@ -450,7 +450,7 @@ class ValidationErrorResponse(ErrorResponse):
     errors: list[FieldError]
 
 
-class Health(BaseModel, defer_build=True):
+class Health(BaseModel):
     """The state of the service."""
 
     status: Literal["ok"] = "ok"

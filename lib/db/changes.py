@@ -68,7 +68,7 @@ async def list_changes(
     }
     [rows] = await run_transaction(user.id, (compiled.CHANGES, values))
     current, history, *transactions = rows[0][3:]
-    last_change, erased_in = (int(each or 0) for each in transactions)
+    last_change, erased_in = map(int, transactions)
     if history is None:
         not_prepared = DatabaseNotPrepared()
         not_prepared.reason = "the table database_history is empty"

@@ -1034,16 +1034,16 @@ WHERE deleted_tasks.id = %(task_id)s::BIGINT AND deleted_tasks.user_id = %(owner
 CHANGES = """
 SELECT page.document, page.id, CAST(page.changed_in AS TEXT) AS changed_in, head.snapshot, head.history, head.last_change, head.erased_in
 FROM (SELECT CAST(pg_current_snapshot() AS TEXT) AS snapshot, (SELECT CAST(database_history.id AS TEXT) AS id
-FROM database_history) AS history, CAST(greatest((SELECT tasks.changed_in
+FROM database_history) AS history, coalesce(CAST(greatest((SELECT tasks.changed_in
 FROM tasks
 WHERE tasks.user_id = %(owner)s::VARCHAR ORDER BY tasks.changed_in DESC
 LIMIT 1), (SELECT deleted_tasks.changed_in
 FROM deleted_tasks
 WHERE deleted_tasks.user_id = %(owner)s::VARCHAR ORDER BY deleted_tasks.changed_in DESC
-LIMIT 1)) AS TEXT) AS last_change, CAST((SELECT erased_users.changed_in
+LIMIT 1)) AS TEXT), '0') AS last_change, coalesce(CAST((SELECT erased_users.changed_in
 FROM erased_users
 WHERE erased_users.user_hash = sha256(convert_to(%(owner)s::VARCHAR, 'UTF8')) ORDER BY erased_users.changed_in DESC
-LIMIT 1) AS TEXT) AS erased_in) AS head LEFT OUTER JOIN (SELECT "both".changed_in AS changed_in, "both".id AS id, "both".document AS document
+LIMIT 1) AS TEXT), '0') AS erased_in) AS head LEFT OUTER JOIN (SELECT "both".changed_in AS changed_in, "both".id AS id, "both".document AS document
 FROM (SELECT live.changed_in AS changed_in, live.id AS id, CAST(row_to_json(document) AS TEXT) AS document
 FROM (SELECT tasks.id AS id, tasks.user_id AS user_id, tasks.title AS title, tasks.description AS description, tasks.completed AS completed, tasks.priority AS priority, tasks.due_at AS due_at, tasks.due_is_date AS due_is_date, tasks.tags AS tags, tasks.completed_at AS completed_at, tasks.created_at AS created_at, tasks.updated_at AS updated_at, tasks.changed_in AS changed_in
 FROM tasks

@@ -565,12 +565,17 @@ def _changed_since() -> Select:
     head = select(
         snapshot.label("snapshot"),
         history.label("history"),
-        cast(last_change, Text).label("last_change"),
-        cast(erased_in, Text).label("erased_in"),
+        _or_none_yet(last_change).label("last_change"),
+        _or_none_yet(erased_in).label("erased_in"),
     ).subquery("head")
     return select(page.c.document, page.c.id, cast(page.c.changed_in, Text), *head.c).select_from(
         head.outerjoin(page, literal_column("true"))
     )
+
+
+def _or_none_yet(transaction: ColumnElement) -> ColumnElement:
+    """The transaction id as text, or 0, which is before every transaction."""
+    return func.coalesce(cast(transaction, Text), literal_column("'0'"))
 
 
 def _last_transaction(source: Table, of_user: ColumnElement[bool]) -> ColumnElement:
