@@ -77,7 +77,7 @@ def grown(cluster: Cluster) -> Iterator[Database]:
                 FROM generate_series(1, %s) AS n""",
                 (OTHERS,),
             )
-        # Keys of the user and of others, half of them expired, and tasks in the trash.
+        # Keys of the user and of others, half of them expired, tasks in the trash, erased users.
         with psycopg.connect(database.admin_url) as connection:
             connection.execute("SET session_replication_role = replica")
             connection.execute(
@@ -92,6 +92,10 @@ def grown(cluster: Cluster) -> Iterator[Database]:
                 SELECT (jsonb_populate_record(NULL::deleted_tasks,
                     to_jsonb(tasks) || jsonb_build_object('deleted_at', now()))).*
                 FROM tasks WHERE id % 4 = 0"""
+            )
+            connection.execute(
+                """INSERT INTO erased_users (user_hash)
+                SELECT sha256(n::text::bytea) FROM generate_series(1, 10000) AS n"""
             )
         database.query("VACUUM ANALYZE")
         yield database
@@ -342,5 +346,5 @@ def test_the_plan_of_a_prepared_statement_finds_its_rows_by_an_index(
         if scan["Schema"] == "public" and scan["Relation Name"] != "database_history":
             assert "Index" in scan["Node Type"] or scan["Node Type"] == "Bitmap Heap Scan", scan
     limits = MAX_READ.get(name.partition(" ")[0], {"tasks": 2, "idempotency_keys": MAX_KEYS})
-    for relation in ("tasks", "deleted_tasks", "idempotency_keys", "users"):
+    for relation in ("tasks", "deleted_tasks", "idempotency_keys", "users", "erased_users"):
         assert rows_read(plan, relation) <= limits.get(relation, 1), relation

@@ -19,16 +19,22 @@ ROOT = Path(__file__).resolve().parents[3]
 CACHE = ROOT / ".cache" / "aws"
 
 
-def unpacked_artifact(transport: package.Transport = "postgres") -> Path:
+def unpacked_artifact(
+    transport: package.Transport = "postgres", extra: package.Extra | None = None
+) -> Path:
     """Return the unpacked zip for this machine; it is rebuilt after a change of its sources."""
     name = fingerprint(*package_sources())
-    content = CACHE / f"artifact-{transport}-{name}"
+    variant = f"artifact-{transport}-{extra or 'plain'}"
+    content = CACHE / f"{variant}-{name}"
     with one_at_a_time("artifact"):
         if not content.exists():
-            for stale in CACHE.glob(f"artifact-{transport}-*"):
+            for stale in CACHE.glob(f"{variant}-*"):
                 shutil.rmtree(stale, ignore_errors=True)
             built = package.build(
-                package.this_architecture(), CACHE / "lambda.zip", transport=transport
+                package.this_architecture(),
+                CACHE / "lambda.zip",
+                extra=extra,
+                transport=transport,
             )
             unpacking = CACHE / "unpacking"
             shutil.rmtree(unpacking, ignore_errors=True)
@@ -83,6 +89,7 @@ def installed(requirements: Path, *options: str) -> Path:
 
 def package_sources() -> Iterator[Path]:
     yield ROOT / "requirements.txt"
+    yield ROOT / "requirements-asymmetric.txt"
     yield ROOT / "dev" / "deploy" / "package.py"
     yield ROOT / "dev" / "deploy" / "sources.py"
     for name in deployable_files(ROOT, *package.SHIPPED):
