@@ -49,7 +49,7 @@ HOST, API_PORT = "127.0.0.1", 8000
 EMAIL, PASSWORD = "demo@example.com", "try-the-demo"
 START_TIMEOUT = 120.0  # seconds
 # Written by npm, Next.js and this command.
-GENERATED = {"node_modules", ".next", "next-env.d.ts", "tsconfig.tsbuildinfo"}
+GENERATED = {"node_modules", ".next", "next-env.d.ts", "openapi.ts", "tsconfig.tsbuildinfo"}
 OFFLINE = re.compile(r"ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH")
 
 

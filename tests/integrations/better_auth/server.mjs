@@ -1,7 +1,7 @@
 // Runs the real Better Auth on 127.0.0.1 for the tests, and serves the test page.
 //
 // Environment: WAY (how tokens are issued), PORT, DATABASE_URL, BETTER_AUTH_URL, BETTER_AUTH_SECRET;
-// TOKEN_LIFE ("15m") and ROTATION_SECONDS (off) change the jwt plugin of the files in frontend/;
+// TOKEN_LIFE ("15m") and ROTATION_SECONDS (off) change the jwt plugin of the loaded lib/auth.ts;
 // PAGE (a TypeScript file, bundled and served on "/") and API_URL (the API that the page uses).
 // POST /fixture/clock {"seconds": n} sets its clock. Prints one JSON line when it is ready.
 import { setClock } from "./clock.mjs";
@@ -16,8 +16,8 @@ import { build } from "esbuild";
 const here = fileURLToPath(new URL(".", import.meta.url));
 const ways = {
   "hs256-hook": {
-    auth: "frontend/hs256/lib/auth.ts",
-    authRoute: "frontend/hs256/app/api/auth/[...all]/route.ts",
+    auth: "../../../examples/nextjs/lib/auth.ts",
+    authRoute: "../../../examples/nextjs/app/api/auth/[...all]/route.ts",
   },
   "hs256-route": {
     auth: "frontend/hs256-route/lib/auth.ts",
@@ -73,10 +73,10 @@ async function bundlePage(entry, way) {
     bundle: true,
     write: false,
     format: "esm",
-    define: { "process.env.NEXT_PUBLIC_API_URL": JSON.stringify(required("API_URL")) },
     plugins: way.fetchToken ? [ownFetchToken] : [],
   });
-  return { script: bundle.outputFiles[0].contents, html: await readFile(entry.replace(/\.ts$/, ".html")) };
+  const html = await readFile(entry.replace(/\.ts$/, ".html"), "utf8");
+  return { script: bundle.outputFiles[0].contents, html: html.replace("{API_URL}", required("API_URL")) };
 }
 
 async function bodyOf(request) {

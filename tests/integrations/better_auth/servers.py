@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx2
 
@@ -22,6 +23,7 @@ from dev.postgres import free_port
 HERE = Path(__file__).parent
 MCP = HERE / "mcp"
 ROOT = HERE.parents[2]
+EXAMPLE = ROOT / "examples" / "nextjs"
 # Used by these tests only.
 SECRET = "a-secret-for-the-better-auth-tests-only-0123456789"
 AUDIENCE = "todo-api"
@@ -62,6 +64,23 @@ def install_packages(folder: Path = HERE) -> None:
                 f"npm ci failed: is the npm registry reachable?\n{npm.stderr[-2000:]}"
             )
         stamp.write_text(wanted)
+
+
+def install_example() -> None:
+    """Install the npm packages of the example and generate its types. Safe in parallel.
+
+    Raises FixtureError.
+    """
+    install_packages(EXAMPLE)
+    generator = EXAMPLE / "node_modules" / "openapi-typescript" / "bin" / "cli.js"
+    document = ROOT / "lib" / "static" / "openapi.json"
+    with TemporaryDirectory(dir=ROOT / ".cache") as folder:
+        output = Path(folder) / "openapi.ts"
+        command = [node(), str(generator), str(document), "-o", str(output)]
+        generated = subprocess.run(command, capture_output=True, text=True, check=False)
+        if generated.returncode:
+            raise FixtureError(f"openapi-typescript failed:\n{generated.stderr}")
+        output.replace(EXAMPLE / "lib" / "openapi.ts")
 
 
 @contextmanager
@@ -183,6 +202,8 @@ def better_auth(
     """
     folder = MCP if way == "eddsa-mcp" else HERE
     install_packages(folder)
+    if "PAGE" in (settings or {}):
+        install_packages(EXAMPLE)  # the page imports its files
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     env = {

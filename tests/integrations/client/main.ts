@@ -9,7 +9,8 @@ import { ApiError } from "./lib/api-error";
 import { fetched } from "./lib/fetch-token";
 import { readTask, saveTask } from "./lib/edit";
 import { readPage } from "./lib/pages";
-import { addTask, withRetries, toggleTask } from "./lib/repeat";
+import { addTask, toggleTask } from "./lib/repeat";
+import { withRetries } from "./lib/retry";
 import {
   completeTask, createTask, deleteTask, getHealth, getReadiness, getTask, listTasks, me, updateTask,
   type CompleteTaskErrors, type CreateTaskErrors, type DeleteTaskErrors, type ErrorResponse, type FieldError,

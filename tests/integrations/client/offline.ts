@@ -1,6 +1,6 @@
 // Uses lib/offline.ts with a running API through a proxy that can be unreachable or lose responses.
 //
-// Environment: API_URL; PORT, of the proxy, which NEXT_PUBLIC_API_URL names; TOKENS. Exits 1 at the first failed
+// Environment: API_URL; PORT, of the proxy; TASKS_API_URL, of the proxy; TOKENS. Exits 1 at the first failed
 // expectation.
 import assert from "node:assert/strict";
 import { createServer, request as forward } from "node:http";

@@ -17,7 +17,7 @@ import pytest
 from dev.postgres import free_port
 from tests.conftest import SECRET
 from tests.integrations.better_auth.servers import HERE as BETTER_AUTH
-from tests.integrations.better_auth.servers import ROOT, install_packages
+from tests.integrations.better_auth.servers import EXAMPLE, ROOT, install_example, install_packages
 from tests.integrations.browser.chromium import find_chromium
 from tests.support.targets.local import serve
 
@@ -34,6 +34,14 @@ def run(command: list[str], folder: Path, **variables: str) -> subprocess.Comple
     )  # fmt: skip
 
 
+def copy_files(lib: Path) -> None:
+    """Copy the files of the example that the clients import. Two of them are replaced."""
+    for file in ("api-error.ts", "openapi.ts", "retry.ts", "tasks.ts", "token.ts"):
+        shutil.copy(EXAMPLE / "lib" / file, lib)
+    for file in ("api-url.ts", "fetch-token.ts"):
+        shutil.copy(HERE / file, lib)
+
+
 @pytest.fixture(scope="module")
 def frontend(base_url: str) -> Iterator[Path]:
     """Create a frontend folder with the client that the documented command generates.
@@ -41,14 +49,13 @@ def frontend(base_url: str) -> Iterator[Path]:
     It is inside the project, so that npx finds the installed packages and downloads none.
     """
     install_packages()
+    install_example()
     cache = ROOT / ".cache"
     cache.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="frontend-", dir=cache) as name:
         folder = Path(name)
         shutil.copytree(HERE / "lib", folder / "lib")
-        for file in ("api-error.ts", "tasks.ts", "token.ts"):
-            shutil.copy(BETTER_AUTH / "frontend" / "browser" / "lib" / file, folder / "lib")
-        shutil.copy(HERE / "fetch-token.ts", folder / "lib")
+        copy_files(folder / "lib")
         for file in ("main.ts", "page.ts", "tsconfig.json"):
             shutil.copy(HERE / file, folder)
         [documented] = COMMAND.findall(DOCUMENT)
@@ -91,7 +98,7 @@ def test_generated_client_works_in_a_browser_across_origins(
     now, port = int(time.time()), free_port()
     token = jwt.encode({"sub": f"{USER} in a browser", "iat": now, "exp": now + 900}, SECRET)
     with serve({**environment, "CORS_ORIGINS": f"http://127.0.0.1:{port}"}) as api_url:
-        variables = {"NEXT_PUBLIC_API_URL": api_url, "TOKENS": token}
+        variables = {"TASKS_API_URL": api_url, "TOKENS": token}
         defined = [f"--define:process.env.{k}={json.dumps(v)}" for k, v in variables.items()]
         bundle(frontend, "page.ts", "--outfile=page.js", *defined)
         driven = run(
@@ -121,7 +128,7 @@ def test_generated_client_works_against_the_api(frontend: Path, base_url: str) -
     }
     with serve(unavailable) as unavailable_url:
         variables = {
-            "NEXT_PUBLIC_API_URL": base_url,
+            "TASKS_API_URL": base_url,
             "API_URL": base_url,
             "UNAVAILABLE_URL": unavailable_url,
         }

@@ -14,8 +14,8 @@ import pytest
 from dev.postgres import free_port
 from tests.conftest import SECRET
 from tests.integrations.better_auth.servers import HERE as BETTER_AUTH
-from tests.integrations.better_auth.servers import ROOT, install_packages
-from tests.integrations.client.test_generated_client import HERE, bundle, run
+from tests.integrations.better_auth.servers import ROOT, install_example, install_packages
+from tests.integrations.client.test_generated_client import HERE, bundle, copy_files, run
 
 
 def token_of(user: str) -> str:
@@ -26,15 +26,14 @@ def token_of(user: str) -> str:
 @pytest.fixture(scope="module")
 def frontend() -> Iterator[Path]:
     install_packages()
+    install_example()
     cache = ROOT / ".cache"
     cache.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="offline-", dir=cache) as name:
         folder = Path(name)
         (folder / "lib").mkdir()
-        for file in ("api-error.ts", "tasks.ts", "token.ts"):
-            shutil.copy(BETTER_AUTH / "frontend" / "browser" / "lib" / file, folder / "lib")
+        copy_files(folder / "lib")
         shutil.copy(HERE / "lib" / "offline.ts", folder / "lib")
-        shutil.copy(HERE / "fetch-token.ts", folder / "lib")
         for file in ("offline.ts", "tsconfig.json"):
             shutil.copy(HERE / file, folder)
         yield folder
@@ -54,7 +53,7 @@ def test_offline_client_ends_equal_to_the_server(frontend: Path, base_url: str) 
         frontend,
         API_URL=base_url,
         PORT=str(port),
-        NEXT_PUBLIC_API_URL=f"http://127.0.0.1:{port}",
+        TASKS_API_URL=f"http://127.0.0.1:{port}",
         TOKENS=token_of("somebody who is often offline"),
     )
     assert program.returncode == 0, program.stdout + program.stderr

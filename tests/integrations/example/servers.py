@@ -13,6 +13,7 @@ import httpx2
 
 from dev.postgres import free_port
 from tests.integrations.better_auth.servers import (
+    EXAMPLE,
     READY_SECONDS,
     ROOT,
     SECRET,
@@ -23,7 +24,6 @@ from tests.integrations.better_auth.servers import (
     wait_for_start,
 )
 
-EXAMPLE = ROOT / "examples" / "nextjs"
 NEXT = str(EXAMPLE / "node_modules" / "next" / "dist" / "bin" / "next")
 GENERATED = {"node_modules", ".next", "openapi.ts", "next-env.d.ts", "tsconfig.tsbuildinfo"}
 

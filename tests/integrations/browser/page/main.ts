@@ -1,8 +1,8 @@
 // A small to-do page for the browser test. It uses only the files that docs/client.md shows.
-import { ApiError } from "../../better_auth/frontend/browser/lib/api-error";
-import { authClient } from "../../better_auth/frontend/browser/lib/auth-client";
-import * as tasks from "../../better_auth/frontend/browser/lib/tasks";
-import { forgetToken } from "../../better_auth/frontend/browser/lib/token";
+import { ApiError } from "../../../../examples/nextjs/lib/api-error";
+import { authClient } from "../../../../examples/nextjs/lib/auth-client";
+import * as tasks from "../../../../examples/nextjs/lib/tasks";
+import { forgetToken } from "../../../../examples/nextjs/lib/token";
 
 const find = <E extends HTMLElement>(selector: string) => document.querySelector(selector) as E;
 const list = find<HTMLUListElement>("#tasks");

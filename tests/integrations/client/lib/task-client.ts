@@ -1,12 +1,13 @@
 // lib/task-client.ts: configures the generated client: base URL, token, error class.
 import { ApiError } from "./api-error";
+import { apiUrl } from "./api-url";
 import { client } from "./client/client.gen";
 import { currentToken, withToken } from "./token";
 
 export * from "./client";
 
 client.setConfig({
-  baseUrl: process.env.NEXT_PUBLIC_API_URL, // e.g. https://api.example.com, without a slash at the end
+  baseUrl: apiUrl(),
   fetch: (request) =>
     withToken(({ text }) => {
       const signed = (request as Request).clone(); // keep the original for a retry
