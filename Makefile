@@ -101,7 +101,7 @@ export-user: .venv/ready ## Print all that is stored of a user, as JSON: make ex
 
 # BACKUP_URL is a variable of the shell, because the list of processes shows the command line.
 .PHONY: restore-tasks
-restore-tasks: .venv/ready ## Restore tasks lost since a time: make restore-tasks SINCE=2026-11-23T02:30Z USER_ID=... (BACKUP_URL)
+restore-tasks: .venv/ready ## Restore tasks: make restore-tasks SINCE=2026-11-23T02:30Z USER_ID=... (docs/recovery.md)
 	@$(PYTHON) -m dev.restore_tasks $(if $(filter command,$(firstword $(origin SINCE))),--since="$$SINCE") $(if $(filter command,$(firstword $(origin USER_ID))),--user="$$USER_ID") $(if $(filter command,$(firstword $(origin ALL_USERS))),--all-users)
 
 .PHONY: roundtrips
