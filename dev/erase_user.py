@@ -60,7 +60,7 @@ def main() -> None:
     if not user_id:
         sys.exit("Name the user: make erase-user USER_ID=... (the sub of their tokens).")
     with last_sentence("Nothing was erased"):
-        url, ca_bundle = load_owner_url()
+        url, ca_bundle = load_owner_url(explicit=True)
         erased = erase_user(url, user_id, ca_bundle)
     if not any(erased.values()):
         sys.exit(f"Nothing is stored of the user {user_id} in {describe(url)}.")

@@ -60,7 +60,7 @@ def main() -> None:
     if not user_id:
         sys.exit("Name the user: make export-user USER_ID=... (the sub of their tokens).")
     with last_sentence("The export is not complete"):
-        url, ca_bundle = load_owner_url()
+        url, ca_bundle = load_owner_url(explicit=True)
         try:
             count = export_user(url, user_id, sys.stdout, ca_bundle)
         except OSError as error:

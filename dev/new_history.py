@@ -51,7 +51,7 @@ def _repair(connection: psycopg.Connection, table: sql.Identifier) -> int:
 
 def main() -> None:
     with last_sentence("Nothing was changed"):
-        url, ca_bundle = load_owner_url()
+        url, ca_bundle = load_owner_url(explicit=True)
         history, repaired = begin_history(url, ca_bundle)
     print(
         f"The database {describe(url)} begins the history {history} ({repaired} rows repaired):"

@@ -27,8 +27,10 @@ WHERE attrelid = 'tasks'::regclass AND attnum > 0 AND NOT attisdropped AND attge
 # Locked, so that a second run waits for the first one and finds its tasks.
 FIND_USER = """SELECT id FROM users WHERE id = %(user)s FOR NO KEY UPDATE"""
 # A user who was erased on purpose may have come back. What they had before must not.
-ERASED_AT = """SELECT max(erased_at) FROM erased_users JOIN users ON id = %(user)s
-WHERE user_hash = sha256(convert_to(%(user)s, 'UTF8')) AND "createdAt" >= erased_at"""
+ERASED_AT = """SELECT max(erased_at) FROM erased_users
+WHERE user_hash = sha256(convert_to(%(user)s, 'UTF8')) AND erased_at <= coalesce(
+    (SELECT "createdAt" FROM users WHERE id = %(user)s), 'infinity'
+)"""
 LOST = "CREATE TEMPORARY TABLE lost (LIKE tasks) ON COMMIT DROP"
 SAVED = "CREATE TEMPORARY TABLE saved (LIKE tasks) ON COMMIT DROP"
 READ_SAVED = """COPY (
@@ -130,6 +132,12 @@ def _restore(
             return connection.execute(_with_columns(statement, columns), values)
 
         if not run(FIND_USER).rowcount:
+            [(erased_at,)] = run(ERASED_AT).fetchall()
+            if erased_at is not None:
+                raise MigrationError(
+                    f"Nothing was restored: {user_id} was erased at {_minute(erased_at)}. Only if"
+                    " this was a mistake, restore their row in users (docs/recovery.md)."
+                )
             raise MigrationError(
                 f"Nothing was restored: {user_id} has no row in users. Restore that row first"
                 " (docs/recovery.md)."
@@ -234,14 +242,20 @@ def _users(connection: psycopg.Connection) -> list[str]:
 
 def _instant(text: str) -> datetime:
     try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
+        given = datetime.fromisoformat(text)
+        instant = given.astimezone(UTC)
+    except (ValueError, OverflowError):
         sys.exit(f"SINCE is not a time: {text!r}. Example: SINCE=2026-11-23T02:30Z.")
-    if instant.tzinfo is None:
-        sys.exit(f"SINCE has no time zone: write {text}Z for UTC, or {text}+01:00.")
+    if given.tzinfo is None:
+        example = given.isoformat(timespec="minutes")
+        sys.exit(f"SINCE has no time zone: write {example}Z for UTC, or {example}+01:00.")
     if instant > datetime.now(UTC):
-        sys.exit(f"SINCE is in the future: {instant.astimezone(UTC):%Y-%m-%dT%H:%MZ}.")
+        sys.exit(f"SINCE is in the future: {_minute(instant)}.")
     return instant
+
+
+def _minute(instant: datetime) -> str:
+    return f"{instant.astimezone(UTC):%Y-%m-%dT%H:%MZ}"
 
 
 def main() -> None:
@@ -255,16 +269,20 @@ def main() -> None:
     since = _instant(given.since)
     restored = 0
     with last_sentence("Nothing more was restored"):
-        url, ca_bundle = load_owner_url()
-        backup_url = os.environ.get("BACKUP_URL") or None
+        url, ca_bundle = load_owner_url(explicit=True)
+        backup_url = os.environ.get("BACKUP_URL")
+        if backup_url is not None and not backup_url.strip():
+            raise MigrationError(
+                "Nothing was restored: BACKUP_URL is empty. Set it to the URL of the past, or"
+                " unset it to restore from the trash alone."
+            )
         with _databases(url, backup_url, ca_bundle) as databases:
             for user_id in [given.user] if given.user else _users(databases[0]):
                 done = _restore(user_id, since, *databases)
                 restored += done.from_trash + done.from_backup
                 _report(user_id, done)
     if not restored:
-        at = f"{since.astimezone(UTC):%Y-%m-%dT%H:%MZ}"
-        sys.exit(f"No task was lost since {at} in {describe(url)}.")
+        sys.exit(f"No task was lost since {_minute(since)} in {describe(url)}.")
 
 
 def _report(user_id: str, done: Restored) -> None:

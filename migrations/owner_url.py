@@ -12,14 +12,19 @@ from migrations.errors import MigrationError
 ENV_FILE = Path(__file__).parent.parent / ".env"
 
 
-def load_owner_url() -> tuple[str, str | None]:
+def load_owner_url(*, explicit: bool = False) -> tuple[str, str | None]:
     """Return the direct URL of the database, and the file of CA certificates if one is set.
 
-    Raises SettingsError, and MigrationError if no direct URL is set.
+    Where `explicit`, DATABASE_URL does not take the place of a direct URL that is missing or empty:
+    it may name another database. Raises SettingsError, and MigrationError if no URL is set.
     """
+    if explicit and os.environ.get("DATABASE_URL_UNPOOLED", "unset").strip() == "":
+        raise MigrationError(
+            "DATABASE_URL_UNPOOLED is empty: set it to the direct URL of the database."
+        )
     load_env_file()
     settings = load_settings()
-    url = settings.DATABASE_URL_UNPOOLED or settings.DATABASE_URL
+    url = settings.DATABASE_URL_UNPOOLED or (None if explicit else settings.DATABASE_URL)
     if url is None:
         raise MigrationError("Set DATABASE_URL_UNPOOLED to the direct URL of the database.")
     check_direct(url)

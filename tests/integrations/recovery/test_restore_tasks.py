@@ -179,7 +179,7 @@ def test_a_user_who_was_erased_and_came_back_does_not_get_the_tasks_of_before(
 
 def test_a_user_without_a_row_gets_nothing(admin: Database, url: str, backup: Database) -> None:
     admin.query("DELETE FROM users WHERE id = 'ada'")
-    with pytest.raises(MigrationError, match="Nothing was restored: ada has no row in users"):
+    with pytest.raises(MigrationError, match="Nothing was restored: ada was erased at 20"):
         restore_tasks("ada", LONG_AGO, url, backup.admin_url)
 
 
@@ -213,6 +213,8 @@ REFUSED: dict[tuple[str, ...], str] = {
     ("SINCE=2026-11-23T02:30Z", "USER_ID=ada", "ALL_USERS=1"): "Set SINCE=",
     ("SINCE=half past two", "USER_ID=ada"): "SINCE is not a time: 'half past two'.",
     ("SINCE=2026-11-23T02:30", "USER_ID=ada"): "SINCE has no time zone: write 2026-11-23T02:30Z",
+    ("SINCE=2026-11-23", "USER_ID=ada"): "SINCE has no time zone: write 2026-11-23T00:00Z",
+    ("SINCE=0001-01-01T00:00+14:00", "USER_ID=ada"): "SINCE is not a time: '0001-01-01T00:00",
     ("SINCE=2999-01-01T00:00Z", "USER_ID=ada"): "SINCE is in the future: 2999-01-01T00:00Z.",
     ("SINCE=2026-01-01T00:00Z", "USER_ID=-x"): "Nothing was restored: -x has no row in users",
     ("SINCE=2026-01-01T00:00Z", "USER_ID=bob"): "No task was lost since 2026-01-01T00:00Z in test_",
@@ -241,6 +243,7 @@ def test_a_database_that_cannot_be_used_is_one_sentence(admin: Database, url: st
         make(url, *words, BACKUP_URL="postgresql://u:p@127.0.0.1:1/x"),
         make(url, *words, BACKUP_URL="nonsense"),
         make(url, *words, BACKUP_URL=url),
+        make(url, *words, BACKUP_URL=""),
         make(url, *words, BACKUP_URL=NEON_POOLER),
     ):
         assert done.returncode != 0
