@@ -1,6 +1,9 @@
 """Interrupted commands of the operator: nothing is half done, and a second run does it."""
 
+import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,6 +13,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
+from dev.owner import connect, last_sentence
 from tests.integrations.migrations.test_erase_user import FILL
 from tests.integrations.recovery.page import ROOT
 from tests.support.databases import Database
@@ -82,3 +86,18 @@ def test_an_interrupted_command_changes_nothing_and_can_be_repeated(
     with started(owned_database, command) as process:
         assert process.wait(20) == 0, process.communicate()
     assert admin.query(STATE) != before
+
+
+def test_a_lost_connection_is_not_reported_as_nothing_done(
+    admin: Database, owned_database: Database
+) -> None:
+    """It may have been lost after COMMIT was sent."""
+    with (
+        pytest.raises(SystemExit, match=re.escape(AGAIN.strip())) as ended,
+        last_sentence("Nothing was erased"),
+        connect(owned_database.admin_url) as connection,
+        socket.socket(fileno=os.dup(connection.fileno())) as line,
+    ):
+        connection.execute("SELECT 1")
+        line.shutdown(socket.SHUT_RDWR)
+    assert str(ended.value).startswith("The connection was lost (")
