@@ -62,9 +62,10 @@ def deploy(*, production: bool) -> int:
         command, cwd=UPLOAD, env=environment, stdout=subprocess.PIPE, text=True, check=False
     )
     if deployed.returncode or not (lines := deployed.stdout.split()):
+        applied = " The migrations stay applied: the previous code works with them."
         print(
-            "Nothing was deployed: see the message of the Vercel CLI above. The migrations stay"
-            " applied; the code that serves now works with them.",
+            "Nothing was deployed: see the message of the Vercel CLI above."
+            f"{applied if database else ''}",
             file=sys.stderr,
         )
         return deployed.returncode or 1

@@ -102,7 +102,7 @@ sys.exit(vercel.main())"""
 
 
 def deploy(root: Path, cli: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Deploy this folder with a program in place of the CLI. No smoke test can run there."""
+    """Deploy this folder with a program in place of the CLI. Without settings, the smoke test fails."""
     program = root.parent / "vercel"
     program.write_text(f"#!/bin/sh\n{cli}")
     program.chmod(0o755)
@@ -128,15 +128,11 @@ def test_only_tracked_files_are_uploaded(linked: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cli", "production", "ending"),
     [
-        ("exit 1", "1", "the code that serves now works with them.\n"),
-        ("exit 0", "1", "The Vercel CLI printed no URL: see the deployments on Vercel.\n"),
-        (
-            "kill -INT $PPID; sleep 5",
-            "1",
-            "look at its state there before you run the command again.\n",
-        ),
+        ("exit 1", "1", "see the message of the Vercel CLI above.\n"),
+        ("exit 0", "1", "see the message of the Vercel CLI above.\n"),
+        ("kill -INT $PPID; sleep 5", "1", "there before you run the command again.\n"),
         ("echo https://x.example", "1", "To roll back: npx vercel rollback\n"),
-        ("echo https://x.example", "", "No module named 'dev'\n"),
+        ("echo https://x.example", "", "migrations are skipped.\n"),
     ],
 )
 def test_a_deployment_that_stops_half_way_says_what_to_do(
