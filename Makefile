@@ -8,8 +8,9 @@ WORKERS := --dist worksteal -n
 # PYTEST_ADDOPTS may select none of these tests. pytest then exits with 5.
 MAY_BE_EMPTY := || { [ $$? -eq 5 ] && [ -n "$$PYTEST_ADDOPTS" ]; }
 export PYTHONPATH := $(CURDIR)
-# A value from the command line: a variable of the shell must not choose a user or a deployment. It is
-# not expanded, because `a$$b` would become `a`, which may be another user, and `$$(shell ...)` would run.
+# A value from the command line: a variable of the shell must not choose a user or a deployment.
+# It is not expanded, because `a$$b` would become `a`, which may be another user, and
+# `$$(shell ...)` would run.
 given = $(if $(filter command,$(firstword $(origin $(1)))),$(value $(1)))
 unexport USER_ID SINCE ALL_USERS URL STAGE PRODUCTION
 # The Node.js that package.json installs comes before that of the machine.
