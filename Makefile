@@ -107,7 +107,7 @@ export-user: .venv/ready ## Print all that is stored of a user, as JSON: make ex
 # BACKUP_URL is a variable of the shell, because the list of processes shows the command line.
 restore-tasks: export GIVEN_SINCE := $(call given,SINCE)
 .PHONY: restore-tasks
-restore-tasks: .venv/ready ## Restore tasks lost since a time: make restore-tasks SINCE=2026-11-23T02:30Z USER_ID=... (BACKUP_URL)
+restore-tasks: .venv/ready ## Restore lost tasks (BACKUP_URL): make restore-tasks SINCE=2026-11-23T02:30Z USER_ID=...
 	@$(PYTHON) -m dev.restore_tasks --since="$$GIVEN_SINCE" --user="$$GIVEN_USER" $(if $(call given,ALL_USERS),--all-users)
 
 .PHONY: roundtrips

@@ -80,7 +80,8 @@ def test_every_alarm_is_on_the_dashboard_and_names_its_runbook() -> None:
         if each["Type"] == "AWS::CloudWatch::Alarm"
     }
     [shown] = [widget["properties"]["alarms"] for widget in WIDGETS if widget["type"] == "alarm"]
-    assert set(shown) == {f"${{{name}.Arn}}" for name in alarms}
+    arn = "arn:${AWS::Partition}:cloudwatch:${AWS::Region}:${AWS::AccountId}:alarm:"
+    assert set(shown) == {f"{arn}${{{name}}}" for name in alarms}
     page = read_stack()["params"]["default"]["runbook"]
     for alarm in alarms.values():
         [anchor] = re.findall(r"\$\{param:runbook\}#([\w-]+)$", alarm["AlarmDescription"])

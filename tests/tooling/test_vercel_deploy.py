@@ -102,7 +102,7 @@ sys.exit(vercel.main())"""
 
 
 def deploy(root: Path, cli: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Deploy this folder with a program in place of the CLI. Without settings, the smoke test fails."""
+    """Deploy with a program in place of the CLI. Without settings, the smoke test fails."""
     program = root.parent / "vercel"
     program.write_text(f"#!/bin/sh\n{cli}")
     program.chmod(0o755)
