@@ -8,6 +8,11 @@ WORKERS := --dist worksteal -n
 # PYTEST_ADDOPTS may select none of these tests. pytest then exits with 5.
 MAY_BE_EMPTY := || { [ $$? -eq 5 ] && [ -n "$$PYTEST_ADDOPTS" ]; }
 export PYTHONPATH := $(CURDIR)
+# A value from the command line: a variable of the shell must not choose a user or a deployment.
+# It is not expanded, because `a$$b` would become `a`, which may be another user, and
+# `$$(shell ...)` would run.
+given = $(if $(filter command,$(firstword $(origin $(1)))),$(value $(1)))
+unexport USER_ID SINCE ALL_USERS URL STAGE PRODUCTION
 # The Node.js that package.json installs comes before that of the machine.
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
@@ -82,27 +87,29 @@ lock: .venv/ready ## Pin the versions and hashes of the packages in pyproject.to
 migrate: .venv/ready ## Migrate the database at DATABASE_URL_UNPOOLED to the newest revision
 	@$(PYTHON) -m migrations
 
+retention smoke: export GIVEN_URL := $(call given,URL)
 .PHONY: retention
 retention: .venv/ready ## Remove expired data at DATABASE_URL, or by a deployment: make retention URL=https://...
-	@$(PYTHON) -m dev.retention $(if $(URL),"$(URL)")
+	@$(PYTHON) -m dev.retention "$$GIVEN_URL"
 
 .PHONY: new-history
 new-history: .venv/ready ## After a restore: let clients that follow the changes start again
 	@$(PYTHON) -m dev.new_history
 
-# Only from the command line: a variable of the shell must not select a user.
+erase-user export-user restore-tasks: export GIVEN_USER := $(call given,USER_ID)
 .PHONY: erase-user
 erase-user: .venv/ready ## Erase a user and all their data: make erase-user USER_ID=...
-	@$(PYTHON) -m dev.erase_user $(if $(filter command,$(firstword $(origin USER_ID))),"$$USER_ID")
+	@$(PYTHON) -m dev.erase_user "$$GIVEN_USER"
 
 .PHONY: export-user
 export-user: .venv/ready ## Print all that is stored of a user, as JSON: make export-user USER_ID=...
-	@$(PYTHON) -m dev.export_user $(if $(filter command,$(firstword $(origin USER_ID))),"$$USER_ID")
+	@$(PYTHON) -m dev.export_user "$$GIVEN_USER"
 
 # BACKUP_URL is a variable of the shell, because the list of processes shows the command line.
+restore-tasks: export GIVEN_SINCE := $(call given,SINCE)
 .PHONY: restore-tasks
-restore-tasks: .venv/ready ## Restore tasks lost since a time: make restore-tasks SINCE=2026-11-23T02:30Z USER_ID=... (BACKUP_URL)
-	@$(PYTHON) -m dev.restore_tasks $(if $(filter command,$(firstword $(origin SINCE))),--since="$$SINCE") $(if $(filter command,$(firstword $(origin USER_ID))),--user="$$USER_ID") $(if $(filter command,$(firstword $(origin ALL_USERS))),--all-users)
+restore-tasks: .venv/ready ## Restore lost tasks (BACKUP_URL): make restore-tasks SINCE=2026-11-23T02:30Z USER_ID=...
+	@$(PYTHON) -m dev.restore_tasks --since="$$GIVEN_SINCE" --user="$$GIVEN_USER" $(if $(call given,ALL_USERS),--all-users)
 
 .PHONY: roundtrips
 roundtrips: .venv/ready ## Count the database round trips of every request
@@ -120,12 +127,12 @@ package: .venv/ready ## Build build/lambda.zip (ARCH=x86_64, EXTRA=asymmetric, T
 
 .PHONY: deploy-aws
 deploy-aws: stage-named .venv/ready node_modules/.ready ## Deploy to AWS: make deploy-aws STAGE=prod (docs/aws.md)
-	@STAGE="$(STAGE)" $(PYTHON) -m dev.deploy.aws
+	@STAGE='$(call given,STAGE)' $(PYTHON) -m dev.deploy.aws
 
 # Checked first, before anything is installed.
 .PHONY: stage-named
 stage-named:
-	@test -n "$(STAGE)" || { echo "Name the stage: make deploy-aws STAGE=prod." >&2; exit 1; }
+	@test -n '$(call given,STAGE)' || { echo "Name the stage: make deploy-aws STAGE=prod." >&2; exit 1; }
 
 .PHONY: test-aws
 test-aws: .venv/ready node_modules/.ready ## Test the zip in Lambda's runtime, and the CloudFormation template
@@ -145,7 +152,7 @@ vercel-build: .venv/ready node_modules/.ready ## Build for Vercel without an acc
 
 .PHONY: deploy-vercel
 deploy-vercel: .venv/ready node_modules/.ready ## Deploy a preview to Vercel, or production with PRODUCTION=1
-	@$(PYTHON) -m dev.deploy.vercel
+	@PRODUCTION='$(call given,PRODUCTION)' $(PYTHON) -m dev.deploy.vercel
 
 .PHONY: test-vercel
 test-vercel: .venv/ready node_modules/.ready ## Test the build under Vercel's Python runtime
@@ -157,7 +164,7 @@ test-vercel: .venv/ready node_modules/.ready ## Test the build under Vercel's Py
 
 .PHONY: smoke
 smoke: .venv/ready ## Test a deployment end to end: make smoke URL=https://... (JSON=1, ORIGIN=https://...)
-	@$(PYTHON) -m dev.smoke $(if $(URL),"$(URL)") $(if $(ORIGIN),--origin "$(ORIGIN)") $(if $(JSON),--json)
+	@$(PYTHON) -m dev.smoke $(if $(call given,URL),"$$GIVEN_URL") $(if $(ORIGIN),--origin "$(ORIGIN)") $(if $(JSON),--json)
 
 ##@ Security
 

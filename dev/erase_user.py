@@ -8,10 +8,9 @@ from contextlib import suppress
 
 import psycopg
 
-from lib.db.url import connection_parameters
-from lib.settings import SettingsError
+from dev.owner import connect, last_sentence
 from migrations.errors import MigrationError
-from migrations.owner_url import load_owner_url
+from migrations.owner_url import describe, load_owner_url
 
 # A request that restores or changes a task locks it before the row in `users`, which this command
 # locks first. PostgreSQL ends the deadlock by rolling one of the two back.
@@ -35,9 +34,7 @@ def erase_user(url: str, user_id: str, ca_bundle: str | None = None) -> dict[str
 
 
 def _erase(url: str, user_id: str, ca_bundle: str | None) -> dict[str, int]:
-    with psycopg.connect(**connection_parameters(url, ca_bundle)) as connection:
-        # Row-level security, which applies to the owner too, then shows the rows of this user.
-        connection.execute("SELECT set_config('app.user_id', %s, true)", [user_id])
+    with connect(url, ca_bundle, user_id) as connection:
         # Locked, so that no request adds a task meanwhile.
         connection.execute("SELECT FROM users WHERE id = %s FOR UPDATE", [user_id])
         erased = {table: _count(connection, table, user_id) for table in TABLES}
@@ -62,19 +59,16 @@ def main() -> None:
     [user_id] = sys.argv[1:] or [""]
     if not user_id:
         sys.exit("Name the user: make erase-user USER_ID=... (the sub of their tokens).")
-    try:
-        url, ca_bundle = load_owner_url()
+    with last_sentence("Nothing was erased"):
+        url, ca_bundle = load_owner_url(explicit=True)
         erased = erase_user(url, user_id, ca_bundle)
-    except (SettingsError, MigrationError) as error:
-        sys.exit(str(error))
-    except psycopg.Error as error:
-        sys.exit(f"Nothing was erased: {str(error).strip()}")
-    except KeyboardInterrupt:
-        sys.exit("Interrupted: nothing was erased.")
     if not any(erased.values()):
-        sys.exit(f"Nothing is stored of the user {user_id}.")
+        sys.exit(f"Nothing is stored of the user {user_id} in {describe(url)}.")
     counts = ", ".join(f"{name} {erased[table]}" for table, name in TABLES.items())
-    print(f"Erased the user {user_id}. Rows removed: users {erased['users']}, {counts}.")
+    print(
+        f"Erased the user {user_id} in {describe(url)}."
+        f" Rows removed: users {erased['users']}, {counts}."
+    )
     print(
         "A token of this user that has not expired can still create the row and new tasks: run the"
         " command again when it has (15 minutes with Better Auth's defaults)."

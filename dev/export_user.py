@@ -3,54 +3,72 @@
 Uses the URL of the tables' owner, as `make migrate` does.
 """
 
-import json
+import os
 import sys
-from typing import Any
+from typing import TextIO
 
 import psycopg
 
 from dev.erase_user import TABLES
-from lib.db.url import connection_parameters
-from lib.settings import SettingsError
-from migrations.errors import MigrationError
-from migrations.owner_url import load_owner_url
+from dev.owner import connect, last_sentence, show_rows
+from migrations.owner_url import describe, load_owner_url
+
+BATCH_SIZE = 1000  # rows in memory
+COLUMNS = {"users": "id", **dict.fromkeys(TABLES, "user_id")}
 
 
-def export_user(url: str, user_id: str, ca_bundle: str | None = None) -> dict[str, Any]:
-    """Every row of the user, by table, with every column: the state of one moment."""
-    with psycopg.connect(**connection_parameters(url, ca_bundle)) as connection:
+def export_user(url: str, user_id: str, output: TextIO, ca_bundle: str | None = None) -> int:
+    """Write every row of the user, by table, with every column: the state of one moment.
+
+    Returns the number of rows. Writes nothing if there is none.
+    """
+    with connect(url, ca_bundle) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
-        # Row-level security, which applies to the owner too, then shows the rows of this user.
-        connection.execute("SELECT set_config('app.user_id', %s, true)", [user_id])
-        users = connection.execute("SELECT to_json(users) FROM users WHERE id = %s", [user_id])
-        return {
-            "users": [row for (row,) in users],
-            **{table: _rows(connection, table, user_id) for table in TABLES},
-        }
+        show_rows(connection, user_id)
+        counts = {table: _count(connection, table, user_id) for table in COLUMNS}
+        if any(counts.values()):
+            for number, table in enumerate(COLUMNS):
+                output.write(f'{"," if number else "{"}\n  "{table}": [')
+                _write_rows(connection, table, user_id, output)
+                output.write("\n  ]" if counts[table] else "]")
+            output.write("\n}\n")
+            output.flush()
+        return sum(counts.values())
 
 
-def _rows(connection: psycopg.Connection, table: str, user_id: str) -> list[dict[str, Any]]:
-    statement = f"SELECT to_json({table}) FROM {table} WHERE user_id = %s ORDER BY created_at"  # noqa: S608 - of TABLES
-    return [row for (row,) in connection.execute(statement.encode(), [user_id])]
+def _count(connection: psycopg.Connection, table: str, user_id: str) -> int:
+    statement = f"SELECT count(*) FROM {table} WHERE {COLUMNS[table]} = %s"  # noqa: S608 - of COLUMNS
+    [(count,)] = connection.execute(statement.encode(), [user_id]).fetchall()
+    return count
+
+
+def _write_rows(connection: psycopg.Connection, table: str, user_id: str, output: TextIO) -> None:
+    order = '"createdAt"' if table == "users" else "created_at"
+    statement = (
+        f"SELECT to_json({table})::text FROM {table} WHERE {COLUMNS[table]} = %s ORDER BY {order}"  # noqa: S608 - of COLUMNS
+    )
+    # A cursor of the server: a user may have more rows than fit into memory.
+    with connection.cursor(name="rows") as rows:
+        rows.itersize = BATCH_SIZE
+        for number, (row,) in enumerate(rows.execute(statement.encode(), [user_id])):
+            output.write(f"{',' if number else ''}\n    {row}")
 
 
 def main() -> None:
     [user_id] = sys.argv[1:] or [""]
     if not user_id:
         sys.exit("Name the user: make export-user USER_ID=... (the sub of their tokens).")
-    try:
-        url, ca_bundle = load_owner_url()
-        exported = export_user(url, user_id, ca_bundle)
-    except (SettingsError, MigrationError) as error:
-        sys.exit(str(error))
-    except psycopg.Error as error:
-        sys.exit(f"Nothing was exported: {str(error).strip()}")
-    except KeyboardInterrupt:
-        sys.exit(130)
-    if not any(exported.values()):
-        sys.exit(f"Nothing is stored of the user {user_id}.")
-    print(json.dumps(exported, indent=2, ensure_ascii=False))
+    with last_sentence("The export is not complete"):
+        url, ca_bundle = load_owner_url(explicit=True)
+        try:
+            count = export_user(url, user_id, sys.stdout, ca_bundle)
+        except OSError as error:
+            # Python would try again to write what is left when it exits.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(f"The export is not complete: {error.strerror}.")
+    if not count:
+        sys.exit(f"Nothing is stored of the user {user_id} in {describe(url)}.")
 
 
 if __name__ == "__main__":

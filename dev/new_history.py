@@ -4,15 +4,11 @@ Clients that follow the changes of tasks then start again: their tokens name the
 Uses the URL of the tables' owner, as `make migrate` does.
 """
 
-import sys
-
 import psycopg
 from psycopg import sql
 
-from lib.db.url import connection_parameters
-from lib.settings import SettingsError
-from migrations.errors import MigrationError
-from migrations.owner_url import load_owner_url
+from dev.owner import connect, last_sentence
+from migrations.owner_url import describe, load_owner_url
 
 # The tables with the transaction id of each row's last change.
 TABLES = ("tasks", "deleted_tasks")
@@ -31,7 +27,7 @@ def begin_history(url: str, ca_bundle: str | None = None) -> tuple[str, int]:
     each poll would return these rows again: they get the id of this transaction. ETags and
     `updated_at` stay the same.
     """
-    with psycopg.connect(**connection_parameters(url, ca_bundle)) as connection:
+    with connect(url, ca_bundle) as connection:
         # A statement that row-level security would filter raises an error instead.
         connection.execute("SET LOCAL row_security = off")
         connection.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
@@ -54,17 +50,12 @@ def _repair(connection: psycopg.Connection, table: sql.Identifier) -> int:
 
 
 def main() -> None:
-    try:
-        history, repaired = begin_history(*load_owner_url())
-    except (SettingsError, MigrationError) as error:
-        sys.exit(str(error))
-    except psycopg.Error as error:
-        sys.exit(f"Nothing was changed: {str(error).strip()}")
-    except KeyboardInterrupt:
-        sys.exit("Interrupted: nothing was changed.")
+    with last_sentence("Nothing was changed"):
+        url, ca_bundle = load_owner_url(explicit=True)
+        history, repaired = begin_history(url, ca_bundle)
     print(
-        f"The database begins the history {history} ({repaired} rows repaired): clients that follow"
-        " the changes start again."
+        f"The database {describe(url)} begins the history {history} ({repaired} rows repaired):"
+        " clients that follow the changes start again."
     )
 
 

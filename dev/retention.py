@@ -7,18 +7,15 @@ import asyncio
 import os
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
-
-from dotenv import dotenv_values
 
 from lib.db.pool import close_pools
 from lib.db.retention import remove_expired
 from lib.errors import ApiError
 from lib.http_client import TransportError, request
 from lib.settings import SettingsError, load_settings
+from migrations.owner_url import describe, load_env_file
 
-ENV_FILE = Path(__file__).parent.parent / ".env"
 RESPONSE_TIMEOUT = 30.0  # seconds
 
 
@@ -27,7 +24,12 @@ class CannotRun(Exception):
 
 
 def run_here() -> dict[str, Any]:
-    """Run the job in this process. Raises ApiError and SettingsError."""
+    """Run the job in this process. Raises ApiError, CannotRun and SettingsError."""
+    if load_settings().DATABASE_URL is None:
+        raise CannotRun(
+            "DATABASE_URL is not set: set it to the API's, or name a deployment with make retention"
+            " URL=https://..."
+        )
     try:
         return asdict(asyncio.run(remove_expired()))
     finally:
@@ -58,9 +60,9 @@ def run_there(url: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    file = {name: value for name, value in dotenv_values(ENV_FILE).items() if value}
+    load_env_file()
     # The printed sentence takes the place of the log line.
-    os.environ.update({**file, **os.environ, "LOG_LEVEL": "WARNING"})
+    os.environ["LOG_LEVEL"] = "WARNING"
     [url] = sys.argv[1:] or [""]
     try:
         report = run_there(url) if url else run_here()
@@ -70,7 +72,11 @@ def main() -> None:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
-    print(f"Removed {_counts(report['removed'])} in {report['milliseconds'] / 1000:.1f} s.")
+    where = url or describe(load_settings().DATABASE_URL or "")
+    print(
+        f"Removed {_counts(report['removed'])} in {report['milliseconds'] / 1000:.1f} s from"
+        f" {where}."
+    )
     if any(report["left"].values()):
         hours = report["overdue_seconds"] / 3600
         print(

@@ -94,7 +94,10 @@ def _parse_priority(value: object) -> object:
 def _parse_priorities(value: object) -> object:
     """Several priorities, separated by commas or as several parameters."""
     values = value if isinstance(value, list) else [value]
-    return [name for each in values for name in str(each).lower().split(",") if name]
+    # An argument of a tool may be null, which must not become "none".
+    if not all(isinstance(each, str) for each in values):
+        return values
+    return [name for each in values for name in each.lower().split(",") if name]
 
 
 def _parse_tag_filter(value: object) -> object:

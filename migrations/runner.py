@@ -15,7 +15,7 @@ from sqlalchemy import Connection, NullPool, create_engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from lib.db.url import connection_parameters
-from migrations.errors import MigrationError
+from migrations.errors import MigrationError, advice_for, first_line
 from migrations.requirements import find_missing
 
 SCRIPTS = str(Path(__file__).parent)
@@ -126,19 +126,7 @@ def _explain(error: DBAPIError, *, is_connected: bool) -> str:
     if is_connected and (sqlstate is None or error.connection_invalidated):
         return (
             "The connection was lost during the migration"
-            f" ({_first_line(cause)}): run make migrate again to complete it or to see that it was"
+            f" ({first_line(cause)}): run make migrate again to complete it or to see that it was"
             " applied."
         )
-    advice = ""
-    if isinstance(cause, sql_errors.InsufficientPrivilege):
-        advice = "; put the owner of the database into DATABASE_URL_UNPOOLED"
-    elif isinstance(cause, sql_errors.ReadOnlySqlTransaction):
-        advice = "; put the URL of the primary into DATABASE_URL_UNPOOLED"
-    return f"Nothing was migrated: {_first_line(cause)}{advice}."
-
-
-def _first_line(cause: BaseException | None) -> str:
-    # If psycopg tried several addresses, the first line names no reason: take the last one.
-    lines = [line for line in str(cause).splitlines() if line.strip()] or [type(cause).__name__]
-    line = lines[-1] if lines[0].startswith("Multiple connection attempts failed") else lines[0]
-    return line.removeprefix("- ").strip().rstrip(".")
+    return f"Nothing was migrated: {first_line(cause)}{advice_for(cause)}."

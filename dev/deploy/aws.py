@@ -17,7 +17,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from dev.deploy import package
-from dev.deploy.databases import is_same_database
+from dev.deploy.databases import INTERRUPTED, is_same_database
 
 ROOT = Path(__file__).parents[2]
 SERVERLESS = ROOT / "node_modules" / ".bin" / "serverless"
@@ -39,6 +39,9 @@ def main() -> int:
     except (CannotDeploy, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(INTERRUPTED, file=sys.stderr)
+        return 130
     except NoCredentialsError:
         print(
             "No AWS credentials found: set AWS_PROFILE, or sign in with aws sso login.",

@@ -3,6 +3,11 @@
 from lib.settings.database_url import parse_database_url
 
 POSTGRESQL_PORT = 5432
+INTERRUPTED = (
+    "Interrupted. The migrations are applied as a whole or not at all, and the code that serves now"
+    " works with both. A deployment that has begun continues on the platform: look at its state"
+    " there before you run the command again."
+)
 
 
 def is_same_database(url: str, other: str) -> bool:

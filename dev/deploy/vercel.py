@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from dev.deploy import vercel_build
-from dev.deploy.databases import is_same_database
+from dev.deploy.databases import INTERRUPTED, is_same_database
 from dev.deploy.vercel_build import CACHE, CLI, ROOT
 
 UPLOAD = CACHE / "upload"
@@ -20,7 +20,15 @@ class DatabaseRefused(Exception):
 
 def main() -> int:
     """Deploy a preview, or production where PRODUCTION=1; return the exit status."""
-    production = os.environ.get("PRODUCTION") == "1"
+    try:
+        return deploy(production=os.environ.get("PRODUCTION") == "1")
+    except KeyboardInterrupt:
+        print(INTERRUPTED, file=sys.stderr)
+        return 130
+
+
+def deploy(*, production: bool) -> int:
+    """Run all steps in order; return the exit status."""
     link = ROOT / ".vercel" / "project.json"
     # The CLI would otherwise create a project under a name of its own choice.
     if not link.exists() and "VERCEL_PROJECT_ID" not in os.environ:
@@ -53,14 +61,25 @@ def main() -> int:
     deployed = subprocess.run(
         command, cwd=UPLOAD, env=environment, stdout=subprocess.PIPE, text=True, check=False
     )
-    if deployed.returncode:
-        print("Nothing was deployed: see the message of the Vercel CLI above.", file=sys.stderr)
-        return deployed.returncode
-    url = deployed.stdout.strip().splitlines()[-1]
+    if deployed.returncode or not (lines := deployed.stdout.split()):
+        applied = " The migrations stay applied: the previous code works with them."
+        print(
+            "Nothing was deployed: see the message of the Vercel CLI above."
+            f"{applied if database else ''}",
+            file=sys.stderr,
+        )
+        return deployed.returncode or 1
+    url = lines[-1]
     print(f"{url}\nRunning the smoke test ...", flush=True)
-    return subprocess.run(
-        [sys.executable, "-m", "dev.smoke", url], cwd=ROOT, check=False
-    ).returncode
+    smoke = [sys.executable, "-m", "dev.smoke", url]
+    failed = subprocess.run(smoke, cwd=ROOT, check=False).returncode
+    if failed and production:
+        print(
+            f"The smoke test of {url} failed, and the new version is live. To roll back:"
+            " npx vercel rollback",
+            file=sys.stderr,
+        )
+    return failed
 
 
 def url_to_migrate(*, production: bool) -> str | None:

@@ -199,6 +199,19 @@ def test_the_header_mcp_method_must_be_the_method(assistant: Assistant, method: 
     assert error_of(response, 400, HEADER_MISMATCH)["id"] == 1
 
 
+@pytest.mark.parametrize("version", WITH_HANDSHAKE)
+def test_older_revisions_have_no_headers_for_proxies(assistant: Assistant, version: str) -> None:
+    call = {"name": "add_task", "arguments": {"title": "Old"}}
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
+    response = assistant.post(
+        json.dumps(message),
+        MCP_Protocol_Version=version,
+        Mcp_Method="tools/list",
+        Mcp_Name="list_tasks",
+    )
+    assert response.json()["result"]["structuredContent"]["title"] == "Old"
+
+
 def in_base64(text: str) -> str:
     return f"=?base64?{base64.b64encode(text.encode()).decode()}?="
 

@@ -196,6 +196,19 @@ def test_list_tasks_has_the_filters_and_orders_of_the_api(assistant: Assistant) 
         assert listed == user.titles(**arguments), arguments
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["status", "priority", "tag", "due_from", "due_to", "q", "sort", "order", "limit", "cursor"],
+)
+def test_null_never_selects_tasks(assistant: Assistant, name: str) -> None:
+    """Models send null for an argument that they do not need: it is refused, or has no effect."""
+    assistant.done("add_task", **FIELDS)
+    assistant.done("add_task", title="Only a title")
+    result = assistant.call("list_tasks", **{name: None})
+    everything = assistant.done("list_tasks")
+    assert result["isError"] or result["structuredContent"] == everything
+
+
 def test_a_key_makes_a_write_safe_to_repeat(assistant: Assistant) -> None:
     key = uuid.uuid4().hex
     task = assistant.done("add_task", title="Once", idempotency_key=key)
@@ -333,6 +346,16 @@ def test_what_is_not_an_argument_is_refused(assistant: Assistant, tool: str, nam
             {"status": "open"},
             "Status must be 'all', 'pending', 'completed' or 'deleted'.",
         ),
+        *(
+            (
+                "list_tasks",
+                {"priority": priority},
+                "Priority must be 'low', 'medium', 'high', 'urgent' or 'none'.",
+            )
+            for priority in (None, [None], ["high", None], False, [0], [{}], [["high"]])
+        ),
+        ("list_tasks", {"tag": None}, "Tag must be a string."),
+        ("list_tasks", {"tag": [None]}, "Tag must be a string."),
         ("list_tasks", {"q": "x" * 201}, "The search text must have 200 or fewer characters."),
         (
             "list_tasks",

@@ -112,7 +112,7 @@ def draw(widgets: list[dict[str, Any]], lines: list[Line]) -> str:
 def _content(widget: dict[str, Any], width: int, height: int, lines: list[Line]) -> list[str]:
     properties = widget["properties"]
     if widget["type"] == "alarm":
-        names = re.findall(r"{(\w+)\.Arn}", " ".join(properties["alarms"]))
+        names = re.findall(r"\${(\w+)}", " ".join(properties["alarms"]))
         return [
             f'<text class="note" x="{10 + n * 148}" y="44">{escape(name)}</text>'
             for n, name in enumerate(names)

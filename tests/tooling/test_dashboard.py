@@ -80,7 +80,7 @@ def test_every_alarm_is_on_the_dashboard_and_names_its_runbook() -> None:
         if each["Type"] == "AWS::CloudWatch::Alarm"
     }
     [shown] = [widget["properties"]["alarms"] for widget in WIDGETS if widget["type"] == "alarm"]
-    assert set(shown) == {f"${{{name}.Arn}}" for name in alarms}
+    assert set(shown) == {f"${{self:custom.alarmArn}}:${{{name}}}" for name in alarms}
     page = read_stack()["params"]["default"]["runbook"]
     for alarm in alarms.values():
         [anchor] = re.findall(r"\$\{param:runbook\}#([\w-]+)$", alarm["AlarmDescription"])

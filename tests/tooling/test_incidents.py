@@ -86,7 +86,7 @@ def test_a_user_is_exported_and_erased(fresh_database: Database, tmp_path: Path)
     [export], [erase] = blocks("Export a user"), blocks("Erase a user")
     assert run(export, tmp_path, **owner) == ""
     assert json.loads((tmp_path / "export.json").read_text())["users"][0]["id"] == USER
-    assert run(erase, tmp_path, **owner).startswith(f"Erased the user {USER}.")
+    assert run(erase, tmp_path, **owner).startswith(f"Erased the user {USER} in test_")
     assert fresh_database.query("SELECT FROM users WHERE id = %s", USER) == []
 
 

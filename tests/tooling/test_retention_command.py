@@ -3,10 +3,14 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from dev import retention
 from dev.serve import ROOT
+from lib.settings.environment import forget_settings
+from migrations import owner_url
 from tests.conftest import SECRET
 from tests.support.databases import Database
 from tests.support.targets import local
@@ -45,6 +49,42 @@ def test_it_runs_on_a_database(expired: Database, role: str) -> None:
     assert expired.query("SELECT count(*) FROM idempotency_keys") == [(0,)]
 
 
+def test_a_variable_of_the_shell_chooses_no_deployment(expired: Database) -> None:
+    done = subprocess.run(
+        ["make", "--silent", "--assume-old=.venv/ready", "retention"],
+        cwd=ROOT,
+        env={
+            "PATH": os.environ["PATH"],
+            "BETTER_AUTH_SECRET": SECRET,
+            "DATABASE_URL": expired.app_url,
+            "URL": "http://127.0.0.1:1",
+            "CRON_SECRET": CRON_SECRET,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(REMOVED)
+    assert done.stdout.endswith(f"from {expired.name} at 127.0.0.1.\n")
+
+
+def test_the_database_is_not_mixed_from_the_shell_and_the_file(
+    expired: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shell names a deployment for `make migrate`; .env names another database."""
+    (tmp_path / ".env").write_text(f"DATABASE_URL={expired.app_url}\n")
+    monkeypatch.setattr(owner_url, "ENV_FILE", tmp_path / ".env")
+    monkeypatch.setattr(sys, "argv", ["dev.retention"])
+    monkeypatch.setenv("BETTER_AUTH_SECRET", SECRET)
+    monkeypatch.setenv("DATABASE_URL_UNPOOLED", "postgresql://owner:x@db.example/app")
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    forget_settings()
+    with pytest.raises(SystemExit, match="DATABASE_URL is not set"):
+        retention.main()
+    assert expired.query("SELECT count(*) FROM idempotency_keys") == [(1,)]
+
+
 def test_a_deployment_runs_it(expired: Database) -> None:
     environment = {
         "DATABASE_URL": expired.app_url,
@@ -63,7 +103,7 @@ def test_a_deployment_runs_it(expired: Database) -> None:
 @pytest.mark.parametrize(
     ("arguments", "variables", "beginning"),
     [
-        ((), {}, "DATABASE_URL is not set."),
+        ((), {}, "DATABASE_URL is not set"),
         ((), {"DATABASE_URL": "postgresql://u@127.0.0.1:1/x"}, "The database is unavailable."),
         (("http://127.0.0.1:1",), {}, "Set CRON_SECRET to the deployment's"),
         (("http://127.0.0.1:1",), {"CRON_SECRET": CRON_SECRET}, "No response: "),

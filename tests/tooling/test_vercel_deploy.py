@@ -11,8 +11,7 @@ import pytest
 from dev.deploy import vercel
 from dev.serve import ROOT
 
-CLI = """#!/bin/sh
-find . -type f | sort > "$UPLOADED"
+CLI = """find . -type f | sort > "$UPLOADED"
 cat .vercel/project.json >> "$UPLOADED"
 echo https://preview.example.com
 """
@@ -82,26 +81,64 @@ def test_a_url_that_cannot_be_compared_is_refused(
     assert "cret" not in str(refused.value)
 
 
-def test_only_tracked_files_are_uploaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root, uploaded = tmp_path / "root", tmp_path / "uploaded"
+@pytest.fixture
+def linked(tmp_path: Path) -> Path:
+    """A linked folder, a repository, with one tracked file and one that is not."""
+    root = tmp_path / "root"
     for name in ("lib/errors.py", "lib/prod-key.pem", ".vercel/project.json"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(json.dumps({"projectId": "p"}))
     subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
     subprocess.run(["git", "add", "lib/errors.py"], cwd=root, check=True)
-    cli = tmp_path / "vercel"
-    cli.write_text(CLI)
-    cli.chmod(0o755)
-    monkeypatch.setattr(vercel, "ROOT", root)
-    monkeypatch.setattr(vercel, "CLI", cli)
-    monkeypatch.setattr(vercel, "UPLOAD", tmp_path / "upload")
-    monkeypatch.setattr(vercel.vercel_build, "main", lambda: 0)
-    monkeypatch.setenv("UPLOADED", str(uploaded))
-    monkeypatch.delenv("DATABASE_URL_UNPOOLED", raising=False)
-    # The smoke test cannot run here: there is no dev.smoke in this root.
-    assert vercel.main() != 0
+    return root
+
+
+DEPLOY = """import sys
+from pathlib import Path
+from dev.deploy import vercel
+vercel.ROOT, vercel.CLI, vercel.UPLOAD = map(Path, sys.argv[1:])
+vercel.vercel_build.main = lambda: 0
+sys.exit(vercel.main())"""
+
+
+def deploy(root: Path, cli: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Deploy with a program in place of the CLI. Without settings, the smoke test fails."""
+    program = root.parent / "vercel"
+    program.write_text(f"#!/bin/sh\n{cli}")
+    program.chmod(0o755)
+    return subprocess.run(
+        [sys.executable, "-c", DEPLOY, root, program, root.parent / "upload"],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_only_tracked_files_are_uploaded(linked: Path, tmp_path: Path) -> None:
+    uploaded = tmp_path / "uploaded"
+    assert deploy(linked, CLI, UPLOADED=str(uploaded)).returncode != 0
     assert uploaded.read_text().splitlines() == [
         "./.vercel/project.json",
         "./lib/errors.py",
         '{"projectId": "p"}',
     ]
+
+
+@pytest.mark.parametrize(
+    ("cli", "production", "ending"),
+    [
+        ("exit 1", "1", "see the message of the Vercel CLI above.\n"),
+        ("exit 0", "1", "see the message of the Vercel CLI above.\n"),
+        ("kill -INT $PPID; sleep 5", "1", "there before you run the command again.\n"),
+        ("echo https://x.example", "1", "To roll back: npx vercel rollback\n"),
+        ("echo https://x.example", "", "migrations are skipped.\n"),
+    ],
+)
+def test_a_deployment_that_stops_half_way_says_what_to_do(
+    linked: Path, cli: str, production: str, ending: str
+) -> None:
+    done = deploy(linked, cli, PRODUCTION=production)
+    assert done.returncode != 0
+    assert done.stderr.endswith(ending), done.stderr
+    assert "Traceback" not in done.stderr

@@ -818,6 +818,74 @@ def test_a_request_that_gets_no_connection_changes_nothing(
     assert database.query(f"SELECT is_called FROM {counter}") == [(False,)]
 
 
+@pytest.mark.parametrize("connected", [True, False])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_request_outlasts_a_short_outage(
+    start_api: StartApi, proxied_url: str, proxy: Proxy, method: str, *, connected: bool
+) -> None:
+    """The outage is longer than four attempts, and shorter than the budget."""
+    user = f"outage-{uuid.uuid4().hex}"
+    path, headers = f"/api/{user}/tasks", bearer(user)
+    api = start_api(DATABASE_URL=proxied_url)
+    if connected:
+        api.get(path, headers=headers)
+    proxy.refuse_connections()
+    proxy.now(Fault.RESET)
+    outage = threading.Timer(2.2, proxy.accept_connections)
+    outage.start()
+    body = {"title": "Late"} if method == "POST" else None
+    response = api.request(method, path, headers=headers, json=body)
+    outage.join()
+    assert response.status_code == (200 if method == "GET" else 201)
+    tasks = api.get(path, headers=headers).json()
+    assert [task["title"] for task in tasks] == (["Late"] if method == "POST" else [])
+
+
+def test_in_a_lasting_outage_a_request_ends_within_its_budget_and_then_sooner(
+    run_sql: RunSql, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "BUDGET", 2.5)
+    proxy.refuse_connections()
+
+    def refused_after() -> float:
+        started = time.monotonic()
+        with pytest.raises(DatabaseUnavailable) as refusal:
+            run_sql("early", "SELECT 1")
+        assert refusal.value.detail == DatabaseUnavailable(outcome_unknown=False).detail
+        return time.monotonic() - started
+
+    first = refused_after()
+    # It ends when the next pause, of at most 0.75 s, would leave less than MIN_RETRY_TIME.
+    assert 2.5 - 0.75 - 0.3 < first < 2.5 + 0.3
+    connections = get_pool(load_settings())
+    while not connections.is_unreachable:
+        time.sleep(0.05)
+    assert refused_after() < first / 2  # after four attempts, which take at most 0.4 s
+    proxy.accept_connections()
+    assert run_sql("early", "SELECT 1") == [(1,)]
+    assert not connections.is_unreachable
+
+
+def test_a_write_is_sent_once_however_long_the_retries_last(
+    run_sql: RunSql, proxy: Proxy, database: Database
+) -> None:
+    """Only attempts without a connection are repeated: this one ends after the write is sent."""
+    counter = f"sent_{uuid.uuid4().hex}"
+    database.query(f"CREATE SEQUENCE {counter}")
+    database.query(f"GRANT ALL ON {counter} TO task_api")
+    proxy.refuse_connections()
+    outage = threading.Timer(0.6, proxy.accept_connections)
+    outage.start()
+    cut = proxy.after(counter.encode(), Fault.DROP)
+    count: Any = f"SELECT nextval('{counter}')"
+    with pytest.raises(DatabaseUnavailable) as refusal:
+        run_sql("once", count, writes=True)
+    outage.join()
+    assert cut.is_set()
+    assert refusal.value.detail == DatabaseUnavailable(outcome_unknown=True).detail
+    assert database.query(f"SELECT last_value FROM {counter}") == [(1,)]
+
+
 def test_waking_a_database_does_not_use_the_time_budget_of_the_statement(
     start_api: StartApi, proxied_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

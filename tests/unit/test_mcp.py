@@ -147,6 +147,17 @@ def test_the_scope_is_checked_before_the_arguments(oauth: Any) -> None:
     assert listed.status_code == 200
 
 
+def test_a_change_returns_the_task_whatever_the_scope(oauth: Any) -> None:
+    """docs/mcp.md says that tasks:write does not hide tasks."""
+    api, token = oauth
+    added = call(api, token("tasks:read tasks:write"), "add_task", title="Seen")
+    task = added.json()["result"]["structuredContent"]
+    for tool in ("update_task", "restore_task"):
+        response = call(api, token("tasks:write"), tool, id=task["id"])
+        assert response.json()["result"]["structuredContent"] == task
+    assert call(api, token("tasks:write"), "list_tasks").status_code == 403
+
+
 def test_clients_find_the_authorization_server(oauth: Any) -> None:
     api, _ = oauth
     challenge = api.post("/api/mcp").headers["WWW-Authenticate"]

@@ -160,12 +160,13 @@ def test_the_command_confirms_what_it_erased(admin: Database, owned_database: Da
     assert (done.returncode, done.stderr) == (0, "")
     confirmed, warned = done.stdout.splitlines()
     assert confirmed == (
-        "Erased the user ada. Rows removed: users 1, tasks 3, deleted tasks 2, idempotency keys 1."
+        f"Erased the user ada in {admin.name} at 127.0.0.1."
+        " Rows removed: users 1, tasks 3, deleted tasks 2, idempotency keys 1."
     )
     assert warned.startswith("A token of this user that has not expired can still create the row")
     done = make(owned_database.admin_url, "USER_ID=ada")
     assert done.returncode != 0
-    assert done.stderr.startswith("Nothing is stored of the user ada.")
+    assert done.stderr.startswith("Nothing is stored of the user ada in test_")
 
 
 @pytest.mark.parametrize("arguments", [(), ("USER_ID=",)])
@@ -181,12 +182,33 @@ def test_a_variable_of_the_shell_selects_no_user(
 def test_a_user_id_is_not_run_by_the_shell(
     admin: Database, owned_database: Database, tmp_path: Path
 ) -> None:
-    user_id = f"\"; touch {tmp_path / 'created'}; ' `touch {tmp_path / 'created'}`"
+    touch = f"touch {tmp_path / 'created'}"
+    user_id = f"\"; {touch}; ' `{touch}` $({touch}) $(shell {touch})"
     admin.query("INSERT INTO users (id, name, email) VALUES (%s, 'n', 'e@x.example')", user_id)
     done = make(owned_database.admin_url, f"USER_ID={user_id}")
     assert (done.returncode, done.stderr) == (0, "")
     assert not (tmp_path / "created").exists()
     assert rows_of(admin, user_id)["users"] == 0
+
+
+@pytest.mark.parametrize(
+    "user_id", ["ada$bob", "ada$(bob)", "ada$$", "100%", "O'Brien", "two\nlines", "back\\", "#1"]
+)
+def test_exactly_the_named_user_is_erased(
+    admin: Database, owned_database: Database, user_id: str
+) -> None:
+    admin.query("INSERT INTO users (id, name, email) VALUES (%s, 'n', 'e@x.example')", user_id)
+    done = make(owned_database.admin_url, f"USER_ID={user_id}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert admin.query("SELECT id FROM users ORDER BY 1") == [("ada",), ("bob",)]
+
+
+def test_a_user_id_that_is_not_utf_8_is_one_sentence(
+    admin: Database, owned_database: Database
+) -> None:
+    done = make(owned_database.admin_url, "USER_ID=\udcff")
+    assert done.stderr.startswith("Nothing was erased: the user id is not valid UTF-8.\n")
+    assert rows_of(admin, "ada") == ERASED
 
 
 def test_a_role_that_is_not_the_owner_erases_nothing(admin: Database) -> None:

@@ -90,8 +90,8 @@ def test_the_command_prints_one_sentence(
     assert (done.returncode, done.stderr) == (0, "")
     [(history,)] = admin.query(HISTORY)
     assert done.stdout == (
-        f"The database begins the history {history} (3 rows repaired): clients that follow the"
-        " changes start again.\n"
+        f"The database {admin.name} at 127.0.0.1 begins the history {history} (3 rows repaired):"
+        " clients that follow the changes start again.\n"
     )
 
 

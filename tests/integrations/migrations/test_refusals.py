@@ -38,7 +38,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Refusal:
 @pytest.mark.parametrize(
     ("url", "beginning"),
     [
-        ("postgresql://u:p@ep-x-pooler.eu.example/db", "Migrations need the direct URL"),
+        ("postgresql://u:p@ep-x-pooler.eu.example/db", "This command needs the direct URL"),
         ("postgresql://u:p%zz@db.example/db", "DATABASE_URL_UNPOOLED: must be a valid URL"),
         ("postgresql://u:p@[::1/db", "DATABASE_URL_UNPOOLED: must be a valid URL"),
         ("mysql://u:p@db.example/db", "DATABASE_URL_UNPOOLED"),

@@ -133,9 +133,53 @@ def test_a_task_that_its_user_restores_meanwhile_is_not_doubled(
     assert [title for _, title in admin.query(LIVE, "ada")] == ["Task 1", "Task 2", "Task 3"]
 
 
+def test_two_runs_at_the_same_time_restore_each_task_once(
+    admin: Database, url: str, backup: Database
+) -> None:
+    [(taken, *_), *_] = admin.query(LIVE, "ada")
+    admin.query("TRUNCATE tasks")
+    # A run that has found what is missing waits for an id, before it restores anything.
+    with psycopg.connect(admin.admin_url) as other, ThreadPoolExecutor(2) as pool:
+        other.execute("INSERT INTO tasks (id, user_id, title) VALUES (%s, 'bob', 'x')", [taken])
+        other.execute("DELETE FROM tasks")
+        runs = [
+            pool.submit(restore_tasks, "ada", LONG_AGO, url, backup.admin_url) for _ in range(2)
+        ]
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        while admin.query(waits + " AND datname = current_database()") != [(2,)]:
+            assert not any(run.done() for run in runs)
+        other.rollback()
+        restored = sorted(run.result(30) for run in runs)
+    assert restored == [Restored(0, 0, 0), Restored(0, 3, 0)]
+    assert [title for _, title in admin.query(LIVE, "ada")] == ["Task 1", "Task 2", "Task 3"]
+
+
+ADD_USER = "INSERT INTO users (id, name, email) VALUES ('ada', 'ada', 'ada@x.example')"
+
+
+def test_a_user_who_was_erased_and_came_back_does_not_get_the_tasks_of_before(
+    admin: Database, url: str, backup: Database
+) -> None:
+    admin.query("DELETE FROM users WHERE id = 'ada'")
+    admin.query(ADD_USER)
+    admin.query("INSERT INTO tasks (user_id, title) VALUES ('ada', 'since')")
+    admin.query("DELETE FROM tasks")
+    assert restore_tasks("ada", LONG_AGO, url, backup.admin_url) == Restored(1, 0, 0, erased=3)
+    assert [title for _, title in admin.query(LIVE, "ada")] == ["since"]
+    done = make(url, "SINCE=2026-11-01T00:00Z", "ALL_USERS=1", BACKUP_URL=backup.admin_url)
+    assert done.stdout == (
+        "ada: 3 tasks of the backup stay erased, because the user was erased after them.\n"
+    )
+    # A row that comes from the backup is of a user who was lost, not erased.
+    admin.query("DELETE FROM users WHERE id = 'ada'")
+    admin.query(ADD_USER)
+    admin.query("UPDATE users SET \"createdAt\" = '2026-01-01'")
+    assert restore_tasks("ada", LONG_AGO, url, backup.admin_url) == Restored(0, 3, 0)
+
+
 def test_a_user_without_a_row_gets_nothing(admin: Database, url: str, backup: Database) -> None:
     admin.query("DELETE FROM users WHERE id = 'ada'")
-    with pytest.raises(MigrationError, match="Nothing was restored: ada has no row in users"):
+    with pytest.raises(MigrationError, match="Nothing was restored: ada was erased at 20"):
         restore_tasks("ada", LONG_AGO, url, backup.admin_url)
 
 
@@ -169,9 +213,11 @@ REFUSED: dict[tuple[str, ...], str] = {
     ("SINCE=2026-11-23T02:30Z", "USER_ID=ada", "ALL_USERS=1"): "Set SINCE=",
     ("SINCE=half past two", "USER_ID=ada"): "SINCE is not a time: 'half past two'.",
     ("SINCE=2026-11-23T02:30", "USER_ID=ada"): "SINCE has no time zone: write 2026-11-23T02:30Z",
+    ("SINCE=2026-11-23", "USER_ID=ada"): "SINCE has no time zone: write 2026-11-23T00:00Z",
+    ("SINCE=0001-01-01T00:00+14:00", "USER_ID=ada"): "SINCE is not a time: '0001-01-01T00:00",
     ("SINCE=2999-01-01T00:00Z", "USER_ID=ada"): "SINCE is in the future: 2999-01-01T00:00Z.",
     ("SINCE=2026-01-01T00:00Z", "USER_ID=-x"): "Nothing was restored: -x has no row in users",
-    ("SINCE=2026-01-01T00:00Z", "USER_ID=bob"): "No task was lost since 2026-01-01T00:00Z.",
+    ("SINCE=2026-01-01T00:00Z", "USER_ID=bob"): "No task was lost since 2026-01-01T00:00Z in test_",
 }
 
 
@@ -185,7 +231,10 @@ def test_a_command_that_names_too_little_changes_nothing(admin: Database, url: s
     assert admin.query("SELECT FROM tasks") == []
 
 
-def test_a_database_that_cannot_be_reached_is_one_sentence(admin: Database, url: str) -> None:
+NEON_POOLER = "postgresql://u:p@ep-calm-1-pooler.us-east-1.aws.neon.tech/db"
+
+
+def test_a_database_that_cannot_be_used_is_one_sentence(admin: Database, url: str) -> None:
     admin.query("DELETE FROM tasks")
     words = ("SINCE=2026-11-01T00:00Z", "USER_ID=ada")
     for done in (
@@ -193,6 +242,9 @@ def test_a_database_that_cannot_be_reached_is_one_sentence(admin: Database, url:
         make(admin.app_url, *words),
         make(url, *words, BACKUP_URL="postgresql://u:p@127.0.0.1:1/x"),
         make(url, *words, BACKUP_URL="nonsense"),
+        make(url, *words, BACKUP_URL=url),
+        make(url, *words, BACKUP_URL=""),
+        make(url, *words, BACKUP_URL=NEON_POOLER),
     ):
         assert done.returncode != 0
         assert "Traceback" not in done.stderr, done.stderr

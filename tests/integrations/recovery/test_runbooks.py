@@ -135,6 +135,9 @@ def test_lost_rows(
     assert ada.tasks() == restored
     ada.follow()
     assert ada.copy == restored
+    # The row of this user was deleted, so a client has to start again.
+    assert bob.request("GET", f"/changes?since={bob.token}").status_code == 410
+    bob.token, bob.copy = "", {}
     bob.follow()
     assert bob.tasks() == bob.copy == {bobs[0]: "Bob's"}
     # Who was erased is not brought back, and the trash is as it was.

@@ -60,6 +60,18 @@ def test_a_task_is_created_read_changed_and_deleted(
     assert invoke(tasks, read_event("get_task", **about))["statusCode"] == 404
 
 
+def test_a_tool_adds_a_task(deployed: dict[str, Sandbox], read_event: ReadEvent) -> None:
+    called = invoke(deployed["mcp"], read_event("call_tool", "ada"))
+    assert called["statusCode"] == 200
+    result = json.loads(called["body"])["result"]
+    assert result["isError"] is False
+    assert result["structuredContent"]["title"] == "Buy milk 🥛"
+    task = {"user": "ada", "task": result["structuredContent"]["id"]}
+    got = invoke(deployed["tasks"], read_event("get_task", **task))
+    assert json.loads(got["body"]) == result["structuredContent"]
+    assert invoke(deployed["tasks"], read_event("delete_task", **task))["statusCode"] == 204
+
+
 @pytest.mark.parametrize(
     ("function", "name", "status", "kind"),
     [

@@ -38,14 +38,15 @@ DROP = '''"""Drop the estimate, which no release uses any more."""
 
 from alembic import op
 
-revision, down_revision = "0007", "0006"
+revision, down_revision = "9999", "{previous}"
 
 
 def upgrade() -> None:
-    for table in ("tasks", "deleted_tasks"):
-        op.execute(f"ALTER TABLE {table} DROP COLUMN estimate")
+    op.execute("ALTER TABLE tasks DROP COLUMN estimate")
+    op.execute("ALTER TABLE deleted_tasks DROP COLUMN estimate")
 '''
 PYTHON = Path(".venv", "bin", "python")
+REVISIONS = Path("migrations", "versions")
 
 
 @dataclass(frozen=True)
@@ -151,10 +152,11 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, WorkingCopy]
     names = ("plain", "estimate", "without", "contracted")
     copies = {name: copy_tree(folder / name) for name in names}
     apply_blocks(copies["estimate"], NEW_FIELD)
-    revision = "migrations/versions/0006_estimate.py"
+    [revision] = (copies["estimate"].root / REVISIONS).glob("*_estimate.py")
     for name in ("without", "contracted"):
-        (copies[name].root / revision).write_text((copies["estimate"].root / revision).read_text())
-    (copies["contracted"].root / "migrations/versions/0007_drop_estimate.py").write_text(DROP)
+        (copies[name].root / REVISIONS / revision.name).write_text(revision.read_text())
+    drop = copies["contracted"].root / REVISIONS / "9999_drop_estimate.py"
+    drop.write_text(DROP.format(previous=number(revision)))
     return copies
 
 
@@ -162,6 +164,11 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, WorkingCopy]
 def database(fresh_database: Database) -> Database:
     """A database as the release `plain` has migrated it."""
     return fresh_database
+
+
+def number(revision: Path) -> str:
+    """The number with which the name of the file begins."""
+    return revision.name.partition("_")[0]
 
 
 def migrate(release: WorkingCopy, database: Database) -> tuple[int, str]:
@@ -268,7 +275,8 @@ def test_deploy_with_an_expanding_migration(
     # 1. Migrate. The previous code serves on.
     code, output = migrate(releases["estimate"], database)
     assert code == 0, output
-    assert "pending: 0006." in output
+    [revision] = (releases["estimate"].root / REVISIONS).glob("*_estimate.py")
+    assert f"pending: {number(revision)}." in output
     assert plain.is_ready()
     traffic.switch(plain)
     # 2. Deploy. Both serve, and then only the new code, which needed no restart.
