@@ -226,11 +226,8 @@ def _script(name: str) -> list[str]:
 
     npm is not in between: it does not pass on every signal, and its script would survive.
     """
-    return [
-        "sh",
-        "-c",
-        f"exec {json.loads((EXAMPLE / 'package.json').read_text())['scripts'][name]}",
-    ]
+    command = json.loads((EXAMPLE / "package.json").read_text())["scripts"][name]
+    return ["sh", "-c", command if "&&" in command else f"exec {command}"]
 
 
 @contextmanager

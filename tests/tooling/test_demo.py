@@ -58,11 +58,19 @@ createServer(async (request, response) => {
 }).listen(Number(PORT), "127.0.0.1");
 console.log("listening");
 """
+GENERATE = """
+import { writeFileSync } from "node:fs";
+writeFileSync("openapi.ts", String(Date.now()));
+"""
 MIGRATE = """
 import { appendFileSync } from "node:fs";
 appendFileSync("migrations", `${process.env.DATABASE_URL}\\n`);
 """
-SCRIPTS = {"build": "node build.mjs", "start": "node serve.mjs", "migrate": "node migrate.mjs"}
+SCRIPTS = {
+    "build": "node generate.mjs && node build.mjs",
+    "start": "node serve.mjs",
+    "migrate": "node migrate.mjs",
+}
 # Changed by the stand-in itself, as Next.js changes next-env.d.ts.
 DATA_OF_PAGE = ("migrations", "user.json")
 
@@ -82,7 +90,12 @@ def page(tmp_path: Path) -> Path:
     (folder / "package-lock.json").write_text(json.dumps(lock))
     (folder / "one").mkdir()
     (folder / "one/package.json").write_text('{"name": "one", "version": "1.0.0"}')
-    for name, text in (("build", BUILD), ("serve", SERVE), ("migrate", MIGRATE)):
+    for name, text in (
+        ("build", BUILD),
+        ("serve", SERVE),
+        ("migrate", MIGRATE),
+        ("generate", GENERATE),
+    ):
         (folder / f"{name}.mjs").write_text(text)
     return folder
 

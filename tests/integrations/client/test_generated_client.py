@@ -16,8 +16,8 @@ import pytest
 
 from dev.postgres import free_port
 from tests.conftest import SECRET
-from tests.integrations.better_auth.servers import HERE as BETTER_AUTH
 from tests.integrations.better_auth.servers import EXAMPLE, ROOT, install_example, install_packages
+from tests.integrations.better_auth.servers import HERE as BETTER_AUTH
 from tests.integrations.browser.chromium import find_chromium
 from tests.support.targets.local import serve
 

@@ -339,7 +339,7 @@ try {
     await page.evaluate(() => scrollTo(0, 0));
   });
 
-  await step("offline, and when the list cannot be read, the page says so and recovers", async () => {
+  await step("offline, and when the list cannot be read, the page shows a message and recovers", async () => {
     await context.setOffline(true);
     await page.getByText("No connection.").waitFor();
     assert.equal((await titles(page)).includes("Mine"), true);
@@ -360,7 +360,7 @@ try {
     assert.ok(!stored.includes("eyJ"), stored);
   });
 
-  await step("a stranger's page cannot read or change her tasks, get a token, or show the page in a frame", async () => {
+  await step("a page of another origin cannot read or change her tasks, get a token, or show the page in a frame", async () => {
     const { sub } = JSON.parse(Buffer.from(token.split(".")[1], "base64url").toString());
     const authorization = `Bearer ${token}`;
     const server = createServer((_, response) => response.setHeader("content-type", "text/html").end(`<iframe src="${APP_URL}"></iframe>`));
