@@ -286,7 +286,7 @@ class TaskComplete(BaseModel):
         return value
 
 
-class Task(BaseModel):
+class Task(BaseModel, defer_build=True):
     """A task as it is stored."""
 
     model_config = ConfigDict(
@@ -411,7 +411,7 @@ class ChangesQuery(BaseModel):
     )
 
 
-class TaskChanges(BaseModel):
+class TaskChanges(BaseModel, defer_build=True):
     """What has changed: the tasks as they are now, and the ids of deleted tasks."""
 
     tasks: list[Task]
@@ -420,7 +420,7 @@ class TaskChanges(BaseModel):
     more: bool = Field(description="Whether to continue at once. If false, you have everything.")
 
 
-class TaskStatistics(BaseModel):
+class TaskStatistics(BaseModel, defer_build=True):
     """How many tasks there are. `by_priority` and `by_tag` count open tasks."""
 
     total: int
@@ -433,7 +433,7 @@ class TaskStatistics(BaseModel):
     by_tag: dict[str, int] = Field(description="The 100 most frequent tags.")
 
 
-class FieldError(BaseModel):
+class FieldError(BaseModel, defer_build=True):
     """One error in the input. It never repeats the input itself."""
 
     loc: list[str | int]
@@ -441,7 +441,7 @@ class FieldError(BaseModel):
     type: str
 
 
-class ErrorResponse(BaseModel):
+class ErrorResponse(BaseModel, defer_build=True):
     """The body of every error response."""
 
     detail: str = Field(examples=["Task not found."])
@@ -453,7 +453,7 @@ class ValidationErrorResponse(ErrorResponse):
     errors: list[FieldError]
 
 
-class Health(BaseModel):
+class Health(BaseModel, defer_build=True):
     """The state of the service."""
 
     status: Literal["ok"] = "ok"
