@@ -100,9 +100,9 @@ def _statements(user: AuthenticatedUser, *, provision: bool) -> dict[str, Statem
     )
     return {
         "the catalogs": (compiled.READY, values),
-        # It removes nothing, and counts what has expired.
+        # These two remove nothing. The first one counts what has expired.
         "the retention job": (REMOVE_EXPIRED, {"max_rows": 0}),
-        "its second function": (REMOVE_ERASED_USERS, {"max_rows": 0}),
+        "the removal of erased users": (REMOVE_ERASED_USERS, {"max_rows": 0}),
         "creating a task once": (create_once, long),
         "its record": (compiled.RECORD, values),
         "creating a task": (create, short),
