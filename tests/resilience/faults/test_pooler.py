@@ -160,7 +160,8 @@ def test_a_statement_is_cancelled_through_the_pooler(
             asyncio.run(run_transaction(None, ("SELECT pg_sleep(60)", {}), writes=True))
         assert time.monotonic() - started < 1.3
     sleeping = (
-        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%%pg_sleep(60)' AND state = %s"
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND query LIKE '%%pg_sleep(60)' AND state = %s"
     )
     assert fresh_database.query(sleeping, "active") == [(0,)]
     database.close_pools()
