@@ -81,6 +81,10 @@ openapi: .venv/ready ## Generate lib/static/openapi.json
 lock: .venv/ready ## Pin the versions and hashes of the packages in pyproject.toml
 	@$(PYTHON) -m dev.lock
 
+.PHONY: screenshots
+screenshots: .venv/ready node_modules/.ready ## Take the pictures of the example in docs/images with Chromium
+	@$(PYTHON) -m tests.integrations.example.screenshots
+
 ##@ Database
 
 .PHONY: migrate

@@ -81,10 +81,13 @@ def serve(preferred_port: int) -> None:
                 f"make demo already runs{at}: open that page, or stop it with Ctrl-C in its "
                 "terminal or with kill and its pid."
             ) from None
-        environment = _environment()
+        environment = environment_of_programs()
         _check_node(environment)
         _install(environment)
-        _build(environment)
+        # Better Auth warns without them. The build does not contain them: the page reads them when
+        # it starts.
+        of_auth = {"BETTER_AUTH_SECRET": EXAMPLE_SECRET, "BETTER_AUTH_URL": url}
+        build(environment | of_auth)
         api_port = _free_port(API_PORT)
         listener = stack.enter_context(listen(HOST, api_port))
         if not (DATA / "postgres" / "cluster").exists():
@@ -99,30 +102,32 @@ def serve(preferred_port: int) -> None:
             "CORS_ORIGINS": origins,
             "PROVISION_USERS": "false",  # Better Auth creates them in the same database
         }
-        of_page = {
+        of_page = of_auth | {
             "PORT": str(port),
             "DATABASE_URL": database.admin,
-            "BETTER_AUTH_SECRET": EXAMPLE_SECRET,
-            "BETTER_AUTH_URL": url,
             "BETTER_AUTH_TRUSTED_ORIGINS": origins,
             "TASKS_API_URL": f"http://{HOST}:{api_port}",
             "DEMO": "1",
         }
-        api = start_worker(listener, "", environment=environment | of_api)
+        # Not to the terminal: every open page asks for changes every three seconds.
+        log = stack.enter_context(_log("API").open("wb"))
+        api = start_worker(listener, "", environment=environment | of_api, output=log)
         stack.callback(stop, api)
         page = stack.enter_context(_started(_script("start"), environment | of_page, "page"))
         _run(_script("migrate"), environment | of_page, "migrate")
-        _wait_until_serving("The API", api, api_port)
-        _wait_until_serving("The page", page, port)
+        _wait_until_serving("API", api, api_port)
+        _wait_until_serving("page", page, port)
         _create_user(port, url)
         for name, wanted, used in (("page", preferred_port, port), ("API", API_PORT, api_port)):
             if wanted != used:
                 _say(f"Port {wanted} is in use: the {name} uses port {used}.")
-        _say(f"\nOpen {url}\n\nE-mail:   {EMAIL}\nPassword: {PASSWORD}\n\nCtrl-C ends the demo.")
+        _say(f"\nOpen {url}\n\nE-mail:   {EMAIL}\nPassword: {PASSWORD}\n")
+        logs = DATA.relative_to(Path.cwd(), walk_up=True)
+        _say(f"Logs:     {logs}/api.log, {logs}/page.log\n\nCtrl-C ends the demo.")
         while True:
             time.sleep(0.5)
-            _check_running("The API", api)
-            _check_running("The page", page)
+            _check_running("API", api)
+            _check_running("page", page)
 
 
 def _say(text: str) -> None:
@@ -136,7 +141,7 @@ def _free_port(preferred: int) -> int:
     raise CannotServe("This machine has no free port.")
 
 
-def _environment() -> dict[str, str]:
+def environment_of_programs() -> dict[str, str]:
     """The variables of this process, without those that would change the programs of the demo."""
     settings = {*Settings.model_fields, *PLATFORM_VARIABLES, "NODE_ENV"}
     prefixes = ("PG", "BETTER_AUTH_", "NEXT_", "AWS_")
@@ -191,8 +196,8 @@ def _install(environment: Mapping[str, str]) -> None:
     stamp.write_text(wanted)
 
 
-def _build(environment: Mapping[str, str]) -> None:
-    """Build the page if its sources or packages have changed."""
+def build(environment: Mapping[str, str]) -> None:
+    """Build the page if its sources or packages have changed. Raises CannotServe."""
     stamp = EXAMPLE / ".next" / ".built"
     wanted = _digest_of_sources()
     if _read(stamp) == wanted:
@@ -277,7 +282,7 @@ def _reason(name: str) -> str:
 
 
 def _log(name: str) -> Path:
-    return DATA / f"{name.replace(' ', '-')}.log"
+    return DATA / f"{name.replace(' ', '-').lower()}.log"
 
 
 def _last_lines(name: str) -> str:
@@ -287,9 +292,8 @@ def _last_lines(name: str) -> str:
 def _check_running(name: str, process: subprocess.Popen[bytes]) -> None:
     """Raise CannotServe if this process of the demo has ended."""
     if process.poll() is not None:
-        output = f"{_last_lines('page')}\n" if name == "The page" else ""
         ending = describe_exit(process.returncode)
-        raise CannotServe(f"{output}{name} ended ({ending}): run make demo again.")
+        raise CannotServe(f"{_last_lines(name)}\nThe {name} ended ({ending}): run make demo again.")
 
 
 def _wait_until_serving(name: str, process: subprocess.Popen[bytes], port: int) -> None:
@@ -301,7 +305,7 @@ def _wait_until_serving(name: str, process: subprocess.Popen[bytes], port: int) 
             if _request(port, "GET", "/")[0] < HTTPStatus.BAD_REQUEST:
                 return
         if time.monotonic() > deadline:
-            raise CannotServe(f"{_last_lines('page')}\n{name} does not respond.")
+            raise CannotServe(f"{_last_lines(name)}\nThe {name} does not respond.")
         time.sleep(0.05)
 
 

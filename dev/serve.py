@@ -23,6 +23,7 @@ from contextlib import ExitStack, contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 from textwrap import shorten
+from typing import IO
 
 if __name__ == "__main__":
     # Ctrl-C during the imports below ends the process without a traceback.
@@ -248,13 +249,17 @@ def start_worker(
     banner: str,
     failure: str = "",
     environment: Mapping[str, str] = os.environ,
+    output: IO[bytes] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start dev/worker.py, which prints `banner` when it serves the API."""
+    """Start dev/worker.py, which prints `banner` when it serves the API.
+
+    output: for its standard output and errors, if not those of this process.
+    """
     return unprivileged.start(
         [sys.executable, "-m", "dev.worker", str(listener.fileno()), failure],
         identity=unprivileged.SELF,
         stop_signal=signal.SIGTERM,
-        output=sys.stdout.buffer,
+        output=output or sys.stdout.buffer,
         env={**environment, "PYTHONPATH": str(ROOT), "BANNER": banner},
         pass_fds=[listener.fileno()],
     )

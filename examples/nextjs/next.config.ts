@@ -1,5 +1,6 @@
 import type { NextConfig } from "next";
 
+// The content security policy is in proxy.ts: it contains a new nonce for each response.
 const headers = [
   { key: "X-Frame-Options", value: "DENY" },
   { key: "X-Content-Type-Options", value: "nosniff" },

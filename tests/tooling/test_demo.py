@@ -7,10 +7,13 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +25,7 @@ from tests.tooling.contributor.terminal import Terminal
 COMMAND = """
 import sys
 from pathlib import Path
+from typing import Any
 from dev import demo
 demo.EXAMPLE, demo.DATA, demo.API_PORT = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 demo.main()
@@ -138,6 +142,24 @@ def get(url: str, path: str) -> str:
         connection.close()
 
 
+def processes_in(page: Path) -> list[str]:
+    """The command lines of the processes that work in the folder of the page or of its data."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            folder = (process / "cwd").readlink()
+            if folder.is_relative_to(page.parent):
+                found.append((process / "cmdline").read_text().replace("\0", " "))
+    return found
+
+
+def wait_until(done: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def last_line(terminal: Terminal) -> str:
     """The last line of a demo that does not start."""
     assert terminal.wait() == 1
@@ -150,8 +172,8 @@ def test_the_first_run_shows_its_steps_and_the_second_is_quiet(page: Path) -> No
         url = url_of(terminal)
         assert get(url, "/") == "the page"
         build = (page / ".next/BUILD_ID").read_text()
-        lines = [line for line in terminal.lines if not line.startswith("{")]
-        assert lines == [
+        logs = (page.parent / "data").relative_to(Path.cwd(), walk_up=True)
+        assert terminal.lines == [
             "Installing the packages of the page (half a minute) ...",
             "Building the page (half a minute) ...",
             "Creating the database ...",
@@ -160,6 +182,8 @@ def test_the_first_run_shows_its_steps_and_the_second_is_quiet(page: Path) -> No
             "",
             "E-mail:   demo@example.com",
             f"Password: {demo.PASSWORD}",
+            "",
+            f"Logs:     {logs}/api.log, {logs}/page.log",
             "",
             "Ctrl-C ends the demo.",
         ]
@@ -172,3 +196,119 @@ def test_the_first_run_shows_its_steps_and_the_second_is_quiet(page: Path) -> No
         url = url_of(terminal)
         assert terminal.lines[:2] == ["", f"Open {url}"]
         assert (page / ".next/BUILD_ID").read_text() == build
+        # Requests to the API are in its log.
+        api = json.loads(get(url, "/environment"))["TASKS_API_URL"]
+        assert "Authentication required" in get(api, "/api/tasks")
+        wait_until(lambda: '"status":401' in (page.parent / "data/api.log").read_text())
+
+
+def test_a_changed_source_is_built_and_a_changed_lock_file_is_installed(page: Path) -> None:
+    with running(page) as terminal:
+        url_of(terminal)
+    for name in DATA_OF_PAGE:
+        (page / name).unlink()
+    (page / "serve.mjs").write_text(SERVE.replace("the page", "the new page"))
+    with running(page) as terminal:
+        assert get(url_of(terminal), "/") == "the new page"
+        assert terminal.lines[0] == "Building the page (half a minute) ..."
+    for name in DATA_OF_PAGE:
+        (page / name).unlink()
+    lock = page / "package-lock.json"
+    lock.write_text(lock.read_text() + "\n")
+    with running(page) as terminal:
+        url_of(terminal)
+        assert terminal.lines[0] == "Installing the packages of the page (half a minute) ..."
+
+
+def test_settings_of_other_deployments_do_not_reach_the_demo(page: Path) -> None:
+    other: dict[str, Any] = {
+        "DATABASE_URL": "postgresql://elsewhere/production",
+        "PGHOST": "elsewhere",
+        "BETTER_AUTH_SECRET": "of-production",
+        "BETTER_AUTH_URL": "https://app.example.com",
+        "NEXT_PUBLIC_API": "https://api.example.com",
+        "NODE_ENV": "test",
+        "JWT_ISSUER": "https://app.example.com",
+        "VERCEL": "1",
+        "AWS_LAMBDA_FUNCTION_NAME": "tasks",
+    }
+    with running(page, **other) as terminal:
+        url = url_of(terminal)
+        seen = json.loads(get(url, "/environment"))
+        assert {name for name, value in other.items() if seen.get(name) == value} == set()
+        assert seen["BETTER_AUTH_URL"] == url
+        assert "@127.0.0.1:" in seen["DATABASE_URL"]
+        # The API is ready only with a database and a secret.
+        assert get(seen["TASKS_API_URL"], "/api/health/ready") == '{"status":"ok"}'
+
+
+def test_ports_in_use_are_replaced(page: Path) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("127.0.0.1", 0)) as two,
+    ):
+        ports = [server.getsockname()[1] for server in (one, two)]
+        with running(page, PORT=str(ports[0]), api_port=ports[1]) as terminal:
+            url = url_of(terminal)
+            page_port = url.rpartition(":")[2]
+            assert f"Port {ports[0]} is in use: the page uses port {page_port}." in terminal.lines
+            assert any(f"Port {ports[1]} is in use: the API" in line for line in terminal.lines)
+            assert get(url, "/") == "the page"
+
+
+def test_a_second_demo_names_the_first(page: Path) -> None:
+    with running(page) as first:
+        url = url_of(first)
+        with running(page) as second:
+            assert f"make demo already runs at {url} (pid {first.process.pid})" in last_line(second)
+        assert get(url, "/") == "the page"
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("build", "build failed for the reason above"),
+        ("sign-up", "Better Auth did not create the user of the demo (500 no table)."),
+    ],
+)
+def test_a_failure_is_explained_and_nothing_is_left(page: Path, fault: str, reason: str) -> None:
+    with running(page, FAULT=fault) as terminal:
+        assert reason in last_line(terminal)
+        assert fault != "build" or "page.tsx:3: a mistake" in terminal.lines
+    assert processes_in(page) == []
+    with running(page) as terminal:
+        assert get(url_of(terminal), "/") == "the page"
+
+
+def test_a_page_that_ends_is_reported(page: Path) -> None:
+    with running(page) as terminal:
+        url = url_of(terminal)
+        with contextlib.suppress(ConnectionError, http.client.HTTPException):
+            get(url, "/end")
+        assert last_line(terminal) == "The page ended (exit code 3): run make demo again."
+        assert "listening" in terminal.lines
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_process_is_left(page: Path, stop: signal.Signals) -> None:
+    with running(page) as terminal:
+        url = url_of(terminal)
+        assert len(processes_in(page)) >= 2  # the page and PostgreSQL
+        terminal.process.send_signal(stop)
+        terminal.wait()
+        wait_until(lambda: processes_in(page) == [])
+        with pytest.raises(ConnectionRefusedError):
+            get(url, "/")
+
+
+def test_ctrl_c_during_the_build_ends_it(page: Path) -> None:
+    with running(page, FAULT="slow build") as terminal:
+        wait_until(lambda: (page / ".next/pids").exists() and (page / ".next/pids").read_text())
+        pids = [int(pid) for pid in (page / ".next/pids").read_text().split()]
+        terminal.process.send_signal(signal.SIGINT)
+        terminal.wait()
+        assert not any("Traceback" in line for line in terminal.lines)
+        wait_until(lambda: not any(Path(f"/proc/{pid}/cwd").exists() for pid in pids))
+    with running(page) as terminal:
+        url_of(terminal)
+        assert "Building the page (half a minute) ..." in terminal.lines

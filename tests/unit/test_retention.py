@@ -107,7 +107,7 @@ def test_a_run_removes_what_has_expired(client: TestClient, expired: Database, p
         {"Authorization": f"Basic {CRON_SECRET}"},
         {"Authorization": f"Bearer {CRON_SECRET}x"},
         {"Authorization": f"Bearer {SECRET}"},
-        bearer("ada"),
+        bearer("ada", exp=4_000_000_000),
     ],
 )
 def test_a_request_without_the_secret_is_401_and_removes_nothing(

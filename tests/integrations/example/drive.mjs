@@ -5,12 +5,13 @@
 // Exits 1 at the first thing that is not as it should be.
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { createServer, request as forward } from "node:http";
 import { createRequire } from "node:module";
 
 const require = createRequire(new URL("../better_auth/package.json", import.meta.url));
 const { chromium } = require("playwright-core");
-const axe = require.resolve("axe-core");
+const axe = readFileSync(require.resolve("axe-core"), "utf8");
 const { APP_URL, DEMO_URL, PROXY_URL, API_URL, SECRET, CHROMIUM, SCREENSHOTS } = process.env;
 
 const STEP_SECONDS = 40;
@@ -72,6 +73,7 @@ async function openPage(context, url = APP_URL) {
   const page = await context.newPage();
   page.setDefaultTimeout(15_000);
   page.on("pageerror", (error) => problems.push(`${error.stack}`));
+  page.on("console", (message) => message.text().includes("Content Security Policy") && problems.push(message.text()));
   page.on("request", (request) => {
     const { origin } = new URL(request.url());
     if (![url, PROXY_URL].includes(origin) && origin !== "null") problems.push(`The page called ${request.url()}`);
@@ -92,7 +94,7 @@ let checked = 0;
 async function checkAccessibility(page, state) {
   for (const colorScheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
-    if (!(await page.evaluate(() => "axe" in window))) await page.addScriptTag({ path: axe });
+    if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(axe);
     const violations = await page.evaluate(async () => (await window.axe.run(document, { resultTypes: ["violations"] })).violations);
     checked += 1;
     for (const { id, impact, nodes } of violations) findings.set(`${id} (${impact}) in ${state}, ${colorScheme}`, nodes.map(({ html, failureSummary }) => `${html}\n${failureSummary}`)[0]);
@@ -360,7 +362,25 @@ try {
     await shows(page, "Task 45");
   });
 
-  await step("the token is in no storage, and the page loads nothing from elsewhere", async () => {
+  await step("the token is in no storage, and a script that was put into the page does not run", async () => {
+    const response = await context.request.get(APP_URL);
+    const policy = response.headers()["content-security-policy"];
+    assert.match(policy, /default-src 'none'; script-src 'self' 'nonce-[\w=]+'; style-src 'self';/);
+    assert.notEqual(policy, (await context.request.get(APP_URL)).headers()["content-security-policy"]);
+    const foreign = await openPage(context);
+    const ran = await foreign.evaluate(async () => {
+      document.body.insertAdjacentHTML("beforeend", `<img src="data:," onerror="window.ran = 'an attribute'">`);
+      const script = document.createElement("script");
+      script.textContent = "window.ran = 'a script'";
+      document.body.append(script);
+      await fetch("http://127.0.0.1:9/").catch(() => undefined);
+      return window.ran ?? "nothing";
+    });
+    assert.equal(ran, "nothing");
+    await foreign.close();
+    for (const refused of ["inline event handler", "inline script", "http://127.0.0.1:9/", "data:,"]) assert.ok(problems.some((text) => text.includes(refused)), `${refused}: ${problems.join("\n")}`);
+    assert.ok(problems.every((text) => text.includes("Content Security Policy")), problems.join("\n"));
+    problems.length = 0;
     const stored = await page.evaluate(() => JSON.stringify({ ...localStorage, ...sessionStorage }) + document.cookie);
     assert.ok(!stored.includes("eyJ"), stored);
   });
@@ -448,6 +468,8 @@ try {
     }
   });
 
+  const scripts = await demo.evaluate(() => performance.getEntriesByType("resource").filter(({ name }) => name.endsWith(".js")).map(({ encodedBodySize }) => encodedBodySize));
+  console.log(`${scripts.length} scripts of ${Math.round(scripts.reduce((sum, size) => sum + size) / 1000)} kB (compressed)`);
   for (const each of [page, demo]) {
     const shifts = await each.evaluate(() => window.shifts);
     const total = shifts.reduce((sum, [value]) => sum + value, 0);

@@ -1,4 +1,4 @@
-"""Builds examples/nextjs once and runs it with the real API and Better Auth on one database."""
+"""Builds examples/nextjs as `make demo` does, and runs it with the real API and Better Auth."""
 
 import fcntl
 import os
@@ -6,18 +6,17 @@ import subprocess
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 
 import httpx2
 
+from dev import demo
 from dev.postgres import free_port
 from tests.integrations.better_auth.servers import (
     EXAMPLE,
     READY_SECONDS,
     ROOT,
     SECRET,
-    FixtureError,
     install_packages,
     node,
     process,
@@ -25,13 +24,6 @@ from tests.integrations.better_auth.servers import (
 )
 
 NEXT = str(EXAMPLE / "node_modules" / "next" / "dist" / "bin" / "next")
-GENERATED = {"node_modules", ".next", "openapi.ts", "next-env.d.ts", "tsconfig.tsbuildinfo"}
-
-
-def sources() -> list[Path]:
-    """Return the files of the example that are written by hand."""
-    files = (path for path in EXAMPLE.rglob("*") if path.is_file())
-    return sorted(path for path in files if not GENERATED & set(path.relative_to(EXAMPLE).parts))
 
 
 def run_script(name: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -45,21 +37,15 @@ def run_script(name: str, **variables: str) -> subprocess.CompletedProcess[str]:
 def build() -> None:
     """Install the packages and build the example, unless this was done since the last change.
 
-    Safe in parallel. Raises FixtureError.
+    Safe in parallel. Raises FixtureError or CannotServe.
     """
     install_packages(EXAMPLE)
-    document = ROOT / "lib" / "static" / "openapi.json"
-    contents = b"".join(path.read_bytes() for path in [*sources(), document])
-    wanted, stamp = sha256(contents).hexdigest(), EXAMPLE / ".next" / "built"
+    demo.DATA.mkdir(parents=True, exist_ok=True)
+    # The page reads these when it starts; without them Better Auth warns during the build.
+    variables = {"BETTER_AUTH_SECRET": SECRET, "BETTER_AUTH_URL": "http://localhost"}
     with (ROOT / ".cache" / "example-build.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        if stamp.exists() and stamp.read_text() == wanted:
-            return
-        built = run_script("build")
-        if built.returncode:
-            raise FixtureError(f"next build failed:\n{built.stdout}{built.stderr}")
-        (EXAMPLE / ".next" / "build.log").write_text(built.stdout + built.stderr)
-        stamp.write_text(wanted)
+        demo.build(demo.environment_of_programs() | variables)
 
 
 @contextmanager

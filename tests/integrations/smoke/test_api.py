@@ -60,7 +60,7 @@ def test_a_deployment_tests_itself_and_serves_its_own_requests(serve: Serve, row
         [("Authorization", "Bearer über-secret-0123456789".encode("latin-1"))],
         [("Authorization", f"Bearer {CRON_SECRET}"), ("Authorization", "Bearer x")],
         [("X-Cron-Secret", CRON_SECRET)],
-        list(bearer("smoke").items()),
+        list(bearer("smoke", exp=4_000_000_000).items()),
     ],
 )
 def test_a_request_without_the_secret_is_401_and_starts_no_run(

@@ -1,11 +1,14 @@
 """README.md's commands, on a machine where nothing is installed."""
 
 import json
+import re
 from pathlib import Path
 
 import httpx2
 
 from dev.postgres import free_port
+from tests.integrations.better_auth.servers import EXAMPLE
+from tests.integrations.example.servers import build
 from tests.tooling.contributor.terminal import typed
 from tests.tooling.contributor.working_copy import WorkingCopy, copy_tree
 from tests.tooling.documented import documented, documented_script
@@ -38,6 +41,26 @@ def test_one_command_installs_and_serves(tmp_path: Path) -> None:
 
         smoke = documented("make smoke URL=https://api.example.com", URL=url)
         assert "All steps succeeded." in copy.run(*smoke)
+
+
+def test_one_command_serves_the_page(copy: WorkingCopy) -> None:
+    """With the packages and the build of this tree: tests/tooling/test_demo.py covers the rest."""
+    build()
+    for name in ("node_modules", ".next"):
+        (copy.root / "examples/nextjs" / name).symlink_to(EXAMPLE / name)
+    environment = copy.environment(PORT=str(free_port()))
+    with typed(*documented("make demo"), folder=copy.root, environment=environment) as demo:
+        demo.wait_for("Ctrl-C")
+        shown = dict(line.split(maxsplit=1) for line in demo.lines if len(line.split()) == 2)
+        url = shown["Open"]
+        person = {"email": shown["E-mail:"], "password": shown["Password:"]}
+        with httpx2.Client(base_url=url, headers={"Origin": url}, timeout=60) as browser:
+            [api] = re.findall('data-api="(.*?)"', browser.get("/").text)
+            browser.post("/api/auth/sign-in/email", json=person).raise_for_status()
+            token = browser.get("/api/auth/token").json()["token"]
+            assert person["email"] in browser.get("/").text
+        headers = {"Authorization": f"Bearer {token}"}
+        assert httpx2.get(f"{api}/api/tasks", headers=headers, timeout=60).json() == []
 
 
 def test_one_command_runs_every_stage_of_the_tests(copy: WorkingCopy) -> None:
