@@ -67,6 +67,7 @@ report = {
     "the SDK is absent": sys.modules["vercel"] is None,
     "models of documents are not built": not document.OpenAPI.__pydantic_complete__,
     "models that FastAPI rebuilds are not built": not document.Schema.__pydantic_complete__,
+    "plugins are not searched": sys.modules["pydantic.plugin._loader"]._plugins is None,
     "garbage is collected": gc.isenabled(),
     "start is frozen": gc.get_freeze_count() > 10_000,
 }
