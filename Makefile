@@ -119,6 +119,10 @@ restore-tasks: .venv/ready ## Restore lost tasks (BACKUP_URL): make restore-task
 roundtrips: .venv/ready ## Count the database round trips of every request
 	@$(PYTHON) -m tests.resilience.roundtrips
 
+.PHONY: transports
+transports: .venv/ready ## Count the instructions of a request over both transports to PostgreSQL
+	@$(PYTHON) -m bench.transports
+
 ##@ AWS
 
 .PHONY: offline

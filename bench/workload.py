@@ -2,9 +2,9 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,13 @@ class Urls:
 
     app: for this API, with a role as in production, to which row-level security applies.
     admin: for the other implementations, which do not support row-level security.
+    settings: other environment variables of the implementations.
     """
 
     app: str
     admin: str
     pid: int
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 def reader(size: int) -> str:
@@ -183,4 +185,5 @@ def environment(urls: Urls, *, ours: bool) -> dict[str, str]:
         "DATABASE_URL": urls.app if ours else urls.admin,
         "BETTER_AUTH_SECRET": SECRET,
         "CORS_ORIGINS": ORIGIN,
+        **urls.settings,
     }
