@@ -199,8 +199,13 @@ class Stage:
     async def run_scenarios(self) -> None:
         """Run the scenarios. With `stop_at_violation`, check the database after them."""
         result, traffic = self.result, self.traffic
-        scenarios = Scenarios(traffic, self.fault_injector, self.environment.endpoint)
-        await scenarios.run(stop_at_violation=self.stop_at_violation)
+        scenarios = Scenarios(
+            traffic,
+            self.fault_injector,
+            self.environment.endpoint,
+            stop_at_violation=self.stop_at_violation,
+        )
+        await scenarios.run()
         result.scenario_operations, result.unmet = scenarios.operations, scenarios.unmet
         if not self.stop_at_violation:
             return

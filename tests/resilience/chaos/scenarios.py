@@ -61,16 +61,24 @@ WHERE datname = %s AND application_name <> %s AND wait_event_type = 'Lock'"""
 class Scenarios:
     """`unmet` names what did not happen as described, so that a scenario says nothing."""
 
-    def __init__(self, traffic: Traffic, fault_injector: FaultInjector, endpoint: Endpoint) -> None:
+    def __init__(
+        self,
+        traffic: Traffic,
+        fault_injector: FaultInjector,
+        endpoint: Endpoint,
+        *,
+        stop_at_violation: bool,
+    ) -> None:
         self._traffic, self._fault_injector = traffic, fault_injector
+        self._stop_at_violation = stop_at_violation
         self._target, self._endpoint = fault_injector.target, endpoint
         self._own = {user.name: OwnTasks() for user in traffic.users}
         self._numbers = count(FIRST_NUMBER)
         self.operations = 0
         self.unmet: list[str] = []
 
-    async def run(self, *, stop_at_violation: bool) -> None:
-        """Run all scenarios, or until the first violation that a client sees."""
+    async def run(self) -> None:
+        """Run all scenarios, or until the first violation if the run stops there."""
         [one, other] = self._traffic.users[:2]
         scenarios: list[Callable[[], Coroutine[Any, Any, None]]] = [
             lambda: self._every_kind(one, by_mcp=False),
@@ -93,8 +101,12 @@ class Scenarios:
             ]
         for scenario in scenarios:
             await scenario()
-            if stop_at_violation and self._traffic.ledger.violations:
+            if self._is_over:
                 return
+
+    @property
+    def _is_over(self) -> bool:
+        return self._stop_at_violation and bool(self._traffic.ledger.violations)
 
     async def _every_kind(self, user: User, *, by_mcp: bool) -> None:
         """Operations one after the other, without faults."""
@@ -102,6 +114,8 @@ class Scenarios:
             # With and without a limit, also for lists of the trash.
             for choice in (0.0, 0.6) if kind == "list" else (0.0,):
                 await self._operation(user, kind, variant, choice, by_mcp=by_mcp, repeats=True)
+                if self._is_over:
+                    return
 
     async def _two_users_in_every_sandbox(self, *users: User) -> None:
         """All sandboxes at once serve one user, then the other."""
