@@ -80,9 +80,11 @@ class Scenarios:
     async def run(self) -> None:
         """Run all scenarios, or until the first violation if the run stops there."""
         [one, other] = self._traffic.users[:2]
+        # In half of the runs, tools of MCP are the first to meet a bug that requests meet as well.
+        by_mcp = self._traffic.seed % 2 == 1
         scenarios: list[Callable[[], Coroutine[Any, Any, None]]] = [
-            lambda: self._every_kind(one, by_mcp=False),
-            lambda: self._every_kind(other, by_mcp=True),
+            lambda: self._every_kind(one, by_mcp=by_mcp),
+            lambda: self._every_kind(other, by_mcp=not by_mcp),
             lambda: self._two_users_in_every_sandbox(one, other),
             lambda: self._two_at_once("toggle", one, one.toggled),
             lambda: self._two_at_once("toggle once", one, one.toggled_once),
