@@ -191,8 +191,12 @@ hostile: .venv/ready ## Attack the API: other users' tasks, malformed bytes, lea
 ##@ Reliability and performance
 
 .PHONY: chaos
-chaos: .venv/ready ## Check that no write is lost or doubled, or change missed (CHAOS=quick, SEED=, SECONDS=, MUTANT=)
-	@$(PYTHON) -m tests.resilience.chaos $(if $(filter quick,$(CHAOS)),--quick) $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(MUTANT),--mutant $(MUTANT)) $(if $(AVAILABILITY),--availability $(AVAILABILITY))
+chaos: .venv/ready ## Check that no write is lost or doubled, or change missed (CHAOS=quick, SEED=, MUTANT=, FIND=10)
+	@$(PYTHON) -m tests.resilience.chaos $(if $(filter quick,$(CHAOS)),--quick) $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(MUTANT),--mutant $(MUTANT)) $(if $(FIND),--find $(FIND)) $(if $(AVAILABILITY),--availability $(AVAILABILITY))
+
+.PHONY: fairness
+fairness: .venv/ready ## Measure how long a user waits beside 16 clients of another user
+	@$(PYTHON) -m tests.resilience.fairness
 
 .PHONY: faults
 faults: .venv/ready ## Test every database fault with the real time limits

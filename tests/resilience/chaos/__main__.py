@@ -3,17 +3,20 @@
 import argparse
 import asyncio
 import dataclasses
+import os
 import random
 import sys
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from tests.resilience.chaos import mutants
 from tests.resilience.chaos.availability import RATE, measure, table
-from tests.resilience.chaos.ledger import MISSED, Ledger
-from tests.resilience.chaos.run import FEED, FULL, MUTANT, QUICK, Result, Size, run
+from tests.resilience.chaos.ledger import MISSED, Ledger, Violation
+from tests.resilience.chaos.run import FULL, QUICK, Result, Size, run, size_of_mutant
 from tests.support.databases import running_cluster
 from tests.support.pgbouncer import PgBouncerError
 
@@ -56,6 +59,8 @@ def report(result: Result) -> None:
         f"Calls:      {result.calls:,}, {result.mcp_calls:,} of them by MCP, up to "
         f"{result.instance_peak} at once to the instance; {_counted(result.failures)}"
     )
+    unmet = f", without {', '.join(result.unmet)}" if result.unmet else ""
+    write_line(f"Scenarios:  {result.scenario_operations:,} operations{unmet}")
     write_line(f"Retention:  {result.retention_runs:,} runs beside the clients")
     write_line(
         f"Writes:     {outcomes['done']:,} acknowledged, {outcomes['unknown']:,} with unknown "
@@ -82,26 +87,33 @@ def _counted(counts: dict[str, int]) -> str:
 
 
 def find(names: list[str], runs: int, seed: int) -> str | None:
-    """Search each bug in some short runs. Returns what is wrong if one is not found in all."""
+    """Search each bug in some short runs. Returns what is wrong if one is not found in all.
+
+    As many runs as there are processors take place at once.
+    """
     missed = 0
     with (
         tempfile.TemporaryDirectory(prefix="chaos-") as folder,
         running_cluster(Path(folder) / "postgres") as cluster,
+        ThreadPoolExecutor(os.cpu_count()) as threads,
     ):
+
+        def search(name: str, number: int) -> list[Violation]:
+            size = size_of_mutant(name)
+            one = run(cluster, seed + number, size, mutant=name, stop_at_violation=True)
+            return asyncio.run(one).violations
+
         for name in names:
-            size = FEED if name in mutants.FEEDS else MUTANT
-            kinds = Counter[str]()
-            found = 0
-            for number in range(runs):
-                one = run(cluster, seed + number, size, mutant=name, stop_at_violation=True)
-                violations = asyncio.run(one).violations
-                found += bool(violations)
-                kinds.update({violation.kind for violation in violations})
-            missed += found < runs
-            write_line(f"{name:<34}found in {found} of {runs} runs: {_counted(kinds)}")
+            started = time.monotonic()
+            found = list(threads.map(partial(search, name), range(runs)))
+            number = sum(map(bool, found))
+            kinds = Counter(kind for one in found for kind in {each.kind for each in one})
+            seconds = time.monotonic() - started
+            missed += number < runs
             write_line(
-                f"  {violations[0].text[:200] if violations else 'not found in the last run'}"
+                f"{name:<36}found in {number} of {runs} runs, {seconds:.0f} s: {_counted(kinds)}"
             )
+            write_line(f"  {found[-1][0].text[:200] if found[-1] else 'not found in the last run'}")
     write_line(f"chaos: {len(names) - missed} of {len(names)} bugs found in each of {runs} runs")
     return f"{missed} bugs were missed." if missed else None
 

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import jwt
@@ -98,7 +99,8 @@ class Traffic:
         tool_call = mcp_calls.as_tool_call(request, path) if by_mcp and not owner else None
         self.mcp_calls += tool_call is not None
         to_instance = delivery.to_instance and self.fleet.instance
-        send = self.fleet.call if to_instance else self.fleet.invoke
+        invoke = partial(self.fleet.invoke, transport=delivery.transport)
+        send = self.fleet.call if to_instance else invoke
         try:
             response = await send(tool_call or request, delivery.timeout)
             if delivery.response_lost:

@@ -546,7 +546,8 @@ class OperationRun:
 
     async def _call(self, method: str, path: str = "", **options: Any) -> Result:
         traffic, number = self._traffic, self._operation.number
-        delivery = plan.delivery(traffic.seed, number, self._calls)
+        drawn = plan.delivery(traffic.seed, number, self._calls)
+        delivery = self._operation.delivery or drawn
         self._calls += 1
         result = await traffic.call(
             self._user, delivery, method, path, by_mcp=self._operation.by_mcp, **options

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -190,6 +190,16 @@ class FaultInjector:
         await asyncio.sleep(CROWD_SECONDS)
         os.kill(pid, signal.SIGKILL)
         await asyncio.sleep(seconds / 2)
+        await self._restart_pooler()
+
+    async def kill_pooler_after(self, commit: Coroutine[Any, Any, None]) -> None:
+        """Freeze the pooler, then commit, then kill it: so it delivers no response."""
+        pid = self._pooler_pid()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            await commit
+        finally:
+            os.kill(pid, signal.SIGKILL)
         await self._restart_pooler()
 
     @asynccontextmanager

@@ -87,6 +87,7 @@ class ForkServer:
     def __init__(
         self, module: str, mutant: str, environment: Mapping[str, str], log: IO[bytes]
     ) -> None:
+        self.transport = environment.get("DATABASE_TRANSPORT", "")
         self._commands, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
@@ -162,6 +163,11 @@ class Sandbox(Process):
     busy: bool = False
     _link: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
+    @property
+    def transport(self) -> str:
+        assert self.fork_server
+        return self.fork_server.transport
+
     async def start(self) -> None:
         assert self.fork_server
         ours, theirs = socket.socketpair()
@@ -210,12 +216,17 @@ class Fleet:
     _idle: asyncio.Queue[Sandbox] = field(default_factory=asyncio.Queue)
     _running: set[asyncio.Task[Response]] = field(default_factory=set)
 
-    async def invoke(self, request: Request, seconds: float) -> Response:
+    async def invoke(self, request: Request, seconds: float, transport: str = "") -> Response:
         """The response of an idle sandbox, within some seconds. Raises TransportError.
 
-        After a timeout the sandbox continues, so that the effect may come late.
+        After a timeout the sandbox continues, so that the effect may come late. `transport` is that
+        of the sandbox, if it matters.
         """
         sandbox = await self._idle.get()
+        while transport and sandbox.transport != transport:
+            self._idle.put_nowait(sandbox)
+            await asyncio.sleep(0.001)
+            sandbox = await self._idle.get()
         return await self._within(seconds, self._exchange(sandbox, request))
 
     async def call(self, request: Request, seconds: float) -> Response:

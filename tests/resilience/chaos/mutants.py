@@ -6,22 +6,30 @@ import random
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from importlib import import_module
+from inspect import signature
 from types import ModuleType
 from typing import Any
 
 import psycopg
 
-from lib.db import compiled, pipeline, retention, transaction, waiting
+from lib.db import (
+    compiled,
+    http_connection,
+    http_protocol,
+    pipeline,
+    retention,
+    transaction,
+    waiting,
+)
 from lib.db import tasks as store
 from lib.db.connection import Connection
-from lib.db.pipeline import Statement
+from lib.db.transport import NotConnected, OperationalError, Statement
 from lib.errors import DatabaseUnavailable, TaskNotFound
 from lib.mcp import tools as mcp_tools
 from lib.schemas import (
     ALWAYS,
     AuthenticatedUser,
     Precondition,
-    TaskComplete,
     TaskCreate,
     TaskQuery,
     TaskUpdate,
@@ -31,10 +39,8 @@ from lib.settings import load_settings
 MUTANTS: dict[str, Callable[[], None]] = {}
 # These make faults that a sound application survives: the checker must find nothing.
 CONTROLS: dict[str, Callable[[], None]] = {}
-# Found in every run: they cause the fault that reveals them.
-BY_CONSTRUCTION = {
-    "blind-repeat",
-    "repeat-that-undoes",
+# Only followers can find these.
+FEEDS = {
     "feed-by-timestamp",
     "feed-by-sequence",
     "feed-of-later-transactions",
@@ -42,8 +48,8 @@ BY_CONSTRUCTION = {
     "feed-without-deletions",
     "feed-ending-with-last-page",
 }
-# Only followers can find these.
-FEEDS = {name for name in BY_CONSTRUCTION if name.startswith("feed")}
+# Only requests by the HTTP transport can find these.
+OF_HTTP = {"http-closed-connection-is-not-sent", "http-lost-response-is-not-sent"}
 # Row-level security alone would hide these: they connect as the owner of the tables.
 WITHOUT_ROW_SECURITY = {
     "owner-forgotten",
@@ -92,38 +98,46 @@ def ignore_if_match() -> None:
 
 @mutant("toggle-by-read-then-write")
 def toggle_by_read_then_write() -> None:
-    complete_task = store.complete_task
+    """In the operation itself, so that it is the one of requests and of tools, with or without a
+    key.
+    """
+    change, change_once = store._change, store._change_once
 
-    async def complete(
-        user: AuthenticatedUser,
-        task_id: int,
-        completion: TaskComplete | None = None,
-        precondition: Precondition = ALWAYS,
-        idempotency_key: str | None = None,
-    ) -> store.StoredTask:
-        if idempotency_key:
-            return await complete_task(user, task_id, completion, precondition, idempotency_key)
-        before = await store.get_task(user, task_id)
-        opposite = TaskUpdate(completed=not json.loads(before.body)["completed"])
-        return await store.update_task(user, task_id, opposite)
+    async def read_first(user: AuthenticatedUser, values: Any) -> Any:
+        if "completed" not in values or values["completed"] is not None:
+            return values
+        before = json.loads((await store.get_task(user, values["task_id"])).body)
+        return {**values, "completed": not before["completed"]}
 
-    replace(store, "complete_task", complete)
+    async def change_later(user: Any, statement: Any, values: Any, *result: Any) -> Any:
+        if statement == compiled.COMPLETE:
+            values = await read_first(user, values)
+        return await change(user, statement, values, *result)
+
+    async def change_once_later(user: Any, statement: Any, values: Any) -> store.StoredTask:
+        if statement == compiled.COMPLETE_ONCE:
+            values = await read_first(user, values)
+        return await change_once(user, statement, values)
+
+    replace(store, "_change", change_later)
+    replace(store, "_change_once", change_once_later)
 
 
 @mutant("key-ignored")
 def ignore_keys() -> None:
-    create_task, complete_task = store.create_task, store.complete_task
+    for name in ("create_task", "update_task", "complete_task", "restore_task"):
+        replace(store, name, _without_key(getattr(store, name)))
 
-    async def create(user: Any, new_task: Any, _: Any = None) -> store.StoredTask:
-        return await create_task(user, new_task)
 
-    async def complete(
-        user: Any, task_id: Any, completion: Any, precondition: Any, _: Any = None
-    ) -> store.StoredTask:
-        return await complete_task(user, task_id, completion, precondition)
+def _without_key(operation: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    parameters = signature(operation)
 
-    replace(store, "create_task", create)
-    replace(store, "complete_task", complete)
+    async def run(*arguments: Any, **options: Any) -> Any:
+        bound = parameters.bind(*arguments, **options)
+        bound.arguments.pop("idempotency_key", None)
+        return await operation(*bound.args, **bound.kwargs)
+
+    return run
 
 
 type Interlude = Callable[[Connection, Statement, Statement, list[Any]], Awaitable[None]]
@@ -231,10 +245,8 @@ def report_errors_as_success() -> None:
     delete_task = store.delete_task
 
     async def delete_or_ignore(*arguments: Any) -> store.StoredTask:
-        # The faults of a short run meet few deletions, so that some of these errors are made here.
-        if random.random() >= 0.1:
-            with contextlib.suppress(DatabaseUnavailable):
-                return await delete_task(*arguments)
+        with contextlib.suppress(DatabaseUnavailable):
+            return await delete_task(*arguments)
         return store.StoredTask(str(random.random()), 1)
 
     replace(store, "delete_task", delete_or_ignore)
@@ -264,7 +276,9 @@ def claim_that_nothing_was_changed() -> None:
 
 @mutant("deleted-without-trash")
 def delete_without_trash() -> None:
-    async def delete(user: Any, task_id: int, precondition: Precondition) -> store.StoredTask:
+    async def delete(
+        user: Any, task_id: int, precondition: Precondition = ALWAYS
+    ) -> store.StoredTask:
         await store.erase_task(user, task_id, precondition)
         return store.StoredTask(str(random.random()), task_id)
 
@@ -335,6 +349,52 @@ def forget_a_field_of_updates() -> None:
     replace(store, "update_task", update)
 
 
+@mutant("patch-clears-absent-fields")
+def clear_absent_fields() -> None:
+    """A PATCH replaces the optional fields, as a PUT does in many other APIs."""
+    update_task = store.update_task
+
+    async def update(
+        user: Any, task_id: int, changes: TaskUpdate, *arguments: Any, **options: Any
+    ) -> store.StoredTask:
+        cleared: dict[str, Any] = {"priority": None, "due_date": None, "tags": []}
+        given = {**cleared, **changes.model_dump(exclude_unset=True)}
+        return await update_task(user, task_id, TaskUpdate(**given), *arguments, **options)
+
+    replace(store, "update_task", update)
+
+
+@mutant("due-date-forgets-its-time")
+def forget_the_time_of_due_dates() -> None:
+    length = "length(%(due_date)s::VARCHAR)"
+    for name in ("CREATE", "CREATE_ONCE", "CREATE_WITH_USER", "CREATE_ONCE_WITH_USER"):
+        _replace_text(name, f"{length} = 10", f"{length} > 0")
+
+
+# The HTTP transport. Each treats a lost response as a request that was not sent, which is repeated.
+
+
+@mutant("http-closed-connection-is-not-sent")
+def treat_a_closed_connection_as_not_sent() -> None:
+    messages = (*http_protocol.LOGIN_MESSAGES, "connection closed")
+    replace(http_protocol, "LOGIN_MESSAGES", messages)
+
+
+@mutant("http-lost-response-is-not-sent")
+def treat_a_lost_response_as_not_sent() -> None:
+    run = http_connection.HttpConnection.run
+
+    async def run_or_deny(self: Any, *statements: Statement, **options: Any) -> Any:
+        try:
+            return await run(self, *statements, **options)
+        except OperationalError as error:
+            if str(error) == "the connection ended before the response":
+                raise NotConnected(str(error)) from error
+            raise
+
+    _replace_method(http_connection.HttpConnection, "run", run_or_deny)
+
+
 # Tools of MCP.
 
 
@@ -359,6 +419,18 @@ def ignore_keys_of_tools() -> None:
         return await call(self, user, arguments)
 
     _replace_method(mcp_tools.Tool, "call", call_without_key)
+
+
+@mutant("tool-never-opens")
+def complete_whatever_the_tool_is_told() -> None:
+    call = mcp_tools.Tool.call
+
+    async def call_to_complete(self: Any, user: Any, arguments: dict[str, Any]) -> str:
+        if self.name == "complete_task":
+            arguments["completed"] = True
+        return await call(self, user, arguments)
+
+    _replace_method(mcp_tools.Tool, "call", call_to_complete)
 
 
 # The retention job.

@@ -43,11 +43,24 @@ TIMEOUT = 15.0
 
 
 @dataclass(frozen=True)
+class Delivery:
+    """Where one call goes, whether its response is lost, and how long the client waits for it.
+
+    A sandbox of any transport handles it, or one of the named transport.
+    """
+
+    to_instance: bool
+    response_lost: bool
+    timeout: float
+    transport: str = ""
+
+
+@dataclass(frozen=True)
 class Operation:
     """`choice` picks one of the tasks, pages or requests that are possible when it begins.
 
     `variant` picks how it is requested: by PUT or PATCH, with or without a condition or a key;
-    `by_mcp` picks a tool in their place.
+    `by_mcp` picks a tool in their place. `delivery` is that of each of its calls, if not drawn.
     """
 
     number: int
@@ -59,15 +72,7 @@ class Operation:
     gives_up: bool
     twice_at_once: bool
     repeated_later: bool
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """Where one call goes, whether its response is lost, and how long the client waits for it."""
-
-    to_instance: bool
-    response_lost: bool
-    timeout: float
+    delivery: Delivery | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,11 @@ from tests.resilience.chaos.fleet import Fleet, running_fleet
 from tests.resilience.chaos.followers import Follower
 from tests.resilience.chaos.held import HeldTransactions
 from tests.resilience.chaos.ledger import KINDS, Ledger, Violation, check
-from tests.resilience.chaos.mutants import WITHOUT_ROW_SECURITY
+from tests.resilience.chaos.mutants import FEEDS, OF_HTTP, WITHOUT_ROW_SECURITY
+from tests.resilience.chaos.scenarios import Scenarios
 from tests.support import neon_endpoint, pgbouncer
 from tests.support.databases import Cluster, Database
+from tests.support.neon_endpoint import Endpoint
 from tests.support.pgbouncer import Pooler
 
 # A description takes 1,000 characters, and a mark at most four.
@@ -36,9 +38,11 @@ MIN_ACKNOWLEDGED = 0.8
 GRACE = 20.0
 # Seconds for the last rounds of the followers. Those with pages of one change may have many left.
 LAST_ROUNDS = 180.0
+# Seconds after which a client of a scenario gives up.
+SCENARIO_SECONDS = 60.0
 
 OURS = "tests.resilience.chaos.application"
-TRANSPORTS = ("postgres", "http")
+BOTH_TRANSPORTS = ("postgres", "http")
 
 type Progress = Callable[[int, Ledger], None]
 
@@ -55,22 +59,32 @@ class Size:
     speed: float = 1.0
     streams: tuple[str, ...] = plan.ALL_STREAMS
     followers: int = 0
-    # Half of the sandboxes use the HTTP transport, and the instance does for every second seed.
-    http: bool = False
+    # The sandboxes use these in turn, the instance another one with each seed.
+    transports: tuple[str, ...] = ("postgres",)
+    # Whether the scenarios come before the clients.
+    scenarios: bool = True
 
     @property
     def instance(self) -> bool:
         return "instance" in self.streams
 
 
-FULL = Size(10_000, 200, 25, 40, seconds=600, followers=50, http=True)
-QUICK = Size(1_000, 200, 25, 40, seconds=60, speed=2, followers=50, http=True)
+FULL = Size(10_000, 200, 25, 40, seconds=600, followers=50, transports=BOTH_TRANSPORTS)
+QUICK = Size(1_000, 200, 25, 40, seconds=60, speed=2, followers=50, transports=BOTH_TRANSPORTS)
 # For tests: few tasks, so that changes of the same task meet, and many faults.
 SHORT = Size(300, 60, 4, 16, seconds=12, speed=1.5, followers=8)
 # For mutants: no larger than needed to find them.
 MUTANT = Size(240, 48, 2, 12, seconds=10, speed=3, streams=("pooler",))
+# For those of the HTTP transport.
+HTTP = replace(MUTANT, transports=("http",))
 # For feeds with a bug: the followers cause what reveals them, and no fault prevents it.
-FEED = Size(80, 8, 2, 6, seconds=10, speed=3, streams=(), followers=4)
+FEED = Size(80, 8, 2, 6, seconds=10, speed=3, streams=(), followers=4, scenarios=False)
+
+
+def size_of_mutant(name: str) -> Size:
+    if name in FEEDS:
+        return FEED
+    return HTTP if name in OF_HTTP else MUTANT
 
 
 @dataclass
@@ -83,6 +97,8 @@ class Result:
     calls: int = 0
     mcp_calls: int = 0
     retention_runs: int = 0
+    scenario_operations: int = 0
+    unmet: list[str] = field(default_factory=list)
     instance_peak: int = 0
     seconds: float = 0.0
     ledger: Ledger = field(default_factory=Ledger)
@@ -121,8 +137,8 @@ async def run(
         size.sandboxes,
         mutant=mutant,
         instance=size.instance,
-        transports=TRANSPORTS if size.http else TRANSPORTS[:1],
-        of_instance=seed % 2 if size.http else 0,
+        transports=size.transports,
+        of_instance=seed % len(size.transports),
     ) as environment:
         ledger = result.ledger
         users = make_users(environment.database, size, ledger)
@@ -134,7 +150,6 @@ async def run(
             for task in user.edited:
                 ledger.edits[task] = []
         environment.database.query(RECORD_HISTORY)
-        end = time.monotonic() + size.seconds
         traffic = Traffic(
             seed,
             environment.fleet,
@@ -142,37 +157,21 @@ async def run(
             ledger,
             HeldTransactions(environment.database.admin_url, ledger),
             size.operations,
-            end + min(GRACE, size.seconds),
+            time.monotonic() + SCENARIO_SECONDS,
             size.speed,
         )
-        traffic.stop = lambda: time.monotonic() > end
         fault_injector = FaultInjector(
             environment.target, seed, size.streams, size.speed, traffic.held
         )
-        plans = plan.operations(seed, size.operations, size.clients)
         result.followers = [
             Follower(traffic, one) for one in plan.followers_plan(seed, size.followers)
         ]
+        stage = Stage(environment, traffic, fault_injector, result, stop_at_violation)
         try:
-            async with fault_injector.running():
-                result.retention_runs = await _run_clients(
-                    traffic, plans, result.followers, progress, stop_at_violation=stop_at_violation
-                )
-            if stop_at_violation and ledger.violations:
-                result.violations = ledger.violations
-            else:
-                await environment.fleet.finish_calls()
-                await _idle(environment.database)
-                await aged.finish(traffic)
-                traffic.give_up_at = time.monotonic() + LAST_ROUNDS
-                await asyncio.gather(*(each.finish() for each in result.followers))
-                await environment.fleet.settle()
-                await _idle(environment.database)
-                contents = read_contents(environment.database)
-                for follower in result.followers:
-                    if follower.is_finished:
-                        follower.compare_with_rows(contents.rows)
-                result.violations = check(ledger, contents)
+            if size.scenarios:
+                await stage.run_scenarios()
+            if not result.violations:
+                await stage.run_clients(progress)
         finally:
             fault_injector.close()
         result.log = environment.log()
@@ -185,6 +184,72 @@ async def run(
         result.faults["hold a transaction"] = traffic.held.held
     result.seconds = time.monotonic() - began
     return result
+
+
+@dataclass
+class Stage:
+    """What the two parts of a run share: the scenarios, and then the clients."""
+
+    environment: "Environment"
+    traffic: Traffic
+    fault_injector: FaultInjector
+    result: Result
+    stop_at_violation: bool
+
+    async def run_scenarios(self) -> None:
+        """Run the scenarios. With `stop_at_violation`, check the database after them."""
+        result, traffic = self.result, self.traffic
+        scenarios = Scenarios(
+            traffic,
+            self.fault_injector,
+            self.environment.endpoint,
+            stop_at_violation=self.stop_at_violation,
+        )
+        await scenarios.run()
+        result.scenario_operations, result.unmet = scenarios.operations, scenarios.unmet
+        if not self.stop_at_violation:
+            return
+        if not result.ledger.violations:
+            await self._complete()
+            contents = read_contents(self.environment.database)
+            result.violations = check(result.ledger, contents)
+        else:
+            result.violations = result.ledger.violations
+
+    async def run_clients(self, progress: Progress) -> None:
+        """Run the clients, the followers and the faults, and check the database after them."""
+        result, traffic, fleet = self.result, self.traffic, self.environment.fleet
+        seed, size = result.seed, result.size
+        end = time.monotonic() + size.seconds
+        traffic.give_up_at = end + min(GRACE, size.seconds)
+        traffic.stop = lambda: time.monotonic() > end
+        plans = plan.operations(seed, size.operations, size.clients)
+        async with self.fault_injector.running():
+            result.retention_runs = await _run_clients(
+                traffic,
+                plans,
+                result.followers,
+                progress,
+                stop_at_violation=self.stop_at_violation,
+            )
+        if self.stop_at_violation and result.ledger.violations:
+            result.violations = result.ledger.violations
+            return
+        await self._complete()
+        traffic.give_up_at = time.monotonic() + LAST_ROUNDS
+        await asyncio.gather(*(each.finish() for each in result.followers))
+        await fleet.settle()
+        await _idle(self.environment.database)
+        contents = read_contents(self.environment.database)
+        for follower in result.followers:
+            if follower.is_finished:
+                follower.compare_with_rows(contents.rows)
+        result.violations = check(result.ledger, contents)
+
+    async def _complete(self) -> None:
+        await self.environment.fleet.finish_calls()
+        await _idle(self.environment.database)
+        await aged.finish(self.traffic)
 
 
 async def _run_clients(
@@ -230,6 +295,7 @@ class Environment:
     fleet: Fleet
     target: Target
     folder: Path
+    endpoint: Endpoint
 
     def log(self) -> str:
         """The log lines of the processes: errors only."""
@@ -244,7 +310,7 @@ async def running_environment(
     mutant: str = "",
     module: str = OURS,
     instance: bool = True,
-    transports: Sequence[str] = TRANSPORTS[:1],
+    transports: Sequence[str] = ("postgres",),
     of_instance: int = 0,
 ) -> AsyncGenerator[Environment]:
     """Start a module that has a `lambda_handler`, and an `app` if an instance is requested.
@@ -283,7 +349,7 @@ async def running_environment(
             admin = cluster.url("postgres")
             folder = Path(name) / "pooler"
             target = Target(database.name, database.admin_url, admin, pooler, folder, fleet)
-            yield Environment(database, fleet, target, Path(name))
+            yield Environment(database, fleet, target, Path(name), endpoint)
 
 
 def _pooler(cluster: Cluster, folder: Path) -> AbstractContextManager[Pooler]:

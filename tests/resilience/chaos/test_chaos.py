@@ -8,7 +8,7 @@ import pytest
 
 from tests.resilience.chaos import mutants, plan
 from tests.resilience.chaos.ledger import MISSED
-from tests.resilience.chaos.run import FEED, MUTANT, SHORT, run
+from tests.resilience.chaos.run import BOTH_TRANSPORTS, FEED, MUTANT, SHORT, run, size_of_mutant
 from tests.support.databases import Cluster
 
 SEED = 7
@@ -17,6 +17,7 @@ SEED = 7
 def test_no_write_is_lost_or_applied_twice_and_no_change_missed(cluster: Cluster) -> None:
     result = asyncio.run(run(cluster, SEED, SHORT))
     assert result.violations == [], result.log
+    assert result.unmet == []
     assert not result.acknowledged_too_little()
     assert result.faults["kill a backend"]
     assert result.faults["kill a sandbox"]
@@ -26,8 +27,9 @@ def test_no_write_is_lost_or_applied_twice_and_no_change_missed(cluster: Cluster
 
 
 def test_nothing_is_lost_with_both_transports_at_once(cluster: Cluster) -> None:
-    result = asyncio.run(run(cluster, SEED, replace(SHORT, http=True)))
+    result = asyncio.run(run(cluster, SEED, replace(SHORT, transports=BOTH_TRANSPORTS)))
     assert result.violations == [], result.log
+    assert result.unmet == []
     assert not result.acknowledged_too_little()
     assert result.faults["kill a backend"]
     assert result.faults["kill a sandbox"]
@@ -35,12 +37,10 @@ def test_nothing_is_lost_with_both_transports_at_once(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("name", sorted(mutants.MUTANTS.keys() - mutants.FEEDS))
 def test_a_mutant_is_found(cluster: Cluster, name: str) -> None:
-    # When faults meet requests is not planned, so that most mutants may need several runs.
-    for seed in range(1 if name in mutants.BY_CONSTRUCTION else 20):
-        result = asyncio.run(run(cluster, seed, MUTANT, mutant=name, stop_at_violation=True))
-        if result.violations:
-            return
-    pytest.fail("the checker found no violation")
+    size = size_of_mutant(name)
+    result = asyncio.run(run(cluster, SEED, size, mutant=name, stop_at_violation=True))
+    assert result.violations
+    assert result.done == 0, "the scenarios find it, before the clients begin"
 
 
 @pytest.mark.parametrize("name", sorted(mutants.FEEDS))
