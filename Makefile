@@ -13,6 +13,8 @@ export PYTHONPATH := $(CURDIR)
 # `$$(shell ...)` would run.
 given = $(if $(filter command,$(firstword $(origin $(1)))),$(value $(1)))
 unexport USER_ID SINCE ALL_USERS URL STAGE PRODUCTION
+# The tests start hundreds of processes, which would each compile the same modules again.
+unexport PYTHONDONTWRITEBYTECODE
 # The Node.js that package.json installs comes before that of the machine.
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 
