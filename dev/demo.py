@@ -6,7 +6,6 @@ The demo has a database of its own, in .local/demo, and listens on 127.0.0.1 onl
 Reads PORT, the preferred port of the page (default 3000).
 """
 
-import errno
 import http.client
 import json
 import os
@@ -36,6 +35,7 @@ from dev.serve import (
     describe_exit,
     end_on_signals,
     end_with_parent,
+    explain_write_error,
     listen,
     parse_port,
     start_worker,
@@ -61,9 +61,7 @@ def main() -> None:
     except (CannotServe, PostgresError) as error:
         sys.exit(str(error))
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        sys.exit(DISK_FULL)
+        sys.exit(explain_write_error(error))
 
 
 def serve(preferred_port: int) -> None:

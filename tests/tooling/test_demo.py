@@ -105,10 +105,12 @@ def page(tmp_path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def running(page: Path, *, api_port: int = 0, **variables: str) -> Generator[Terminal]:
+def running(
+    page: Path, *, api_port: int = 0, data: Path | None = None, **variables: str
+) -> Generator[Terminal]:
     """Run the demo until the end of the `with` block."""
     variables = {"PORT": str(free_port())} | variables
-    data = page.parent / "data"
+    data = data or page.parent / "data"
     process = subprocess.Popen(
         [sys.executable, "-c", COMMAND, str(page), str(data), str(api_port or free_port())],
         env=os.environ | {"PYTHONPATH": str(demo.ROOT)} | variables,
@@ -278,6 +280,12 @@ def test_a_failure_is_explained_and_nothing_is_left(page: Path, fault: str, reas
     assert processes_in(page) == []
     with running(page) as terminal:
         assert get(url_of(terminal), "/") == "the page"
+
+
+def test_a_folder_that_cannot_be_written_is_named(page: Path) -> None:
+    # Not even root may create folders there.
+    with running(page, data=Path("/sys/demo")) as terminal:
+        assert last_line(terminal).startswith("/sys/demo cannot be written (")
 
 
 def test_a_page_that_ends_is_reported(page: Path) -> None:
