@@ -23,7 +23,7 @@ export function Editor({ opened, store, close }: { opened: Opened; store: TaskSt
   function send(event: FormEvent<HTMLFormElement>): void {
     event.preventDefault();
     const form = new FormData(event.currentTarget);
-    void save(conflict ?? opened, { title: String(form.get("title")).trim(), description: String(form.get("description")).trim() || null, ...readFields(form) });
+    void save(conflict ?? opened, { title: String(form.get("title")).trim(), description: String(form.get("description")).trim() || null, ...readFields(form, opened.task) });
   }
 
   return (
