@@ -27,7 +27,7 @@ if __name__ == "__main__":
 
 from dev import unprivileged
 from dev.local_database import local_database
-from dev.postgres import DISK_FULL, PostgresError
+from dev.postgres import DISK_FULL, PostgresError, reports_full_disk
 from dev.running_server import LOCAL, AlreadyRunning, recorded
 from dev.serve import (
     ROOT,
@@ -269,7 +269,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str], name: str) -> N
 
 def _reason(name: str) -> str:
     output = _log(name).read_text(errors="replace")
-    if "ENOSPC" in output or "No space left on device" in output:
+    if reports_full_disk(output):
         return DISK_FULL
     if name == "npm ci" and OFFLINE.search(output):
         return (
