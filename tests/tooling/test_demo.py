@@ -117,7 +117,15 @@ def running(
     variables = {"PORT": str(free_port())} | variables
     data = data or page.parent / "data"
     process = subprocess.Popen(
-        [*prefix, sys.executable, "-c", COMMAND, str(page), str(data), str(api_port or free_port())],
+        [
+            *prefix,
+            sys.executable,
+            "-c",
+            COMMAND,
+            str(page),
+            str(data),
+            str(api_port or free_port()),
+        ],
         env=os.environ | {"PYTHONPATH": str(demo.ROOT)} | variables,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -293,7 +301,7 @@ def test_a_folder_that_cannot_be_written_is_named(page: Path) -> None:
         assert last_line(terminal).startswith("/sys/demo cannot be written (")
 
 
-# The disk is full during initdb, with two messages of PostgreSQL, and while the database is created.
+# In initdb, with two messages of PostgreSQL, and in the creation of the database.
 @pytest.mark.parametrize("size", ["12m", "20m", "40m"])
 def test_a_full_disk_is_reported(page: Path, size: str) -> None:
     data = page.parent / "data"
