@@ -6,7 +6,6 @@ The demo has a database of its own, in .local/demo, and listens on 127.0.0.1 onl
 Reads PORT, the preferred port of the page (default 3000).
 """
 
-import errno
 import http.client
 import json
 import os
@@ -28,7 +27,7 @@ if __name__ == "__main__":
 
 from dev import unprivileged
 from dev.local_database import local_database
-from dev.postgres import DISK_FULL, PostgresError
+from dev.postgres import DISK_FULL, PostgresError, reports_full_disk
 from dev.running_server import LOCAL, AlreadyRunning, recorded
 from dev.serve import (
     ROOT,
@@ -36,6 +35,7 @@ from dev.serve import (
     describe_exit,
     end_on_signals,
     end_with_parent,
+    explain_write_error,
     listen,
     parse_port,
     start_worker,
@@ -61,9 +61,7 @@ def main() -> None:
     except (CannotServe, PostgresError) as error:
         sys.exit(str(error))
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        sys.exit(DISK_FULL)
+        sys.exit(explain_write_error(error))
 
 
 def serve(preferred_port: int) -> None:
@@ -271,7 +269,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str], name: str) -> N
 
 def _reason(name: str) -> str:
     output = _log(name).read_text(errors="replace")
-    if "ENOSPC" in output or "No space left on device" in output:
+    if reports_full_disk(output):
         return DISK_FULL
     if name == "npm ci" and OFFLINE.search(output):
         return (

@@ -36,19 +36,27 @@ def local_database(folder: Path) -> Generator[Urls]:
     Raises postgres.PostgresError.
     """
     with postgres.running(folder / "postgres", durable=True) as server:
-        with psycopg.connect(server.url(), autocommit=True) as connection:
-            names = connection.execute("SELECT datname FROM pg_database").fetchall()
-            if (DATABASE,) not in names:
-                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
         try:
+            _create_database(server.url())
             migrate(server.url(DATABASE))
-        except MigrationError as error:
+            create_app_role(server.url(DATABASE))
+        except (psycopg.Error, MigrationError) as error:
+            if postgres.reports_full_disk(str(error)):
+                raise postgres.PostgresError(postgres.DISK_FULL) from error
+            if not isinstance(error, MigrationError):
+                raise
             raise postgres.PostgresError(
                 f"{error} The data of make dev is in {folder / 'postgres'}: delete this folder to"
                 " start with an empty database."
             ) from error
-        create_app_role(server.url(DATABASE))
         yield Urls(server.url(DATABASE, user=ROLE, password=PASSWORD), server.url(DATABASE))
+
+
+def _create_database(admin_url: str) -> None:
+    with psycopg.connect(admin_url, autocommit=True) as connection:
+        names = connection.execute("SELECT datname FROM pg_database").fetchall()
+        if (DATABASE,) not in names:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
 
 
 def create_app_role(admin_url: str) -> None:

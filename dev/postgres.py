@@ -363,9 +363,15 @@ def _log(data: Path) -> str:
     return (data / "log").read_text(errors="replace")
 
 
+def reports_full_disk(output: str) -> bool:
+    """Whether a program ended because of a full disk. PostgreSQL has two messages for that."""
+    messages = ("No space left on device", "Check free disk space", "ENOSPC")
+    return any(message in output for message in messages)
+
+
 def _with_log(message: str, data: Path) -> PostgresError:
     log = _log(data)
-    if "No space left on device" in log:
+    if reports_full_disk(log):
         return PostgresError(DISK_FULL)
     last = log.rstrip().splitlines()[-12:]
     return PostgresError("\n".join((message, *(f"  {line}" for line in last))))

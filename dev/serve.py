@@ -62,11 +62,22 @@ def main() -> None:
     except (CannotServe, PostgresError, SettingsError) as error:
         sys.exit(str(error))
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        sys.exit(DISK_FULL)
+        sys.exit(explain_write_error(error))
     except KeyboardInterrupt:  # watchfiles replaces the SystemExit of a signal
         sys.exit(0)
+
+
+def explain_write_error(error: OSError) -> str:
+    """What the user can do. Raises the error again if it has another cause."""
+    if error.errno == errno.ENOSPC:
+        return DISK_FULL
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS} and error.filename:
+        # For example after a first run with sudo.
+        return (
+            f"{error.filename} cannot be written ({error.strerror}): correct the owner or the "
+            "permissions of this folder and try again."
+        )
+    raise error
 
 
 def end_on_signals() -> None:

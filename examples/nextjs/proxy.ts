@@ -1,5 +1,6 @@
 // proxy.ts: the content security policy of the page. Next.js reads the nonce in it and puts it on its own scripts.
 import { NextResponse, type NextRequest } from "next/server";
+import { apiOrigin } from "./lib/api-origin";
 
 export const config = { matcher: "/" };
 
@@ -10,7 +11,7 @@ export function proxy(request: NextRequest): NextResponse {
     "default-src 'none'",
     `script-src 'self' 'nonce-${nonce}'${forDevelopment ? " 'unsafe-eval'" : ""}`,
     `style-src 'self'${forDevelopment ? " 'unsafe-inline'" : ""}`,
-    `connect-src 'self' ${process.env.TASKS_API_URL}`,
+    `connect-src 'self' ${apiOrigin()}`,
     "img-src 'self'",
     "base-uri 'none'",
     "form-action 'self'",

@@ -11,14 +11,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dev import demo
-from dev.postgres import free_port
+from dev.postgres import DISK_FULL, free_port
 from tests.tooling.contributor.terminal import Terminal
 
 # What `python -m dev.demo` does, with the page and the data in another folder.
@@ -105,12 +105,27 @@ def page(tmp_path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def running(page: Path, *, api_port: int = 0, **variables: str) -> Generator[Terminal]:
+def running(
+    page: Path,
+    *,
+    api_port: int = 0,
+    data: Path | None = None,
+    prefix: Sequence[str] = (),
+    **variables: str,
+) -> Generator[Terminal]:
     """Run the demo until the end of the `with` block."""
     variables = {"PORT": str(free_port())} | variables
-    data = page.parent / "data"
+    data = data or page.parent / "data"
     process = subprocess.Popen(
-        [sys.executable, "-c", COMMAND, str(page), str(data), str(api_port or free_port())],
+        [
+            *prefix,
+            sys.executable,
+            "-c",
+            COMMAND,
+            str(page),
+            str(data),
+            str(api_port or free_port()),
+        ],
         env=os.environ | {"PYTHONPATH": str(demo.ROOT)} | variables,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -278,6 +293,24 @@ def test_a_failure_is_explained_and_nothing_is_left(page: Path, fault: str, reas
     assert processes_in(page) == []
     with running(page) as terminal:
         assert get(url_of(terminal), "/") == "the page"
+
+
+def test_a_folder_that_cannot_be_written_is_named(page: Path) -> None:
+    # Not even root may create folders there.
+    with running(page, data=Path("/sys/demo")) as terminal:
+        assert last_line(terminal).startswith("/sys/demo cannot be written (")
+
+
+# In initdb, with two messages of PostgreSQL, and in the creation of the database.
+@pytest.mark.parametrize("size", ["12m", "20m", "40m"])
+def test_a_full_disk_is_reported(page: Path, size: str) -> None:
+    data = page.parent / "data"
+    data.mkdir()
+    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    mount = f'mount -t tmpfs -o size={size} tmpfs "$0" && exec "$@"'
+    prefix = ["unshare", *user, "--mount", "sh", "-c", mount, str(data)]
+    with running(page, prefix=prefix) as terminal:
+        assert last_line(terminal) == DISK_FULL
 
 
 def test_a_page_that_ends_is_reported(page: Path) -> None:

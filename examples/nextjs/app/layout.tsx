@@ -1,6 +1,7 @@
 import type { Metadata, Viewport } from "next";
 import { connection } from "next/server";
 import type { ReactNode } from "react";
+import { apiOrigin } from "../lib/api-origin";
 import "./style.css";
 
 export const metadata: Metadata = { title: "Tasks", description: "A to-do list." };
@@ -12,7 +13,7 @@ export const viewport: Viewport = { colorScheme: "light dark", themeColor: [
 export default async function Layout({ children }: { children: ReactNode }) {
   await connection(); // the variables of the running server, not those of the build
   return (
-    <html lang="en" data-api={process.env.TASKS_API_URL}>
+    <html lang="en" data-api={apiOrigin()}>
       <body>{children}</body>
     </html>
   );

@@ -9,5 +9,5 @@ export default async function Page() {
   const demo = isDemo();
   if (!session) return <Account demo={demo} />;
   const { id, name, email } = session.user;
-  return <Tasks key={id} user={{ name, email }} demo={demo} />;
+  return <Tasks key={id} user={{ id, name, email }} demo={demo} />;
 }

@@ -2,7 +2,7 @@
 import { useRouter } from "next/navigation";
 import { useState, useTransition, type FormEvent } from "react";
 import { authClient } from "../lib/auth-client";
-import { addSampleTasks } from "../lib/sample-tasks";
+import { addSampleTasksOnce } from "../lib/sample-tasks";
 import { forgetToken } from "../lib/token";
 
 /** Signs a person in, or up. */
@@ -24,7 +24,7 @@ export function Account({ demo }: { demo: boolean }) {
       const result = isNew ? await authClient.signUp.email({ name, email, password }) : await authClient.signIn.email({ email, password });
       if (result.error) return setError(result.error.message ?? "That did not work. Try again.");
       forgetToken();
-      if (isNew && demo) await addSampleTasks().catch(() => undefined); // the page also works without
+      if (isNew && demo) await addSampleTasksOnce().catch(() => undefined); // the page also works without
       startRefresh(() => router.refresh());
     } catch {
       setError("There is no connection. Try again.");

@@ -14,7 +14,7 @@ export function Filters({ query, show }: { query: Query; show: (query: Query) =>
   const current = useRef(query);
   current.current = query;
 
-  useEffect(() => setText(query.q), [query.q]);
+  useEffect(() => setText((text) => (text.trim() === query.q ? text : query.q)), [query.q]); // keeps a space that was typed
   useEffect(() => {
     if (text.trim() === current.current.q) return;
     const timer = setTimeout(() => show({ ...current.current, q: text.trim() }), 250);

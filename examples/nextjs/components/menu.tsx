@@ -14,6 +14,7 @@ export function Menu({ user, demo, store }: { user: { name: string; email: strin
 
   function leave(): void {
     forgetToken();
+    new BroadcastChannel("session").postMessage("ended"); // the other tabs
     location.reload();
   }
 

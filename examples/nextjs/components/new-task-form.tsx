@@ -1,11 +1,13 @@
 "use client";
-import { useRef, useState, type FormEvent } from "react";
+import { useEffect, useRef, useState, type FormEvent } from "react";
 import type { NewTask } from "../lib/tasks";
 import { Fields, readFields } from "./fields";
 
 export function NewTaskForm({ add }: { add: (task: NewTask) => Promise<boolean> }) {
   const [open, setOpen] = useState(false);
   const [added, setAdded] = useState(0);
+  const [ready, setReady] = useState(false); // before that the browser itself would send the form
+  useEffect(() => setReady(true), []);
   const title = useRef<HTMLInputElement>(null);
 
   function send(event: FormEvent<HTMLFormElement>): void {
@@ -24,7 +26,7 @@ export function NewTaskForm({ add }: { add: (task: NewTask) => Promise<boolean> 
       <div className="line">
         <input ref={title} name="title" aria-label="Title of the new task" placeholder="Add a task" required maxLength={200} autoComplete="off" />
         <button type="button" className="quiet" aria-expanded={open} onClick={() => setOpen(!open)}>Details</button>
-        <button className="primary">Add</button>
+        <button className="primary" disabled={!ready}>Add</button>
       </div>
       {open && <Fields key={added} />}
     </form>

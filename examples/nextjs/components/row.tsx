@@ -13,9 +13,16 @@ export const Row = memo(function Row({ task, store, tag, leave }: Props) {
   const edit = useRef<HTMLButtonElement>(null);
   const waiting = task.id < 0; // until the server has created it
 
+  async function open(): Promise<void> {
+    const read = await store.open(task);
+    if (read) setOpened(read);
+    else store.close(task);
+  }
+
   function close(): void {
     setOpened(null);
-    requestAnimationFrame(() => edit.current?.focus());
+    store.close(task);
+    requestAnimationFrame(() => (edit.current ? edit.current.focus() : leave())); // a filter may exclude the task now
   }
 
   if (opened) return <li className="card"><Editor opened={opened} store={store} close={close} /></li>;
@@ -32,7 +39,7 @@ export const Row = memo(function Row({ task, store, tag, leave }: Props) {
         </p>
       </div>
       <div className="actions">
-        <button ref={edit} type="button" className="quiet icon" disabled={waiting} title="Edit" aria-label={`Edit: ${task.title}`} onClick={async () => setOpened(await store.open(task))}><Icon path="M4 20h4L19 9l-4-4L4 16zM13 7l4 4" /></button>
+        <button ref={edit} type="button" className="quiet icon" disabled={waiting} title="Edit" aria-label={`Edit: ${task.title}`} onClick={() => void open()}><Icon path="M4 20h4L19 9l-4-4L4 16zM13 7l4 4" /></button>
         <button type="button" className="quiet icon" disabled={waiting} title="Delete" aria-label={`Delete: ${task.title}`} onClick={() => { leave(); void store.remove(task); }}><Icon path="M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13M10.5 11v5M13.5 11v5" /></button>
       </div>
     </li>

@@ -10,17 +10,23 @@ import { NewTaskForm } from "./new-task-form";
 import { Row } from "./row";
 
 /** The page of a signed-in user. */
-export function Tasks({ user, demo }: { user: { name: string; email: string }; demo: boolean }) {
+export function Tasks({ user, demo }: { user: { id: string; name: string; email: string }; demo: boolean }) {
   const [store] = useState(openTaskStore);
   const { tasks, phase, more, query, notice, connected, signedOut } = useSyncExternalStore(store.subscribe, store.snapshot, () => START);
   const heading = useRef<HTMLHeadingElement>(null);
   const end = useRef<HTMLDivElement>(null);
 
   useEffect(() => {
-    forgetToken();
+    forgetToken(user.id); // another tab may have signed in as another user since the server rendered the page
     if (demo) void addSampleTasksOnce().then(store.follow, () => undefined);
     return store.start();
-  }, [store, demo]);
+  }, [store, demo, user.id]);
+
+  useEffect(() => {
+    const session = new BroadcastChannel("session");
+    session.onmessage = () => location.reload(); // signed out in another tab
+    return () => session.close();
+  }, []);
 
   useEffect(() => {
     if (more !== "available" || !end.current) return;

@@ -20,24 +20,31 @@ function sampleTasks(): NewTask[] {
   ];
 }
 
+/** Runs `change` when no other tab changes the sample data. */
+const alone = (change: () => Promise<void>) => navigator.locks.request("sample-data", change);
+
 /** Adds the sample tasks one after the other: the list is ordered by the time of creation. */
-export async function addSampleTasks(): Promise<void> {
+async function addAll(): Promise<void> {
   for (const task of sampleTasks()) {
     const key = crypto.randomUUID();
     await withRetries(() => createTask(task, key));
   }
 }
 
-/** Adds the sample tasks for a user who has never had a task. */
-export async function addSampleTasksOnce(): Promise<void> {
+async function addIfNew(): Promise<void> {
   const [tasks, trash] = await Promise.all([listTasks({ limit: "1" }), listTasks({ status: "deleted", limit: "1" })]);
-  if (tasks.length === 0 && trash.length === 0) await addSampleTasks();
+  if (tasks.length === 0 && trash.length === 0) await addAll();
 }
 
-/** Erases all tasks of the user, and adds the sample tasks. */
-export async function resetSampleTasks(): Promise<void> {
+async function reset(): Promise<void> {
   for (let tasks = await listTasks({ limit: "100" }); tasks.length > 0; tasks = await listTasks({ limit: "100" })) {
     for (const { id } of tasks) await call("DELETE", `/${id}?permanent=true`);
   }
-  await addSampleTasks();
+  await addAll();
 }
+
+/** Adds the sample tasks for a user who has never had a task. */
+export const addSampleTasksOnce = () => alone(addIfNew);
+
+/** Erases all tasks of the user, and adds the sample tasks. */
+export const resetSampleTasks = () => alone(reset);

@@ -33,6 +33,7 @@ export function openTaskStore() {
   const gone = new Map<number, string>(); // deleted tasks, with `updated_at` of the state that was deleted
   const changes = new Set<Change>();
   const turns = new Map<number, Promise<unknown>>();
+  const edited = new Map<number, Task>(); // shown until the editor closes, also if a filter excludes them or they are deleted
   // The list is complete up to `end`, the last task that was read, or wholly if there is no cursor.
   let [end, cursor]: [Task | null, string | null] = [null, null];
   let reads = 0;
@@ -52,9 +53,10 @@ export function openTaskStore() {
       if (!fields) tasks.delete(id);
       else if (task) tasks.set(id, { ...task, ...fields, saving: true });
     }
+    for (const [id, task] of edited) if (!tasks.has(id)) tasks.set(id, { ...task, saving: false });
     const query = update.query ?? state.query;
     const inOrder = compare(query);
-    const shown = [...tasks.values()].filter((task) => matches(task, query) && (!cursor || !end || inOrder(task, end) <= 0));
+    const shown = [...tasks.values()].filter((task) => edited.has(task.id) || (matches(task, query) && (!cursor || !end || inOrder(task, end) <= 0)));
     state = { ...state, ...update, tasks: shown.sort(inOrder) };
     for (const listener of listeners) listener();
   }
@@ -73,13 +75,21 @@ export function openTaskStore() {
 
   /** Shows a failed request. Returns false, so that callers can return it. */
   function failed(error: unknown, text: string, again?: () => void): false {
-    if (error instanceof ApiError && [401, 403].includes(error.status)) publish({ signedOut: error.detail });
+    if (error instanceof ApiError && [401, 403].includes(error.status)) publish({ signedOut: `${text} ${error.detail}`.trim() });
     else {
       const reason = error instanceof ApiError ? error.detail : "There is no connection.";
       const final = error instanceof ApiError && error.status < 500 && error.status !== 429;
-      publish({ notice: { text: `${text} ${reason}`, failed: true, action: again && !final ? { label: "Try again", run: again } : undefined } });
+      const earlier = state.notice?.failed && state.notice.action ? state.notice : null; // must not be lost
+      const runs = [earlier?.action?.run, final ? undefined : again].filter((run) => run !== undefined);
+      const action = runs.length ? { label: "Try again", run: () => runs.forEach((run) => run()) } : undefined;
+      publish({ notice: { text: [earlier?.text.replace(reason, "").trim(), text, reason].filter(Boolean).join(" "), failed: true, action } });
     }
     return false;
+  }
+
+  /** Shows a message, unless a failed change waits for the user. */
+  function inform(notice: Notice): void {
+    if (!state.notice?.failed || !state.notice.action) publish({ notice });
   }
 
   /** Shows a change at once and sends it, after earlier changes of the same task. If it fails, the task is shown as it was. */
@@ -102,7 +112,8 @@ export function openTaskStore() {
         throw error;
       }
       if (error instanceof ApiError && error.status === 404) forget(change.id);
-      return failed(error, failure, () => void apply(change, send, failure, done)); // with the same key
+      // The editor of an edited task is still open, and has the button for it.
+      return failed(error, failure, edited.has(change.id) ? undefined : () => void apply(change, send, failure, done)); // with the same key
     }
   }
 
@@ -194,14 +205,19 @@ export function openTaskStore() {
       void read().then(follow);
       const timer = setInterval(follow, 1000 * POLL_SECONDS);
       const offline = () => publish({ connected: false });
+      const unload = (event: Event) => {
+        if (changes.size > 0) event.preventDefault(); // the browser asks whether to leave
+      };
       addEventListener("online", follow);
       addEventListener("offline", offline);
+      addEventListener("beforeunload", unload);
       document.addEventListener("visibilitychange", follow);
       return () => {
         reads += 1;
         clearInterval(timer);
         removeEventListener("online", follow);
         removeEventListener("offline", offline);
+        removeEventListener("beforeunload", unload);
         document.removeEventListener("visibilitychange", follow);
       };
     },
@@ -210,7 +226,7 @@ export function openTaskStore() {
     readMore,
     follow,
     dismiss: () => publish({ notice: null }),
-    announce: (text: string) => publish({ notice: { text, failed: false } }),
+    announce: (text: string) => inform({ text, failed: false }),
 
     show(query: Query): void {
       publish({ query });
@@ -229,8 +245,9 @@ export function openTaskStore() {
       return apply({ id: task.id, fields }, () => editTask(task.id, fields, null, key), `${short(task.title)} was not changed.`);
     },
 
-    /** Reads a task for editing. Returns null if that failed. */
+    /** Reads a task for editing, and shows it until close(). Returns null if that failed. */
     async open(task: Task): Promise<Opened | null> {
+      edited.set(task.id, task);
       try {
         const opened = await withRetries(() => getTask(task.id));
         remember(opened.task);
@@ -241,6 +258,11 @@ export function openTaskStore() {
         failed(error, `${short(task.title)} could not be opened.`);
         return null;
       }
+    },
+
+    close(task: Task): void {
+      edited.delete(task.id);
+      publish();
     },
 
     /** Saves an edited task. If it has changed since it was opened, returns its current state as `conflict`. */
@@ -262,8 +284,8 @@ export function openTaskStore() {
         });
         forget(task.id);
       };
-      const undo = () => void apply({ id: task.id, fields: {} }, () => restoreTask(task.id), `${short(task.title)} was not restored.`, () => publish({ notice: { text: `Restored ${short(task.title)}.`, failed: false } }));
-      const done = () => publish({ notice: { text: `Deleted ${short(task.title)}.`, failed: false, action: { label: "Undo", run: undo } } });
+      const undo = () => void apply({ id: task.id, fields: {} }, () => restoreTask(task.id), `${short(task.title)} was not restored.`, () => inform({ text: `Restored ${short(task.title)}.`, failed: false }));
+      const done = () => inform({ text: `Deleted ${short(task.title)}.`, failed: false, action: { label: "Undo", run: undo } });
       return apply({ id: task.id, fields: null }, send, `${short(task.title)} was not deleted.`, done);
     },
   };

@@ -34,9 +34,10 @@ export function currentToken(): Promise<Token> {
   return pending;
 }
 
-/** Call this on sign-out and after every sign-in. */
-export function forgetToken(): void {
-  token = owner = refresh = null;
+/** Call this on sign-out and after every sign-in. With the id of a user, tokens of other users are then refused. */
+export function forgetToken(userId: string | null = null): void {
+  token = refresh = null;
+  owner = userId;
 }
 
 /** Calls `send` with a token. After a 401, gets a new token and retries once. */
