@@ -39,15 +39,15 @@ MAX_REQUESTS_PER_USER = 64
 class Pool:
     """Connections, the most recently used first.
 
-    One user has at most half of them at once. If requests wait, users take turns. `prepares` is
-    false after a prepared statement was lost, as behind some poolers.
+    One user has at most a quarter of them at once. If requests wait, users take turns. `prepares`
+    is false after a prepared statement was lost, as behind some poolers.
     """
 
     def __init__(self, connect: Connector, size: int) -> None:
         self.prepares = True
         self._connect = connect
         self._size = size
-        self._share = max(1, size // 2)
+        self._share = share_of(size)
         self._idle: deque[Connection] = deque()
         self._in_use: Counter[str] = Counter()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
@@ -190,6 +190,11 @@ class Pool:
         """Close the idle connections."""
         while self._idle:
             self._idle.pop().close()
+
+
+def share_of(size: int) -> int:
+    """How many of the connections of a pool one user may have at once (make fairness)."""
+    return max(1, size // 4)
 
 
 def _grant(slot: asyncio.Future[None]) -> None:

@@ -27,7 +27,7 @@ def figures(seconds: float, status: int = 200) -> Figures:
     ],
 )
 def test_problems(alone: Figures, beside: Figures, problems: list[str]) -> None:
-    assert Result(alone, beside).problems() == problems
+    assert Result(3.0, alone, beside).problems() == problems
 
 
 def test_a_pool_that_is_not_fair_is_found(fresh_database: Database) -> None:

@@ -42,12 +42,12 @@ async def acquire(connections: Pool, user: str) -> Connection:
     return await connections.acquire(user, time.monotonic())
 
 
-def test_one_user_has_at_most_half_of_the_connections() -> None:
+def test_one_user_has_at_most_a_quarter_of_the_connections() -> None:
     async def main() -> None:
         connections = new_pool()
         requests = [asyncio.create_task(acquire(connections, "greedy")) for _ in range(16)]
         await asyncio.sleep(0.01)
-        assert sum(request.done() for request in requests) == SIZE // 2
+        assert sum(request.done() for request in requests) == pool.share_of(SIZE) == 2
         # So requests of a second and a third user get a connection immediately.
         for user in ("other", "third"):
             async with asyncio.timeout(0.5):
@@ -109,7 +109,7 @@ def test_a_request_that_waits_too_long_for_others_of_its_user_is_refused(
 
     async def main() -> None:
         connections = new_pool()
-        held = [await acquire(connections, "greedy") for _ in range(SIZE // 2)]
+        held = [await acquire(connections, "greedy") for _ in range(pool.share_of(SIZE))]
         # The database may be the cause: none of the user's requests succeeded meanwhile.
         with pytest.raises(NotConnected):
             await acquire(connections, "greedy")

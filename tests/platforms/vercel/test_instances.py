@@ -11,7 +11,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Barrier
 
@@ -20,7 +20,7 @@ import jwt
 import psycopg
 import pytest
 
-from lib.db.pool import BUDGET, MAX_REQUESTS_PER_USER, POOL_SIZE
+from lib.db.pool import BUDGET, MAX_REQUESTS_PER_USER, POOL_SIZE, share_of
 from tests.conftest import SECRET
 from tests.platforms.vercel.conftest import wait_until
 from tests.support.databases import Cluster, Database
@@ -168,7 +168,7 @@ def test_many_slow_database_calls_do_not_delay_other_users(
     slow, other = new_person(), new_person()
     task = slow.create("the row that is locked")
     other.create("mine")
-    share = POOL_SIZE["vercel"] // 2
+    share = share_of(POOL_SIZE["vercel"])
     with ThreadPoolExecutor(CROWD) as crowd, locked(counted, task) as lock:
         waiting = [
             crowd.submit(slow.client.put, f"{slow.tasks}/{task['id']}", json={"title": str(n)})
@@ -228,7 +228,7 @@ def test_clients_that_disconnect_leave_every_connection_usable(
                 + body
             )
             clients.append(client)
-        wait_until(lambda: count(counted, ITS_WAITERS) == POOL_SIZE["vercel"] // 2)
+        wait_until(lambda: count(counted, ITS_WAITERS) == share_of(POOL_SIZE["vercel"]))
         for client in clients:
             client.close()
         lock.rollback()
@@ -244,19 +244,18 @@ def test_clients_that_disconnect_leave_every_connection_usable(
 def test_with_every_connection_in_use_requests_end_in_time(
     counted: Database, new_person: NewPerson
 ) -> None:
-    # Two users, because one has at most half of the connections.
-    slow, other = [new_person(), new_person()], new_person()
-    tasks = [person.create("the row that is locked") for person in slow]
     size = POOL_SIZE["vercel"]
-    with (
-        ThreadPoolExecutor(2 * size) as crowd,
-        locked(counted, tasks[0]),
-        locked(counted, tasks[1]),
-    ):
+    # Several users, because one has only a share of the connections.
+    slow = [new_person() for _ in range(size // share_of(size))]
+    tasks, other = [person.create("the row that is locked") for person in slow], new_person()
+    requests = 2 * size // len(slow)
+    with ThreadPoolExecutor(2 * size) as crowd, ExitStack() as locks:
+        for task in tasks:
+            locks.enter_context(locked(counted, task))
         began = time.monotonic()
         waiting = [
             crowd.submit(person.client.put, f"{person.tasks}/{task['id']}", json={"title": str(n)})
-            for n in range(size)
+            for n in range(requests)
             for person, task in zip(slow, tasks, strict=True)
         ]
         wait_until(lambda: count(counted, ITS_WAITERS) == size)

@@ -24,6 +24,7 @@ from tests.support import tcp_proxy
 from tests.support.databases import Cluster
 
 POOL_SIZE = database.POOL_SIZE["local"]
+SHARE = database.share_of(POOL_SIZE)
 USER = "cancelled"
 SELECT_1 = ("SELECT 1", {})
 SLEEP = ("SELECT pg_sleep(30)", {})
@@ -92,8 +93,8 @@ def start(*statements: Any, user: str = USER, **options: Any) -> asyncio.Task[An
 
 def test_while_it_waits_for_a_slot(lab: Lab) -> None:
     async def main(pool: Pool) -> None:
-        held = [start(SLEEP) for _ in range(POOL_SIZE // 2)]
-        await until(lambda: pool._in_use[USER] == POOL_SIZE // 2)
+        held = [start(SLEEP) for _ in range(SHARE)]
+        await until(lambda: pool._in_use[USER] == SHARE)
         queued = [start(SELECT_1) for _ in range(3)]
         await until(lambda: len(pool._waiting.get(USER, ())) == 3)
         await cancel(queued[1])
@@ -107,7 +108,7 @@ def test_while_it_waits_for_a_slot(lab: Lab) -> None:
 
 def test_when_it_is_granted_a_slot_just_before(lab: Lab) -> None:
     async def main(pool: Pool) -> None:
-        connections = [await pool.acquire(USER, time.monotonic()) for _ in range(POOL_SIZE // 2)]
+        connections = [await pool.acquire(USER, time.monotonic()) for _ in range(SHARE)]
         first, second = start(SELECT_1), start(SELECT_1)
         await until(lambda: len(pool._waiting.get(USER, ())) == 2)
         pool.release(USER, connections.pop())
@@ -123,7 +124,7 @@ def test_when_it_is_granted_a_slot_just_before(lab: Lab) -> None:
 
 def test_when_it_is_granted_a_slot_just_after(lab: Lab) -> None:
     async def main(pool: Pool) -> None:
-        connections = [await pool.acquire(USER, time.monotonic()) for _ in range(POOL_SIZE // 2)]
+        connections = [await pool.acquire(USER, time.monotonic()) for _ in range(SHARE)]
         first, second = start(SELECT_1), start(SELECT_1)
         await until(lambda: len(pool._waiting.get(USER, ())) == 2)
         first.cancel()
