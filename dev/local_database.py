@@ -46,7 +46,7 @@ def local_database(folder: Path) -> Generator[Urls]:
             if not isinstance(error, MigrationError):
                 raise
             raise postgres.PostgresError(
-                f"{error} The data of make dev is in {folder / 'postgres'}: delete this folder to"
+                f"{error} The data is in {folder / 'postgres'}: delete this folder to"
                 " start with an empty database."
             ) from error
         yield Urls(server.url(DATABASE, user=ROLE, password=PASSWORD), server.url(DATABASE))

@@ -2,7 +2,7 @@
 import { NextResponse, type NextRequest } from "next/server";
 import { apiOrigin } from "./lib/api-origin";
 
-export const config = { matcher: "/" };
+export const config = { matcher: "/((?!api/|_next/).*)" };
 
 export function proxy(request: NextRequest): NextResponse {
   const nonce = btoa(crypto.randomUUID());
