@@ -45,6 +45,8 @@ FOLDERS_OF_VERIFY = (
 )  # fmt: skip
 FILES_OF_VERIFY = {"test_demo.py", "test_pgbouncer.py", "test_database.py", "test_list_plans.py"}
 FAST_FOLDERS = ("contract", "unit")
+# Each of their tests takes long, so they run first: at the end, the other workers would be idle.
+LONG_FOLDERS = ("tooling/contributor", "integrations/example", "platforms")
 # In these folders but not fast: each starts processes, copies databases or waits.
 SLOW_FILES = {
     f"{name}.py"
@@ -95,12 +97,16 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        path = item.path.relative_to(HERE)
-        folder = path.parent.as_posix()
+        path, folder = item.path.relative_to(HERE), _folder(item)
         if folder.startswith(FOLDERS_OF_VERIFY) or path.name in FILES_OF_VERIFY:
             item.add_marker(pytest.mark.verify)
         if folder.startswith(FAST_FOLDERS) and path.as_posix() not in SLOW_FILES:
             item.add_marker(pytest.mark.fast)
+    items.sort(key=lambda item: not _folder(item).startswith(LONG_FOLDERS))
+
+
+def _folder(item: pytest.Item) -> str:
+    return item.path.relative_to(HERE).parent.as_posix()
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist, which may be disabled
