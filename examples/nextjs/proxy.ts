@@ -6,13 +6,14 @@ export const config = { matcher: "/((?!api/|_next/).*)" };
 
 export function proxy(request: NextRequest): NextResponse {
   const nonce = btoa(crypto.randomUUID());
-  const forDevelopment = process.env.NODE_ENV === "development"; // React then uses eval, and Next.js inline styles
+  const forDevelopment = process.env.NODE_ENV === "development"; // React then uses eval, Next.js inline styles and fonts
   const policy = [
     "default-src 'none'",
     `script-src 'self' 'nonce-${nonce}'${forDevelopment ? " 'unsafe-eval'" : ""}`,
     `style-src 'self'${forDevelopment ? " 'unsafe-inline'" : ""}`,
     `connect-src 'self' ${apiOrigin()}`,
     "img-src 'self'",
+    ...(forDevelopment ? ["font-src 'self'"] : []),
     "base-uri 'none'",
     "form-action 'self'",
     "frame-ancestors 'none'",

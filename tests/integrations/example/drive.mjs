@@ -74,6 +74,7 @@ async function openPage(context, url = APP_URL) {
   page.setDefaultTimeout(15_000);
   page.on("pageerror", (error) => problems.push(`${error.stack}`));
   page.on("console", (message) => message.text().includes("Content Security Policy") && problems.push(message.text()));
+  page.on("response", (response) => response.status() === 404 && new URL(response.url()).origin === url && problems.push(`${response.url()} is 404`));
   page.on("request", (request) => {
     const { origin } = new URL(request.url());
     if (![url, PROXY_URL].includes(origin) && origin !== "null") problems.push(`The page called ${request.url()}`);
