@@ -125,11 +125,12 @@ class Pool:
         if not queue and self._has_slot(user):
             self._in_use[user] += 1
             return
-        slot = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        slot = loop.create_future()
         self._waiting.setdefault(user, deque()).append(slot)
+        expiry = loop.call_later(deadline - MIN_TIME_LEFT - time.monotonic(), _expire, slot)
         try:
-            async with asyncio.timeout(deadline - MIN_TIME_LEFT - time.monotonic()):
-                await slot
+            await slot
         except BaseException as error:
             # The database serves this user, who has more requests under way than it can.
             served = time.monotonic() - self._served_at.get(user, -math.inf) < MAX_SERVICE_GAP
@@ -147,6 +148,7 @@ class Pool:
                 raise NotConnected("no connection was free in time") from None
             raise
         finally:
+            expiry.cancel()
             self._granted.discard(slot)
 
     def _has_slot(self, user: str) -> bool:
@@ -167,8 +169,11 @@ class Pool:
                 self._served_at.pop(waiting_user, None)
             self._in_use[waiting_user] += 1
             self._granted.add(slot)
-            # The request may wait in the event loop of another thread.
-            slot.get_loop().call_soon_threadsafe(_grant, slot)
+            loop = slot.get_loop()
+            if loop is asyncio.get_running_loop():
+                _grant(slot)
+            else:  # the request waits in another thread
+                loop.call_soon_threadsafe(_grant, slot)
             return
 
     async def _idle_connection(self, deadline: float, *, probe: bool) -> Connection | None:
@@ -200,6 +205,11 @@ def share_of(size: int) -> int:
 def _grant(slot: asyncio.Future[None]) -> None:
     if not slot.done():
         slot.set_result(None)
+
+
+def _expire(slot: asyncio.Future[None]) -> None:
+    if not slot.done():
+        slot.set_exception(TimeoutError())
 
 
 async def _is_alive(connection: Connection, deadline: float) -> bool:

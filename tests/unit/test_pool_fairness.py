@@ -135,16 +135,18 @@ def test_a_request_that_gets_a_connection_has_time_for_its_statements(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     waits: list[float] = []
-    timeout: Any = asyncio.timeout
-
-    def record(seconds: float) -> Any:
-        waits.append(seconds)
-        return timeout(seconds)
 
     async def main() -> None:
         connections = new_pool()
         held = [(str(n), await acquire(connections, str(n))) for n in range(SIZE)]
-        monkeypatch.setattr(asyncio, "timeout", record)
+        loop = asyncio.get_running_loop()
+        call_later = loop.call_later
+
+        def record(seconds: float, *call: Any) -> asyncio.TimerHandle:
+            waits.append(seconds)
+            return call_later(seconds, *call)
+
+        monkeypatch.setattr(loop, "call_later", record)
         waiting = asyncio.create_task(acquire(connections, "late"))
         await asyncio.sleep(0)
         connections.release(*held[0])
