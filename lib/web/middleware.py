@@ -1,8 +1,8 @@
 """The middleware of every application: request context, CORS, unexpected errors."""
 
 import re
+import secrets
 import time
-import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,6 +17,7 @@ from lib.errors import ApiError
 from lib.web.exception_handlers import error_response
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+NOT_IN_IDS = re.compile(r"[^A-Za-z0-9._-]")
 # Added to every response that does not set them itself, in the byte form that ASGI requires.
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -90,8 +91,7 @@ def _request_id(headers: Mapping[bytes, bytes], event: dict[str, Any] | None) ->
     from_platform = ((event or {}).get("requestContext") or {}).get("requestId")
     from_platform = from_platform or headers.get(b"x-vercel-id", b"").decode("latin-1")
     # Vercel's ids contain colons; those of API Gateway and the emulator may contain "=".
-    cleaned = re.sub(r"[^A-Za-z0-9._-]", "-", from_platform)[:128]
-    return cleaned or uuid.uuid4().hex
+    return NOT_IN_IDS.sub("-", from_platform)[:128] or secrets.token_hex(16)
 
 
 def _log_request(scope: Scope, method: str, status: int, started: float) -> None:

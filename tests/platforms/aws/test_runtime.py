@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import re
+import uuid
 from typing import Any
 
 import pytest
@@ -40,14 +41,14 @@ def get(path: str, read_event: ReadEvent, **changes: Any) -> Event:
 def test_a_task_is_created_read_changed_and_deleted(
     deployed: dict[str, Sandbox], read_event: ReadEvent
 ) -> None:
-    tasks = deployed["tasks"]
-    created = invoke(tasks, read_event("create_task", "ada"))
+    tasks, user = deployed["tasks"], f"user-{uuid.uuid4().hex}"  # other tests leave tasks
+    created = invoke(tasks, read_event("create_task", user))
     assert created["statusCode"] == 201
     task = json.loads(created["body"])
     assert task["title"] == "Buy milk 🥛"
-    assert created["headers"]["location"] == f"/api/ada/tasks/{task['id']}"
+    assert created["headers"]["location"] == f"/api/{user}/tasks/{task['id']}"
 
-    about = {"user": "ada", "task": task["id"]}
+    about = {"user": user, "task": task["id"]}
     got = invoke(tasks, read_event("get_task", **about))
     assert (got["statusCode"], got["body"]) == (200, created["body"])
     updated = invoke(tasks, read_event("update_task", **about))
@@ -55,7 +56,7 @@ def test_a_task_is_created_read_changed_and_deleted(
     completed = invoke(tasks, read_event("complete_task", **about))
     assert json.loads(completed["body"])["completed"] is True
     # The list event requests pending tasks only.
-    assert invoke(tasks, read_event("list_tasks", "ada"))["body"] == "[]"
+    assert invoke(tasks, read_event("list_tasks", user))["body"] == "[]"
     assert invoke(tasks, read_event("delete_task", **about))["statusCode"] == 204
     assert invoke(tasks, read_event("get_task", **about))["statusCode"] == 404
 
