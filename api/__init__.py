@@ -12,7 +12,7 @@ With these five measures, a cold start takes 1.53 billion instructions until its
   imports created.
 - `pydantic.v1` is marked as not installed, which FastAPI supports. FastAPI would import it only to
   recognize models of Pydantic 1, for 77 million instructions.
-- Pydantic does not search for plugins, which costs 7 million instructions. None is installed.
+- Pydantic does not search for plugins, because none is installed. It saves 7 million instructions.
 - FastAPI's Pydantic models of the OpenAPI document are built at first use.
 
 bench/NOTES.md has the measurements. tests/tooling/bench/test_import_budget.py limits the imports.

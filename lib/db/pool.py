@@ -198,7 +198,10 @@ class Pool:
 
 
 def share_of(size: int) -> int:
-    """How many of the connections of a pool one user may have at once (make fairness)."""
+    """How many of the connections of a pool one user may have at once.
+
+    `make fairness` measures what other users notice.
+    """
     return max(1, size // 4)
 
 

@@ -37,8 +37,8 @@ LOCK_TIMEOUT = 1.5
 RETRYABLE_SQLSTATES = {"40001", "40P01", "55P03"}
 # Seconds before each retry, on average, and before all later ones.
 PAUSES = (0.0, 0.08, 0.16, 0.32, 0.5)
-# Without a connection a request tries on while it has time, because most outages of a pooler are
-# short. These attempts count only if the outage lasts: then requests must not pile up.
+# Without a connection a request keeps trying while it has time, because most outages of a pooler
+# are short. These attempts count only if the outage lasts: then requests must not pile up.
 MAX_ATTEMPTS = 4
 
 # A row refers to a row that does not exist.

@@ -25,7 +25,6 @@ from tests.tooling.contributor.terminal import Terminal
 COMMAND = """
 import sys
 from pathlib import Path
-from typing import Any
 from dev import demo
 demo.EXAMPLE, demo.DATA, demo.API_PORT = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 demo.main()

@@ -134,8 +134,8 @@ def _change_configuration(tree: Path, change: Callable[[str], str]) -> None:
     path.write_text(change(path.read_text()))
 
 
-def test_a_build_with_any_of_these_faults_is_refused(make_tree: MakeTree, tmp_path: Path) -> None:
-    """One build with all of them, because a build takes long: each is reported by itself."""
+def test_each_fault_of_a_build_is_reported(make_tree: MakeTree, tmp_path: Path) -> None:
+    """One build has all of them, because a build takes long."""
     complaints = {
         _without_public_folder: r"The static files are .*lib/settings\.py",
         _with_named_groups: r"use unnamed groups only",
