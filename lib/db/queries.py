@@ -292,19 +292,46 @@ def _select_tasks(source: Table, sort_key: Expression) -> Select:
     return select(*columns, sort_key.label("sort_key")).where(_listed(source))
 
 
-def _list_whole(source: Table, order: Order, *filters: ColumnElement[bool]) -> Select:
+# The fewest bytes that the JSON of a task takes in addition to its texts, and the most for one byte
+# of a text: a control character is written as \u0001.
+MIN_TASK_OVERHEAD, MAX_ESCAPED = literal_column("130", Integer), literal_column("6", Integer)
+
+
+def _list_whole(order: Order) -> Select:
+    """A row with the document of each task.
+
+    The documents are null where they might exceed the limit. This is decided by the size of the
+    texts, before a document is built. For example, by title:
+
+        SELECT CASE WHEN (SELECT sum(octet_length(title) + ...) * 6 FROM tasks
+                          WHERE user_id = :owner) <= :max_bytes
+               THEN row_to_json(document)::text END
+        FROM tasks, LATERAL (SELECT tasks.id, ...) AS document
+        WHERE user_id = :owner ORDER BY title_key, id LIMIT ...
+    """
+    measured = TASKS.alias("measured")
+    size = select(func.sum(_least_bytes(measured)) * MAX_ESCAPED).where(measured.c.user_id == owner)
+    document = _document(TASKS)
+    shown = case((size.scalar_subquery() <= max_bytes, _json(document)))
+    tasks = select(shown).select_from(TASKS, document).where(_listed(TASKS))
+    tasks = _sorted(tasks, order, TASKS.c[order.key], TASKS.c.id)
+    # The documents of more tasks than this are null.
+    return tasks.limit(max_bytes // (MIN_TASK_OVERHEAD * MAX_ESCAPED) + ONE)
+
+
+def _filtered_whole(source: Table, order: Order) -> Select:
     """One row: the documents separated by commas, and their number. No row for too large a list.
 
     The size is checked before documents are built. For example, by title:
 
-        WITH list AS (SELECT ..., title_key AS sort_key FROM tasks WHERE user_id = :owner
-                      ORDER BY title_key, id)
+        WITH list AS (SELECT ..., title_key AS sort_key FROM tasks
+                      WHERE user_id = :owner AND <filters> ORDER BY title_key, id)
         SELECT string_agg(row_to_json(document)::text, ','), count(*)
         FROM list, LATERAL (SELECT list.id, ...) AS document
         HAVING (SELECT sum(octet_length(title) + ...) FROM list) <= :max_bytes
     """
     key = source.c[order.key]
-    tasks = _select_tasks(source, key).where(*filters)
+    tasks = _select_tasks(source, key).where(_filters(source))
     tasks = _sorted(tasks, order, key, source.c.id).cte("list")
     document = _document(tasks)
     documents = func.string_agg(_json(document), literal_column("','"))
@@ -315,27 +342,26 @@ def _list_whole(source: Table, order: Order, *filters: ColumnElement[bool]) -> S
     )
 
 
-# The fewest bytes that the JSON of a task takes in addition to its texts, and the most for one byte
-# of a text: a control character is written as \u0001.
-MIN_TASK_OVERHEAD, MAX_ESCAPED = literal_column("130", Integer), literal_column("6", Integer)
-
-
 def _size(tasks: CTE) -> ColumnElement[int]:
     """The bytes of the documents.
 
     A lower bound if that is enough to decide whether they exceed the limit.
     """
-    tags = func.array_to_string(tasks.c.tags, literal_column("','"))
-    texts = (tasks.c.user_id, tasks.c.title, tasks.c.description, tags)
-    texts = [func.octet_length(each) for each in texts]
-    text_bytes = sum((func.coalesce(each, ZERO) for each in texts), MIN_TASK_OVERHEAD)
-    at_least = func.coalesce(func.sum(text_bytes), ZERO)
+    at_least = func.coalesce(func.sum(_least_bytes(tasks)), ZERO)
     # Builds each document and discards it. This takes the time of the list but not its memory.
     document = _document(tasks)
     exact = select(func.sum(func.octet_length(_json(document)) + ONE)).select_from(tasks, document)
     undecided = and_(at_least <= max_bytes, at_least * MAX_ESCAPED > max_bytes)
     size = case((undecided, exact.correlate(None).scalar_subquery()), else_=at_least)
     return select(size).select_from(tasks).correlate(None).scalar_subquery()
+
+
+def _least_bytes(tasks: FromClause) -> ColumnElement:
+    """A lower bound of the bytes of a document."""
+    tags = func.array_to_string(tasks.c.tags, literal_column("','"))
+    texts = (tasks.c.user_id, tasks.c.title, tasks.c.description, tags)
+    sizes = [func.octet_length(each) for each in texts]
+    return sum((func.coalesce(each, ZERO) for each in sizes), MIN_TASK_OVERHEAD)
 
 
 limit = bindparam("limit", type_=Integer) + ONE
@@ -439,23 +465,18 @@ def _counted_page(source: Table, order: Order) -> Select:
 
 # Each kind of list has one statement for each order, because a parameter cannot choose the columns
 # of ORDER BY. These three have no filters, so one plan fits all parameters.
-LIST_WHOLE = {name: _list_whole(TASKS, order) for name, order in ORDERS.items()}
+LIST_WHOLE = {name: _list_whole(order) for name, order in ORDERS.items()}
 LIST_FIRST_PAGE = {name: _list_page(order) for name, order in ORDERS.items()}
 LIST_NEXT_PAGE = {
     name: _list_page(order, _follows_cursor(order, TASKS.c[order.key], TASKS.c.id))
     for name, order in ORDERS.items()
 }
 # These have filters. They are planned with the actual parameters: a null filter costs nothing.
-FILTERED_WHOLE = {
-    name: _list_whole(TASKS, order, _filters(TASKS)) for name, order in ORDERS.items()
-}
+FILTERED_WHOLE = {name: _filtered_whole(TASKS, order) for name, order in ORDERS.items()}
 FILTERED_PAGE = {name: _filtered_page(order) for name, order in ORDERS.items()}
 COUNTED_PAGE = {name: _counted_page(TASKS, order) for name, order in ORDERS.items()}
 # The trash has one statement for each order, which reads and sorts the user's whole trash.
-TRASH_WHOLE = {
-    name: _list_whole(DELETED_TASKS, order, _filters(DELETED_TASKS))
-    for name, order in ORDERS.items()
-}
+TRASH_WHOLE = {name: _filtered_whole(DELETED_TASKS, order) for name, order in ORDERS.items()}
 TRASH_PAGE = {name: _counted_page(DELETED_TASKS, order) for name, order in ORDERS.items()}
 
 

@@ -106,26 +106,27 @@ async def list_tasks(
 
 
 async def _whole_list(user: AuthenticatedUser, query: TaskQuery) -> TaskPage:
-    filters = _filters(query)
-    prepare = False
-    if query.status == "deleted":
-        statements = compiled.TRASH_WHOLE
-    elif _apply(filters):
-        statements = compiled.FILTERED_WHOLE
-    else:
-        statements, prepare = compiled.LIST_WHOLE, True
+    filters, deleted = _filters(query), query.status == "deleted"
+    order = f"{query.sort_key} {query.direction}"
     values = {"owner": user.id, **filters, "max_bytes": MAX_LIST_BYTES}
-    statement = statements[f"{query.sort_key} {query.direction}"]
-    [rows] = await run_transaction(user.id, (statement, values), prepare=prepare)
-    for documents, total in rows:
-        body = f"[{documents}]".encode()
-        if _fits(body):
-            return TaskPage(body, total)
-    raise InvalidInput(
-        "The list is too large for one response. Use limit and follow the Link header.",
-        location=("query", "limit"),
-        kind="missing",
-    )
+    plain = not deleted and not _apply(filters)
+    rows: Rows = []
+    if plain:
+        [rows] = await run_transaction(user.id, (compiled.LIST_WHOLE[order], values))
+    if plain and rows[:1] != [(None,)]:
+        documents, total = ",".join([document for (document,) in rows]), len(rows)
+    else:  # also a list without filters that may be too large
+        statements = compiled.TRASH_WHOLE if deleted else compiled.FILTERED_WHOLE
+        [rows] = await run_transaction(user.id, (statements[order], values), prepare=False)
+        documents, total = rows[0] if rows else (None, 0)
+    body = f"[{documents}]".encode()
+    if documents is None or not _fits(body):
+        raise InvalidInput(
+            "The list is too large for one response. Use limit and follow the Link header.",
+            location=("query", "limit"),
+            kind="missing",
+        )
+    return TaskPage(body, total)
 
 
 def _filters(query: TaskQuery) -> dict[str, Any]:

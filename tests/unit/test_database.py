@@ -1034,7 +1034,8 @@ def test_a_complete_list_reads_only_one_users_tasks(grown_database: Database, us
     plan = explain(grown_database, compiled.LIST_WHOLE["created_at desc"], user, max_bytes=10**9)
     scans = [node for node in nodes(plan) if node.get("Relation Name") == "tasks"]
     owned = {"few": 10, "many": MANY}[user]
-    assert [scan["Actual Rows"] * scan["Actual Loops"] for scan in scans] == [owned]
+    # Once for their size, once for the documents.
+    assert [scan["Actual Rows"] * scan["Actual Loops"] for scan in scans] == [owned, owned]
     if user == "few":
         assert all("Index" in scan["Node Type"] for scan in scans)
         assert pages(plan) <= 40
@@ -1115,10 +1116,10 @@ def test_a_list_is_refused_before_its_documents_are_built(
             "INSERT INTO tasks (user_id, title, description) VALUES ('few', %s, %s)",
             [text, text * size or None],
         )
-    statement = compiled.LIST_WHOLE["created_at asc"].encode()
+    statement = compiled.FILTERED_WHOLE["created_at asc"].encode()
 
     def bytes_of_list(max_bytes: int) -> int | None:
-        values = {"owner": "few", "max_bytes": max_bytes}
+        values = {"owner": "few", **NO_FILTER, "max_bytes": max_bytes}
         row = search.execute(statement, values).fetchone()
         return len(row[0].encode()) if row else None
 
@@ -1129,3 +1130,35 @@ def test_a_list_is_refused_before_its_documents_are_built(
     if sizes:
         assert bytes_of_list(exact - 1) is None
         assert bytes_of_list(0) is None
+
+
+@pytest.mark.parametrize("text", ["plain", "\x01", '"\\', "é"])
+@pytest.mark.parametrize("sizes", [(), (5,), (30, 0, 200), (3,) * 50])
+def test_a_list_without_filters_has_documents_only_if_they_fit(
+    search: psycopg.Connection, text: str, sizes: tuple[int, ...]
+) -> None:
+    """Where they may exceed the limit, they are null. They are not where six times fewer fit."""
+    search.execute("DELETE FROM tasks WHERE user_id = 'few'")
+    for size in sizes:
+        search.execute(
+            "INSERT INTO tasks (user_id, title, description) VALUES ('few', %s, %s)",
+            [text, text * size or None],
+        )
+
+    def documents(max_bytes: int) -> list[str | None]:
+        values = {"owner": "few", "max_bytes": max_bytes}
+        rows = search.execute(compiled.LIST_WHOLE["title asc"].encode(), values).fetchall()
+        return [document for (document,) in rows]
+
+    values = {"owner": "few", **NO_FILTER, "max_bytes": 10**9}
+    exact = search.execute(compiled.FILTERED_WHOLE["title asc"].encode(), values).fetchone()
+    assert exact
+    whole = documents(10**9)
+    assert (",".join(map(str, whole)), len(whole)) == exact
+    size = len(exact[0].encode())
+    assert documents(6 * size) == whole
+    for limit in {0, 1, size // 7, size // 2, size - 1} - {-1}:
+        refused = documents(limit)
+        assert len(refused) <= len(sizes)
+        assert bool(refused) == bool(sizes)
+        assert set(refused) <= {None}

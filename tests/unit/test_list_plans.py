@@ -292,7 +292,7 @@ PREPARED: dict[str, Any] = {
 }
 # The most rows that a statement reads of a table. Of one task, where nothing is said.
 MAX_READ = {
-    "LIST_WHOLE": {"tasks": 10},
+    "LIST_WHOLE": {"tasks": 2 * 10},
     "LIST_FIRST_PAGE": {"tasks": LIMIT},
     "LIST_NEXT_PAGE": {"tasks": LIMIT},
     "STATISTICS": {"tasks": 2 * 10},
