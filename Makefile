@@ -200,6 +200,10 @@ chaos: .venv/ready ## Check that no write is lost or doubled, or change missed (
 fairness: .venv/ready ## Measure how long a user waits beside 16 clients of another user
 	@$(PYTHON) -m tests.resilience.fairness
 
+.PHONY: lists
+lists: .venv/ready ## Measure what lists of 10 to 100,000 tasks cost PostgreSQL
+	@$(PYTHON) -m bench.lists
+
 .PHONY: faults
 faults: .venv/ready ## Test every database fault with the real time limits
 	@$(PYTHON) -m tests.resilience.faults

@@ -15,6 +15,7 @@ from bench import measure, report, servers, workload
 from bench.implementations import EXPERT, IMPLEMENTATIONS
 from bench.prepare import CACHE, PreparationError, prepare, sizes, valgrind_version
 from bench.processes import ComparisonError
+from dev.pages import write_block
 from dev.postgres import PostgresError
 
 FOLDER = Path(__file__).parent
@@ -34,21 +35,12 @@ def main() -> None:
     if not quick:
         (FOLDER / "RESULTS.md").write_text(markdown)
         (FOLDER / "results.svg").write_text(report.picture(figures))
-        replace_sentence(FOLDER.parent / "README.md", report.overview(figures))
+        write_block("README.md", "make bench", report.overview(figures))
         (CACHE / "figures.json").write_text(
             json.dumps([[*key, value] for key, value in figures.items()])
         )
         print("Wrote bench/RESULTS.md, bench/results.svg and the benchmark sentence of README.md.")
     print(report.summary(figures))
-
-
-def replace_sentence(page: Path, sentence: str) -> None:
-    """Replace the text between the markers of a page. Exits if a marker is missing."""
-    before, begin, rest = page.read_text().partition("<!-- make bench: -->\n")
-    _, end, after = rest.partition("\n<!-- :make bench -->")
-    if not (begin and end):
-        sys.exit(f"{page.name} has no `make bench` markers around its benchmark sentence.")
-    page.write_text(f"{before}{begin}{sentence}{end}{after}")
 
 
 def run(effort: measure.Effort) -> tuple[measure.Figures, str | None]:

@@ -1,4 +1,4 @@
-"""`make transports`: what both transports to PostgreSQL cost, for docs/database.md.
+"""`make transports`: what both transports to PostgreSQL cost. Writes a table of docs/database.md.
 
 PgBouncer and the emulator of Neon's endpoint both serve with TLS, as Neon does. Their CA is added to
 those of certifi, because loading all of them is a part of a cold start.
@@ -18,6 +18,7 @@ from bench import instructions, prepare, processes, workload
 from bench.implementations import OURS
 from bench.processes import ComparisonError
 from dev.local_database import PASSWORD, ROLE
+from dev.pages import write_block
 from dev.postgres import Server
 from tests.support import neon_endpoint, pgbouncer
 from tests.support.certificate import write_certificate
@@ -32,9 +33,9 @@ ROWS = {
 
 
 def main() -> None:
-    """Measure, and print the table."""
+    """Measure, print the table and write it."""
     prepare.prepare((OURS,))
-    sys.stdout.write(f"{'million instructions':<36}{'postgres':>10}{'http':>10}\n")
+    lines = ["| million instructions | `postgres` | `http` |", "|---|---:|---:|"]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         urls = stack.enter_context(workload.database(folder / "postgres", (TASKS,)))
@@ -43,7 +44,11 @@ def main() -> None:
         transports = (_over_postgres(stack, urls, folder), _over_http(stack, urls, folder))
         for row, (kind, name) in ROWS.items():
             counts = [_count(kind, name, each, events) for each in transports]
-            sys.stdout.write(f"{row:<36}{counts[0]:>10,.2f}{counts[1]:>10,.2f}\n")
+            digits = 0 if kind == "cold" else 2
+            lines.append(f"| {row} | {counts[0]:,.{digits}f} | {counts[1]:,.{digits}f} |")
+    table = "\n".join(lines)
+    sys.stdout.write(f"{table}\n")
+    write_block("docs/database.md", "make transports", table)
 
 
 def _over_postgres(stack: ExitStack, urls: workload.Urls, folder: Path) -> workload.Urls:

@@ -1,15 +1,13 @@
 """Writes the tables of docs/growth.md."""
 
 import math
-import re
-from pathlib import Path
 
 from bench.growth.assumptions import ASSUMPTIONS, MIX, USERS
 from bench.growth.measure import CLUSTERED, Figures
 from bench.growth.model import PRICES, Growth, grow, limits, per_request, row_bytes
+from dev.pages import ROOT, with_block
 
-PAGE = Path(__file__).parents[2] / "docs" / "growth.md"
-BEGIN, END = "<!-- make growth: {} -->\n", "\n<!-- :make growth -->"
+PAGE = ROOT / "docs" / "growth.md"
 TITLES = {
     "list": "list of 100", "page": "page of 50", "get": "get", "changes": "changes, none new",
     "create": "create", "toggle": "toggle", "update": "update", "delete": "delete",
@@ -28,10 +26,7 @@ def write_page(figures: Figures) -> None:
 def with_tables(page: str, figures: Figures) -> str:
     """Return the page with new tables. Raises ValueError if one has no place in it."""
     for name, table in tables(figures).items():
-        block = re.compile(f"({re.escape(BEGIN.format(name))}).*?({re.escape(END)})", re.S)
-        page, number = block.subn(lambda found, new=table: found[1] + new + found[2], page)
-        if number != 1:
-            raise ValueError(f"The page has {number} places for the table {name}.")
+        page = with_block(page, "make growth", table, name)
     return page
 
 

@@ -1,5 +1,7 @@
 """`make fairness`: how long a user waits while another user sends as much as 16 clients can.
 
+It writes a table of docs/database.md.
+
 It starts one process of the API and PostgreSQL. The 16 clients run in another process than the
 measurement. They send what the measured user sends, and in a second run requests that cost much
 more: whole lists of 2,000 tasks and large pages.
@@ -16,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +28,7 @@ from urllib.parse import urlsplit
 
 import jwt
 
+from dev.pages import write_block
 from tests.support.databases import Cluster, Database, running_cluster
 from tests.support.targets import local
 
@@ -277,12 +280,24 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="fairness-") as folder,
         running_cluster(Path(folder) / "postgres") as cluster,
     ):
-        failed = [load for load in LOADS if not is_fair(cluster, load, options.application)]
-    sys.exit(bool(failed))
+        results = {load: measure_and_print(cluster, load, options.application) for load in LOADS}
+    if any(result.problems() for result in results.values()):
+        sys.exit(1)
+    if options.application == parser.get_default("application"):
+        write_block("docs/database.md", "make fairness", as_table(results))
 
 
-def is_fair(cluster: Cluster, load: Load, application: str) -> bool:
-    """Measure one load and print the result."""
+def as_table(results: Mapping[Load, Result]) -> str:
+    """The table of docs/database.md."""
+    lines = [f"| {CLIENTS} clients of another user send | alone, ms | beside them, ms | factor |"]
+    lines += ["|---|---:|---:|---:|"]
+    for load, result in results.items():
+        times = (f"{one.percentile(50):.1f}" for one in (result.alone, result.beside))
+        lines.append(f"| {load.name} | {' | '.join(times)} | {result.factor:.1f} |")
+    return "\n".join(lines)
+
+
+def measure_and_print(cluster: Cluster, load: Load, application: str) -> Result:
     write_line(f"{CLIENTS} clients of one user send {load.name} ...")
     with cluster.clone() as database:
         result = measure(database, load=load, application=application)
@@ -290,7 +305,7 @@ def is_fair(cluster: Cluster, load: Load, application: str) -> bool:
         write_line(line)
     problems = result.problems()
     write_line(f"fairness: {'; '.join(problems) or f'{result.factor:.1f} times that alone'}\n")
-    return not problems
+    return result
 
 
 def write_line(line: str) -> None:

@@ -1,4 +1,4 @@
-"""`make faults`: every fault with the real time budgets, and the responses that it causes."""
+"""`make faults`: every fault with the real time limits. Writes a table of docs/database.md."""
 
 import os
 import sys
@@ -10,6 +10,7 @@ from pathlib import Path
 from starlette.testclient import TestClient
 
 from dev.app import app
+from dev.pages import write_block
 from lib.db import pool as database
 from lib.settings import forget_settings
 from tests.conftest import SECRET
@@ -17,6 +18,9 @@ from tests.resilience.faults.catalogue import CASES, HTTP_CASES
 from tests.resilience.faults.lab import KINDS, Batch, Outcome, running_lab
 from tests.support.databases import running_cluster
 from tests.support.pgbouncer import PgBouncerError
+
+# How the table calls the expected responses.
+SHOWN = {"done": "done", "unchanged": "503 unchanged", "unknown": "503 unknown"}
 
 
 def write_line(line: str) -> None:
@@ -32,6 +36,8 @@ def responses(outcomes: list[Outcome]) -> str:
 
 def main() -> None:
     wrong = 0
+    rows = ["| fault | reads | writes with a key | writes without a key | slowest, s |"]
+    rows.append("|---|---|---|---|---|")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults-")))
         cluster = stack.enter_context(running_cluster(folder / "postgres"))
@@ -68,6 +74,11 @@ def main() -> None:
                 f"{transport:<10}{case.name:<66}{responses(outcomes):<20}{slowest:>8.2f}"
                 f"{lost:>6}{doubled:>9}{false:>7}{'  !' if unexpected or late else ''}"
             )
+            if not lab.http:
+                shown = [SHOWN[each] for each in (case.reads, case.repeatable, case.others)]
+                rows.append(f"| {case.name} | {' | '.join(shown)} | {slowest:.1f} |")
+    if not wrong:
+        write_block("docs/database.md", "make faults", "\n".join(rows))
     sys.exit(f"{wrong} faults had other effects than they may have." if wrong else 0)
 
 

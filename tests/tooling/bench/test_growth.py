@@ -26,7 +26,7 @@ def test_the_page_shows_the_tables_of_the_model() -> None:
 
 
 def test_a_page_without_a_place_for_a_table_is_refused() -> None:
-    with pytest.raises(ValueError, match="0 places for the table limits"):
+    with pytest.raises(ValueError, match="0 places for <!-- make growth: limits -->"):
         tables.with_tables("", ALL)
 
 

@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 
-from bench import __main__ as bench
 from bench import report
 from bench.implementations import FLOOR_H11_SERVER, FLOOR_SERVER, SERVERS, TUTORIAL_SERVER
 
@@ -54,10 +53,3 @@ def test_a_server_without_a_value_has_an_empty_cell() -> None:
 def test_the_table_of_growth_has_a_row_for_each_number_of_connections() -> None:
     figures = {("growth rss", "50"): 63.4, ("growth connections", "50"): 8.0}
     assert "| 50 | 63 | 8 |" in report.markdown(figures, "a machine", quick=False)
-
-
-def test_a_page_gets_the_new_summary(tmp_path: Path) -> None:
-    page = tmp_path / "README.md"
-    page.write_text("a\n<!-- make bench: -->\nold\n<!-- :make bench -->\nz\n")
-    bench.replace_sentence(page, "new")
-    assert page.read_text() == "a\n<!-- make bench: -->\nnew\n<!-- :make bench -->\nz\n"
