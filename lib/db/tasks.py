@@ -1,4 +1,7 @@
-"""The operations on tasks. Each is one transaction of one user, in one round trip."""
+"""The operations on tasks. Each is one transaction of one user, in one round trip.
+
+Only a whole list with more than 0.67 MB of text takes two.
+"""
 
 import json
 from collections.abc import Mapping
@@ -109,16 +112,19 @@ async def _whole_list(user: AuthenticatedUser, query: TaskQuery) -> TaskPage:
     filters, deleted = _filters(query), query.status == "deleted"
     order = f"{query.sort_key} {query.direction}"
     values = {"owner": user.id, **filters, "max_bytes": MAX_LIST_BYTES}
-    plain = not deleted and not _apply(filters)
-    rows: Rows = []
-    if plain:
+    if not deleted and not _apply(filters):
         [rows] = await run_transaction(user.id, (compiled.LIST_WHOLE[order], values))
-    if plain and rows[:1] != [(None,)]:
-        documents, total = ",".join([document for (document,) in rows]), len(rows)
-    else:  # also a list without filters that may be too large
-        statements = compiled.TRASH_WHOLE if deleted else compiled.FILTERED_WHOLE
-        [rows] = await run_transaction(user.id, (statements[order], values), prepare=False)
-        documents, total = rows[0] if rows else (None, 0)
+        if rows[:1] != [(None,)]:
+            return _whole_page(",".join([document for (document,) in rows]), len(rows))
+    # Also for a list without filters that may be too large.
+    statements = compiled.TRASH_WHOLE if deleted else compiled.FILTERED_WHOLE
+    [rows] = await run_transaction(user.id, (statements[order], values), prepare=False)
+    documents, total = rows[0] if rows else (None, 0)
+    return _whole_page(documents, total)
+
+
+def _whole_page(documents: str | None, total: int) -> TaskPage:
+    """Raises InvalidInput for a list that is too large: PostgreSQL does not build most of them."""
     body = f"[{documents}]".encode()
     if documents is None or not _fits(body):
         raise InvalidInput(
