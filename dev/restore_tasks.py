@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, LiteralString, NamedTuple
 
 import psycopg
+from psycopg import errors as sql_errors
 from psycopg import sql
 
 from dev.deploy.databases import is_same_database
@@ -183,10 +184,18 @@ def _databases(
                 backup.autocommit = True
         connection = stack.enter_context(connect(url, ca_bundle))
         connection.autocommit = True
+        try:
+            columns = _columns(connection)
+        except sql_errors.UndefinedTable:
+            raise MigrationError(
+                f"Nothing was restored: {describe(url)} has no table tasks. Restore the table first"
+                " (docs/recovery.md), or correct DATABASE_URL_UNPOOLED."
+            ) from None
         if backup is not None:
             with _reading(backup_url):
-                are_same = _columns(backup) == _columns(connection)
-            if not are_same:
+                is_same = _columns(backup) == columns
+                backup.execute("SELECT FROM tasks LIMIT 0")  # fails if the role may not read them
+            if not is_same:
                 raise MigrationError(
                     "Nothing was restored: the tables of the backup are older or newer. Run make"
                     " migrate with the URL of the backup, then try again."

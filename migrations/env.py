@@ -5,7 +5,8 @@ from sqlalchemy import text
 
 from lib.db.models import SQLModel
 from migrations.ownership import include_object
-from migrations.preflight import check_names, check_role, check_version
+from migrations.preflight import check_encoding, check_names, check_role, check_version
+from migrations.trash import check_columns
 from migrations.version_table import VERSION_TABLE, adopt_default_table, check_version_table
 
 LOCK = 5_237_001  # an arbitrary number, the same for every runner
@@ -41,7 +42,9 @@ with context.begin_transaction():
         )
         if pending:
             check_version(connection)
+            check_encoding(connection)
             check_role(connection)
         if not current:
             check_names(connection)
         context.run_migrations()
+        check_columns(connection)

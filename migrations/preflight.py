@@ -37,6 +37,16 @@ def check_version(connection: Connection) -> None:
         raise MigrationError(f"PostgreSQL 17 or later is required, and this server has {version}.")
 
 
+def check_encoding(connection: Connection) -> None:
+    """Raise MigrationError if the database cannot store every character."""
+    encoding = connection.scalar(text("SELECT current_setting('server_encoding')"))
+    if encoding != "UTF8":
+        raise MigrationError(
+            f"Nothing was migrated: the database has the encoding {encoding}. Create it with"
+            " ENCODING 'UTF8' TEMPLATE template0."
+        )
+
+
 def check_role(connection: Connection) -> None:
     """Raise MigrationError if the role of the API is missing and this role may not create it."""
     if connection.scalar(text("SELECT 1 FROM pg_roles WHERE rolname = :role"), {"role": ROLE}):

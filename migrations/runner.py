@@ -39,7 +39,8 @@ def migrate(
     """
     engine = create_engine(
         "postgresql+psycopg://",
-        connect_args=connection_parameters(url, ca_bundle),
+        # psycopg would return bytes from a database with the encoding SQL_ASCII.
+        connect_args={**connection_parameters(url, ca_bundle), "client_encoding": "utf8"},
         poolclass=NullPool,
     )
     config = Config()

@@ -21,6 +21,8 @@ from dev.deploy.databases import INTERRUPTED, is_same_database
 
 ROOT = Path(__file__).parents[2]
 SERVERLESS = ROOT / "node_modules" / ".bin" / "serverless"
+# For messages: npx runs it with the Node.js of node_modules.
+NPX = "npx --no-install serverless"
 SERVICE = "task-api"
 PACKAGE = ROOT / "build" / "deployment"
 TEMPLATE = "cloudformation-template-update-stack.json"
@@ -87,9 +89,8 @@ def deploy(stage: str, region: str) -> None:
     if run(sys.executable, "-m", "dev.smoke", url):
         raise CannotDeploy(
             f"The smoke test of {url} failed, and the new version is live. To roll back, list the "
-            f"deployments\n  {SERVERLESS.relative_to(ROOT)} deploy list --stage {stage} --region "
-            f"{region}\nand choose one of them\n  {SERVERLESS.relative_to(ROOT)} rollback --stage "
-            f"{stage} --region {region} --timestamp ..."
+            f"deployments\n  {NPX} deploy list --stage {stage} --region {region}\nand choose one "
+            f"of them\n  {NPX} rollback --stage {stage} --region {region} --timestamp ..."
         )
     for name in prune_versions(region):
         print(f"Deleted the old version {name}.")

@@ -75,8 +75,9 @@ def deploy(*, production: bool) -> int:
     failed = subprocess.run(smoke, cwd=ROOT, check=False).returncode
     if failed and production:
         print(
-            f"The smoke test of {url} failed, and the new version is live. To roll back:"
-            " npx vercel rollback",
+            f"The smoke test of {url} failed, and the new version is live. To roll back, list the "
+            "deployments\n  npx vercel list --prod\nand choose the previous one\n  npx vercel "
+            "rollback https://...",
             file=sys.stderr,
         )
     return failed

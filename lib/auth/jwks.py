@@ -136,8 +136,10 @@ class KeySet:
         try:
             self._keys, self._fetched_at = self._fetch(), self._attempted_at
         except Exception as error:  # noqa: BLE001 - the known keys stay in use after any failure
+            has_keys = time.time() - self._fetched_at < DISCARD_AFTER
             log.log_warning(
-                "The key set could not be refreshed. Known keys stay in use.",
+                "The key set could not be refreshed. "
+                + ("Known keys stay in use." if has_keys else "No key is known."),
                 error=type(error).__name__,
                 why=str(error) if isinstance(error, UnusableKeySet | TransportError) else None,
             )

@@ -217,7 +217,8 @@ def _has_change(task_id: int, response: Response) -> None:
 def _has_task_in_result(task_id: int, response: Response) -> None:
     result = response.json()["result"]
     if result["isError"]:
-        raise CheckFailed(f"the tool failed: {result['content'][0]['text']}")
+        text = str(result["content"][0]["text"])
+        raise CheckFailed(f"the tool failed: {text.removesuffix('.')}")
     if task_id not in [task["id"] for task in result["structuredContent"]["tasks"]]:
         raise CheckFailed("the result of the tool lacks the task")
 

@@ -131,7 +131,11 @@ def test_only_tracked_files_are_uploaded(linked: Path, tmp_path: Path) -> None:
         ("exit 1", "1", "see the message of the Vercel CLI above.\n"),
         ("exit 0", "1", "see the message of the Vercel CLI above.\n"),
         ("kill -INT $PPID; sleep 5", "1", "there before you run the command again.\n"),
-        ("echo https://x.example", "1", "To roll back: npx vercel rollback\n"),
+        (
+            "echo https://x.example",
+            "1",
+            "choose the previous one\n  npx vercel rollback https://...\n",
+        ),
         ("echo https://x.example", "", "migrations are skipped.\n"),
     ],
 )

@@ -97,6 +97,24 @@ def test_a_role_without_enough_rights_is_refused(
     )
 
 
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_an_encoding_without_every_character_is_refused(
+    empty_database: Database, refusal: Refusal, encoding: str
+) -> None:
+    name = f"{empty_database.name}_other"
+    empty_database.query(
+        f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"
+    )
+    try:
+        sentence = refusal(empty_database.admin_url.replace(empty_database.name, name))
+    finally:
+        empty_database.query(f"DROP DATABASE {name} WITH (FORCE)")
+    assert sentence == (
+        f"Nothing was migrated: the database has the encoding {encoding}. Create it with ENCODING"
+        " 'UTF8' TEMPLATE template0."
+    )
+
+
 def test_a_name_that_is_taken_is_refused(empty_database: Database, refusal: Refusal) -> None:
     empty_database.query("CREATE TABLE tasks_by_title (id int)")
     sentence = 'Nothing was migrated: relation "tasks_by_title" already exists.'
@@ -118,6 +136,20 @@ def test_a_table_that_stays_locked_is_refused(
         f"Current revision: {HEAD}; pending: test3.",
         "Another session holds a lock on a table: trying again for up to 3 seconds.",
     ]
+
+
+def test_a_column_that_the_trash_would_lose_is_refused(
+    fresh_database: Database, scripts: Path
+) -> None:
+    add_revision(scripts, "op.execute('ALTER TABLE tasks ADD COLUMN extra text')")
+    with pytest.raises(MigrationError, match="Nothing was migrated: deleted_tasks lacks extra of"):
+        migrate(fresh_database.admin_url, scripts=str(scripts))
+    columns = "SELECT FROM pg_attribute WHERE attname = 'extra'"
+    assert fresh_database.query(columns) == []
+    # Added by hand, or by an earlier release.
+    fresh_database.query("ALTER TABLE tasks ADD COLUMN extra text")
+    with pytest.raises(MigrationError, match="deleted_tasks lacks extra of tasks"):
+        migrate(fresh_database.admin_url)
 
 
 def test_a_migration_that_runs_already_is_waited_for_and_named(

@@ -17,7 +17,9 @@ VERSION = "SELECT version_num FROM task_api_alembic_version"
 @pytest.fixture
 def later_database(fresh_database: Database, scripts: Path) -> Database:
     """A database that code with one more revision has migrated; `scripts` lacks it again."""
-    add_revision(scripts, "op.execute('ALTER TABLE tasks ADD COLUMN later text')")
+    added = "ALTER TABLE {} ADD COLUMN later text"
+    statements = "; ".join(added.format(table) for table in ("tasks", "deleted_tasks"))
+    add_revision(scripts, f"op.execute('{statements}')")
     migrate(fresh_database.admin_url, scripts=str(scripts))
     (scripts / "versions" / "test3.py").unlink()
     return fresh_database

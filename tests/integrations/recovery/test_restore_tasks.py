@@ -250,3 +250,36 @@ def test_a_database_that_cannot_be_used_is_one_sentence(admin: Database, url: st
         assert "Traceback" not in done.stderr, done.stderr
         assert "restored" in done.stderr or "URL" in done.stderr, done.stderr
         assert admin.query("SELECT FROM tasks") == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "reason"),
+    [
+        ("DROP TABLE tasks", 'relation "tasks" does not exist'),
+        ("REVOKE ALL ON tasks FROM CURRENT_USER", "permission denied for table tasks"),
+    ],
+)
+def test_the_sentence_names_the_backup_that_cannot_be_read(
+    admin: Database, url: str, backup: Database, statement: str, reason: str
+) -> None:
+    admin.query("DELETE FROM tasks")
+    backup.query(statement)
+    done = make(url, "SINCE=2026-11-01T00:00Z", "USER_ID=ada", BACKUP_URL=backup.admin_url)
+    assert done.stderr.splitlines()[0] == (
+        f"Nothing was restored: the backup {backup.name} at 127.0.0.1 cannot be read ({reason})."
+        " Correct BACKUP_URL."
+    )
+    assert admin.query("SELECT FROM tasks") == []
+
+
+@pytest.mark.parametrize("has_backup", [True, False])
+def test_the_sentence_names_the_database_that_has_no_tasks(
+    admin: Database, url: str, backup: Database, has_backup: bool
+) -> None:
+    admin.query("DROP TABLE tasks")
+    variables = {"BACKUP_URL": backup.admin_url} if has_backup else {}
+    done = make(url, "SINCE=2026-11-01T00:00Z", "USER_ID=ada", **variables)
+    assert done.stderr.splitlines()[0] == (
+        f"Nothing was restored: {admin.name} at 127.0.0.1 has no table tasks. Restore the table"
+        " first (docs/recovery.md), or correct DATABASE_URL_UNPOOLED."
+    )

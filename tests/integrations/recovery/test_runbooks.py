@@ -12,6 +12,7 @@ from tests.integrations.recovery.page import TIME, USER, run, sections
 from tests.support.databases import Cluster, Database
 
 RESTORE, BULK_DELETE, LOST_ROWS = "Restore everything", "A bad bulk delete", "Lost rows"
+DROPPED_TABLE = "A dropped table"
 
 
 def now() -> str:
@@ -25,6 +26,7 @@ def test_every_command_of_the_page_is_run_by_a_test() -> None:
     assert kinds == {
         BULK_DELETE: ["sql", "sh", "text", "sh"],
         LOST_ROWS: ["sh", "sh"],
+        DROPPED_TABLE: ["sh", "sh"],
         "Back up": ["sh"],
         RESTORE: ["sh", "sh", "sh"],
     }
@@ -145,3 +147,46 @@ def test_lost_rows(
     assert admin.query("SELECT id FROM deleted_tasks") == [(thrown,)]
     # Ids of later tasks do not meet the restored ones.
     assert max(ada.create("next")) > max(restored)
+
+
+def test_a_dropped_table(
+    admin: Database, owned_database: Database, past: Database, serve: Serve, tmp_path: Path
+) -> None:
+    ada, bob = (Person(serve(admin), user) for user in ("ada", "bob"))
+    kept, thrown, deleted = ada.create("kept", "thrown away", "deleted since")
+    ada.request("DELETE", f"/{thrown}")
+    bobs = bob.create("Bob's", "Bob's other")
+    back_up(admin, owned_database, tmp_path)
+    ada.request("DELETE", f"/{deleted}")
+    ada.create("gone")
+    ada.follow()
+    before_loss = now()
+    owned_database.query("DROP TABLE tasks")
+    assert ada.request("GET", "").status_code == 503
+
+    restore, migrate, _ = sections()[RESTORE]
+    for block in (restore, migrate):
+        run(block, tmp_path, {}, NEW_URL=past.admin_url)
+    create, new_history = sections()[DROPPED_TABLE]
+    urls = {"DATABASE_URL_UNPOOLED": owned_database.admin_url, "BACKUP_URL": past.admin_url}
+    run(create, tmp_path, {}, **urls)
+    [new] = ada.create("new")
+    assert new > max(bobs)
+    _, copy_tasks = sections()[LOST_ROWS]
+    output = run(copy_tasks, tmp_path, {TIME: before_loss}, **urls)
+    assert output.splitlines() == [
+        "ada: restored 0 tasks from the trash and 1 from the backup.",
+        "bob: restored 0 tasks from the trash and 2 from the backup.",
+    ]
+    run(new_history, tmp_path, {}, **urls)
+    assert ada.tasks() == {kept: "kept", new: "new"}
+    assert bob.tasks() == dict(zip(bobs, ("Bob's", "Bob's other"), strict=True))
+    # The trash is as it was, and works.
+    ada.request("DELETE", f"/{kept}")
+    assert [row for (row,) in admin.query("SELECT id FROM deleted_tasks ORDER BY 1")] == sorted(
+        [thrown, deleted, kept]
+    )
+    assert ada.request("POST", f"/{kept}/restore").status_code == 200
+    # The client still has the task that is gone, and has to start again.
+    assert "gone" in ada.copy.values()
+    assert ada.request("GET", f"/changes?since={ada.token}").status_code == 410

@@ -147,7 +147,8 @@ def tools_fail(request: Request, forward: Forward) -> Reply:
     reply = forward(request)
     if request.path != "/api/mcp":
         return reply
-    return edited(reply, result={"isError": True, "content": [{"type": "text", "text": "x"}]})
+    content = [{"type": "text", "text": "The database is unavailable. Try again."}]
+    return edited(reply, result={"isError": True, "content": content})
 
 
 @breaks("mcp")
@@ -355,6 +356,7 @@ def assert_failure(report: SmokeReport, *failed: str) -> None:
     assert not report.ok
     assert sorted(report.failed) == sorted(failed), report.steps
     assert report.detail.startswith(f"The step {report.failed[0]!r} failed: expected ")
+    assert not report.detail.endswith("..")
 
 
 def test_remaining_tasks_are_deleted_by_the_next_run(base_url: str, rows: Rows) -> None:

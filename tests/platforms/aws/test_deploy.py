@@ -6,6 +6,7 @@ It emulates neither the gateway nor alarms, so the smoke test runs against our e
 import base64
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -92,6 +93,28 @@ def is_migrated(database: Database) -> bool:
     return row is not None and row[0] is not None
 
 
+def roll_back() -> None:
+    """Run the page's commands for this stage, in a shell that names no region."""
+    page = (ROOT / "docs" / "aws.md").read_text().partition("### Roll back\n")[2]
+    commands = page.partition("```sh\n")[2].partition("```")[0].replace("prod", STAGE)
+    show, restore, _ = commands.splitlines()
+
+    def run(command: str) -> str:
+        done = subprocess.run(
+            command.split(),
+            cwd=ROOT,
+            env={name: value for name, value in os.environ.items() if "REGION" not in name},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    timestamp, *_ = re.findall(r"Timestamp: (\d{13})$", run(show), re.M)
+    run(restore.replace("1795389934650", timestamp))
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -175,6 +198,11 @@ def test_a_deployment_from_missing_parameters_to_a_failing_smoke_test(
     over_http = {"DATABASE_TRANSPORT": "HTTP", "DATABASE_HTTP_URL": "https://127.0.0.1:1/sql"}
     done = deploy(SMOKE_BASE_URL="http://127.0.0.1:1", **over_http)
     assert done.returncode == 1
-    assert f"rollback --stage {STAGE}" in done.stderr
+    for command in ("deploy list", "rollback"):
+        assert f"npx --no-install serverless {command} --stage {STAGE} --region {REGION}" in (
+            done.stderr
+        )
     with zipfile.ZipFile(ROOT / "build" / "lambda.zip") as archive:
         assert [name for name in archive.namelist() if name.startswith("psycopg")] == []
+
+    roll_back()

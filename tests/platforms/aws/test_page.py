@@ -10,7 +10,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -177,3 +179,45 @@ def test_the_page_leads_from_an_empty_database_to_a_domain(
     template = json.loads((copy.root / "build" / "deployment" / TEMPLATE).read_text())
     assert template["Resources"]["HttpApi"]["Properties"]["Name"] == f"{STAGE}-task-api"
     assert "AlarmTopic" in template["Outputs"]
+
+
+@pytest.mark.parametrize("function", ["smoke", "retention"])
+def test_a_scheduled_function_is_invoked_by_hand(function: str, tmp_path: Path) -> None:
+    """Version 2 of the AWS CLI expects other payloads in base64, and this one as it is too."""
+    pages = (ROOT / "docs" / "smoke.md").read_text() + PAGE
+    name = f"task-api-prod-{function}"
+    [command] = re.findall(
+        rf"`([^`]*aws lambda invoke [^`]*{name} [^`]*)`", " ".join(pages.split())
+    )
+    received: list[tuple[str, bytes]] = []
+
+    class Lambda(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            received.append((self.path, body))
+            self.send_response(200)
+            self.send_header("Content-Length", "12")
+            self.end_headers()
+            self.wfile.write(b'{"ok": true}')
+
+    with HTTPServer(("127.0.0.1", 0), Lambda) as server, ThreadPoolExecutor() as pool:
+        served = pool.submit(server.handle_request)
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", command],
+            env={
+                **CREDENTIALS,
+                "PATH": f"{aws_command(tmp_path / 'bin')}:{os.environ['PATH']}",
+                "AWS_REGION": "eu-central-1",
+                "AWS_DEFAULT_REGION": "eu-central-1",
+                "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
+            },
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        served.result(10)
+    [(path, payload)] = received
+    assert path == f"/2015-03-31/functions/{name}/invocations"
+    assert json.loads(payload) == {}
+    assert '{"ok": true}' in done.stdout

@@ -24,7 +24,7 @@ from tests.support.targets import vercel_runtime
 from tests.tooling.contributor.working_copy import ROOT
 
 PAGE = (ROOT / "docs" / "vercel.md").read_text()
-STEPS = PAGE.partition("## Deploy\n")[2].partition("\n**[account]** To roll back")[0]
+STEPS = PAGE.partition("## Deploy\n")[2].partition("\n### ")[0]
 SCRIPTS = [
     found["text"]
     for found in FENCED.finditer(re.sub(r"^ {3}", "", STEPS, flags=re.M))

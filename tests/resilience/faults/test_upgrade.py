@@ -31,7 +31,8 @@ revision, down_revision = "test2", "{head}"
 
 def upgrade() -> None:
     # A constant default does not rewrite the table: the lock is held only briefly.
-    op.execute("ALTER TABLE tasks ADD COLUMN estimate integer DEFAULT 0")
+    for table in ("tasks", "deleted_tasks"):
+        op.execute(f"ALTER TABLE {{table}} ADD COLUMN estimate integer DEFAULT 0")
     op.execute(
         "ALTER TABLE tasks ADD CONSTRAINT estimate_known CHECK (estimate IS NOT NULL) NOT VALID"
     )

@@ -133,6 +133,7 @@ def test_an_unusable_key_set_is_logged_with_the_remedy(
         response = api.get("/api/nobody/tasks", headers=headers)
     assert response.status_code == 503
     [line] = [record for record in caplog.records if "key set" in record.getMessage()]
+    assert line.getMessage() == "The key set could not be refreshed. No key is known."
     assert vars(line)["why"] == why
 
 

@@ -177,7 +177,7 @@ def test_a_token_of_another_algorithm_fetches_no_keys() -> None:
         assert not server.requests
 
 
-def test_the_life_of_an_issuer(start_api: StartApi) -> None:
+def test_the_life_of_an_issuer(start_api: StartApi, caplog: pytest.LogCaptureFixture) -> None:
     """Cold start, rotation, the same kid with a new key, outage, and its end."""
 
     def serve(*names: str, **kids: str) -> None:
@@ -212,6 +212,11 @@ def test_the_life_of_an_issuer(start_api: StartApi) -> None:
         assert [status("nobody") for _ in range(20)] == [503] * 20
         now.shift(3601)
         assert [status("second") for _ in range(20)] == [503] * 20
+        logged = [line.getMessage() for line in caplog.records if "key set" in line.getMessage()]
+        assert {line.partition("refreshed. ")[2] for line in logged[:-1]} == {
+            "Known keys stay in use."
+        }
+        assert logged[-1].endswith("No key is known.")
         serve("third")
         now.shift(5)
         assert status("third") == 403
