@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -74,7 +75,29 @@ report = {
 print(json.dumps(report))
 """
 
-type Ask = Callable[[], dict]
+
+class Ask:
+    """Gets the report through the edge, or on one connection to the server behind it."""
+
+    def __init__(self, client: httpx2.Client, deployment: vercel_runtime.Deployment) -> None:
+        self._client = client
+        self._deployment = deployment
+
+    def __call__(self) -> dict:
+        return self._client.get("/api/health").raise_for_status().json()
+
+    def kept_alive(self, requests: int) -> list[float]:
+        """The seconds of each request on one connection."""
+        port = self._deployment.instance("api/health").port
+        seconds = []
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            for _ in range(requests):
+                started = time.perf_counter()
+                client.get("/api/health").raise_for_status()
+                seconds.append(time.perf_counter() - started)
+        return seconds
+
+
 type ServeReport = Callable[..., AbstractContextManager[Ask]]
 
 
@@ -92,7 +115,7 @@ def serve_report(built: vercel_build.Built, tmp_path: Path) -> ServeReport:
             vercel_runtime.deploy({}, copy) as deployment,
             httpx2.Client(base_url=deployment.url, timeout=60) as client,
         ):
-            yield lambda: client.get("/api/health").raise_for_status().json()
+            yield Ask(client, deployment)
 
     return serve
 
@@ -135,6 +158,27 @@ def test_the_runtime_searches_for_its_sdk_in_every_request(serve_report: ServeRe
 def test_an_absent_sdk_is_not_searched_for(serve_report: ServeReport) -> None:
     with serve_report() as ask:
         assert [ask()["searches"] for _ in range(3)] == [0, 0, 0]
+
+
+# Without TCP_NODELAY the body of a response waits 40 ms for the client's acknowledgement of the
+# headers. The kernel acknowledges a connection's first segments at once.
+FIRST, DELAY = 20, 0.03
+
+
+def test_the_runtime_delays_responses_on_a_kept_alive_connection(
+    serve_report: ServeReport,
+) -> None:
+    with serve_report(_without_api_package) as ask:
+        seconds = ask.kept_alive(60)[FIRST:]
+    assert sorted(seconds)[10] > DELAY, (
+        "The runtime sets TCP_NODELAY now: remove the measure from api/__init__.py."
+    )
+
+
+def test_responses_on_a_kept_alive_connection_are_not_delayed(serve_report: ServeReport) -> None:
+    with serve_report() as ask:
+        seconds = ask.kept_alive(60)[FIRST:]
+    assert sorted(seconds)[10] < DELAY
 
 
 def _with_sdk(function: Path) -> None:
