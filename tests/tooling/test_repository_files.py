@@ -251,6 +251,7 @@ def test_the_blocks_of_a_recipe_fit_the_code(recipe: str, tmp_path: Path) -> Non
     except AssertionError as error:
         pytest.fail(
             f'CONTRIBUTING.md, "{recipe}", does not fit the code. Quote the present code there. A'
-            " recipe that your project has followed needs another example, or remove it from"
-            f" CONTRIBUTING.md and from RECIPES in tests/tooling/documented.py.\n{error}"
+            " recipe that your project has followed needs another example, or remove it: from"
+            " CONTRIBUTING.md, from RECIPES in tests/tooling/documented.py and from"
+            f" tests/tooling/contributor.\n{error}"
         )
