@@ -9,17 +9,13 @@ from contextlib import suppress
 import psycopg
 
 from dev.owner import connect, last_sentence
+from lib.db.models import owned_tables
 from migrations.errors import MigrationError
 from migrations.owner_url import describe, load_owner_url
 
 # A request that restores or changes a task locks it before the row in `users`, which this command
 # locks first. PostgreSQL ends the deadlock by rolling one of the two back.
 MAX_TRIES = 5
-TABLES = {
-    "tasks": "tasks",
-    "deleted_tasks": "deleted tasks",
-    "idempotency_keys": "idempotency keys",
-}
 
 
 def erase_user(url: str, user_id: str, ca_bundle: str | None = None) -> dict[str, int]:
@@ -37,20 +33,24 @@ def _erase(url: str, user_id: str, ca_bundle: str | None) -> dict[str, int]:
     with connect(url, ca_bundle, user_id) as connection:
         # Locked, so that no request adds a task meanwhile.
         connection.execute("SELECT FROM users WHERE id = %s FOR UPDATE", [user_id])
-        erased = {table: _count(connection, table, user_id) for table in TABLES}
-        # The row in `users` takes the tasks and the keys with it, and a trigger the deleted tasks.
+        tables = [table.name for table in owned_tables()]
+        erased = {table: _count(connection, table, user_id) for table in tables}
+        # The row in `users` takes most rows with it, and a trigger the deleted tasks.
         deleted = connection.execute("DELETE FROM users WHERE id = %s", [user_id])
         erased["users"] = deleted.rowcount
-        # No foreign key ties these rows to `users`.
-        connection.execute("DELETE FROM deleted_tasks WHERE user_id = %s", [user_id])
-        left = {table: n for table in TABLES if (n := _count(connection, table, user_id))}
+        for table in owned_tables():
+            # No foreign key ties these rows to `users`.
+            if not table.columns["user_id"].foreign_keys:
+                statement = f"DELETE FROM {table.name} WHERE user_id = %s"  # noqa: S608 - of ours
+                connection.execute(statement.encode(), [user_id])
+        left = {table: n for table in tables if (n := _count(connection, table, user_id))}
         if left:
             raise MigrationError(f"Nothing was erased: rows of the user would be left ({left}).")
         return erased
 
 
 def _count(connection: psycopg.Connection, table: str, user_id: str) -> int:
-    statement = f"SELECT count(*) FROM {table} WHERE user_id = %s"  # noqa: S608 - of TABLES
+    statement = f"SELECT count(*) FROM {table} WHERE user_id = %s"  # noqa: S608 - of ours
     row = connection.execute(statement.encode(), [user_id]).fetchone()
     return row[0] if row else 0
 
@@ -64,11 +64,9 @@ def main() -> None:
         erased = erase_user(url, user_id, ca_bundle)
     if not any(erased.values()):
         sys.exit(f"Nothing is stored of the user {user_id} in {describe(url)}.")
-    counts = ", ".join(f"{name} {erased[table]}" for table, name in TABLES.items())
-    print(
-        f"Erased the user {user_id} in {describe(url)}."
-        f" Rows removed: users {erased['users']}, {counts}."
-    )
+    users = erased.pop("users")
+    counts = ", ".join(f"{table.replace('_', ' ')} {count}" for table, count in erased.items())
+    print(f"Erased the user {user_id} in {describe(url)}. Rows removed: users {users}, {counts}.")
     print(
         "A token of this user that has not expired can still create the row and new tasks: run the"
         " command again when it has (15 minutes with Better Auth's defaults)."

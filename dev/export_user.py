@@ -8,13 +8,13 @@ import sys
 from typing import TextIO
 
 import psycopg
+from sqlalchemy import Table
 
-from dev.erase_user import TABLES
 from dev.owner import connect, last_sentence, show_rows
+from lib.db.models import SQLModel, owned_tables
 from migrations.owner_url import describe, load_owner_url
 
 BATCH_SIZE = 1000  # rows in memory
-COLUMNS = {"users": "id", **dict.fromkeys(TABLES, "user_id")}
 
 
 def export_user(url: str, user_id: str, output: TextIO, ca_bundle: str | None = None) -> int:
@@ -26,27 +26,35 @@ def export_user(url: str, user_id: str, output: TextIO, ca_bundle: str | None = 
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
         show_rows(connection, user_id)
-        counts = {table: _count(connection, table, user_id) for table in COLUMNS}
+        tables = [SQLModel.metadata.tables["users"], *owned_tables()]
+        counts = {table.name: _count(connection, table, user_id) for table in tables}
         if any(counts.values()):
-            for number, table in enumerate(COLUMNS):
-                output.write(f'{"," if number else "{"}\n  "{table}": [')
+            for number, table in enumerate(tables):
+                output.write(f'{"," if number else "{"}\n  "{table.name}": [')
                 _write_rows(connection, table, user_id, output)
-                output.write("\n  ]" if counts[table] else "]")
+                output.write("\n  ]" if counts[table.name] else "]")
             output.write("\n}\n")
             output.flush()
         return sum(counts.values())
 
 
-def _count(connection: psycopg.Connection, table: str, user_id: str) -> int:
-    statement = f"SELECT count(*) FROM {table} WHERE {COLUMNS[table]} = %s"  # noqa: S608 - of COLUMNS
+def _count(connection: psycopg.Connection, table: Table, user_id: str) -> int:
+    statement = f"SELECT count(*) FROM {table.name} WHERE {_owner(table)} = %s"  # noqa: S608 - of ours
     [(count,)] = connection.execute(statement.encode(), [user_id]).fetchall()
     return count
 
 
-def _write_rows(connection: psycopg.Connection, table: str, user_id: str, output: TextIO) -> None:
-    order = '"createdAt"' if table == "users" else "created_at"
+def _owner(table: Table) -> str:
+    return "id" if table.name == "users" else "user_id"
+
+
+def _write_rows(connection: psycopg.Connection, table: Table, user_id: str, output: TextIO) -> None:
+    # In the order of their creation, where that is known.
+    created = [name for name in ("created_at", "createdAt") if name in table.columns]
+    order = ", ".join(f'"{name}"' for name in created or table.primary_key.columns.keys())
     statement = (
-        f"SELECT to_json({table})::text FROM {table} WHERE {COLUMNS[table]} = %s ORDER BY {order}"  # noqa: S608 - of COLUMNS
+        f"SELECT to_json({table.name})::text FROM {table.name}"  # noqa: S608 - of ours
+        f" WHERE {_owner(table)} = %s ORDER BY {order}"
     )
     # A cursor of the server: a user may have more rows than fit into memory.
     with connection.cursor(name="rows") as rows:

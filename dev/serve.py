@@ -122,8 +122,7 @@ def serve(host: str, port: str) -> None:
             print("Starting PostgreSQL ...", flush=True)
             os.environ["DATABASE_URL"] = stack.enter_context(local_database(LOCAL)).app
         settings = read_settings(os.environ)
-        if given:
-            _check_database()
+        _check_database(given=given)
         token = None
         if settings.JWT_ALGORITHM == "HS256":
             token = make_token("demo", settings.shared_secrets[0], settings)
@@ -164,20 +163,32 @@ def _url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _check_database() -> None:
-    """Raise CannotServe if the database of DATABASE_URL cannot serve the API."""
+def _check_database(*, given: bool) -> None:
+    """Raise CannotServe if the database cannot serve the API.
+
+    given: it is the one of DATABASE_URL, and not the local one, which has just been migrated.
+    """
     try:
         asyncio.run(check_ready())
     except DatabaseUnavailable as error:
+        if not given:  # PostgreSQL has just started, on a machine that may be busy
+            return
         why = (error.reason or "it does not respond in time").splitlines()[0]
         raise CannotServe(
             f"DATABASE_URL does not work ({why}): correct it, or remove it from .env and the "
             "environment to use the database that make dev starts."
         ) from None
     except Unavailable as error:
+        reason = shorten(str(error.reason), 300)
+        if not given:
+            raise CannotServe(
+                f"The migrations do not fit what requests need ({reason}): correct the newest file "
+                f"in migrations/versions and delete {LOCAL / 'postgres'}, with all local data, so "
+                "that make dev applies it again."
+            ) from None
         raise CannotServe(
             "The database of DATABASE_URL has not been migrated: run make migrate with its direct "
-            f"URL as DATABASE_URL_UNPOOLED. ({shorten(str(error.reason), 300)})"
+            f"URL as DATABASE_URL_UNPOOLED. ({reason})"
         ) from None
     finally:
         close_pools()

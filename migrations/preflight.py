@@ -2,8 +2,9 @@
 
 from sqlalchemy import Connection, text
 
+from lib.db.models import owned_tables
 from migrations.errors import MigrationError
-from migrations.requirements import PROVISIONED_COLUMNS, ROLE, TABLES
+from migrations.requirements import PROVISIONED_COLUMNS, ROLE
 
 _IS_TABLE = text("SELECT relkind IN ('r', 'p') FROM pg_class WHERE oid = to_regclass('users')")
 _COLUMNS = text(
@@ -65,11 +66,11 @@ def check_names(connection: Connection) -> None:
 
     For a database without any of our revisions.
     """
-    for table in TABLES:
-        if connection.scalar(text("SELECT to_regclass(:table)"), {"table": table}):
+    for table in owned_tables():
+        if connection.scalar(text("SELECT to_regclass(:table)"), {"table": table.name}):
             raise MigrationError(
-                f"A table {table} exists that these migrations did not create: rename it, or use"
-                " a database of its own for this API."
+                f"A table {table.name} exists that these migrations did not create: rename it, or"
+                " use a database of its own for this API."
             )
     if connection.scalar(text("SELECT to_regclass('users')")):
         _check_users(connection)

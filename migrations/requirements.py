@@ -2,15 +2,11 @@
 
 from sqlalchemy import Connection, text
 
-from lib.db.models import SQLModel
+from lib.db.models import SQLModel, owned_tables, read_only_tables
 
 # The role that serves requests is a member of this one and owns nothing: see docs/database.md.
 ROLE = "task_api"
-TABLES = ("tasks", "deleted_tasks", "idempotency_keys")
 TRIGGERS = {"before_write": "tasks", "after_delete": "tasks", "users_after_delete": "users"}
-SEQUENCES = ("tasks_id_seq",)
-# Tables that requests only read.
-READ_TABLES = ("database_history", "erased_users")
 # The functions of the retention job, and the tables with row-level security that it removes from.
 FUNCTIONS = ("remove_expired", "remove_erased_users")
 REMOVE_EXPIRED = "to_regprocedure('remove_expired(integer)')"
@@ -32,6 +28,7 @@ def find_missing(connection: Connection) -> list[str]:
 
 def requirements() -> dict[str, str]:
     """The SQL condition of each requirement by name; false or null where it is not met."""
+    owned = [table.name for table in owned_tables()]
     columns = [
         (table.name, column.name)
         for table in SQLModel.metadata.sorted_tables
@@ -50,7 +47,7 @@ def requirements() -> dict[str, str]:
             f"{privilege} on {table} for {ROLE}": (
                 f"has_table_privilege('{ROLE}', to_regclass('{table}'), '{privilege}')"
             )
-            for table in TABLES
+            for table in owned
             for privilege in ("SELECT", "INSERT", "UPDATE", "DELETE")
         },
         **{
@@ -62,19 +59,30 @@ def requirements() -> dict[str, str]:
             for column in PROVISIONED_COLUMNS
         },
         **{
-            f"USAGE on {sequence} for {ROLE}": (
-                f"has_sequence_privilege('{ROLE}', to_regclass('{sequence}'), 'USAGE')"
+            f"USAGE on the sequence of {table}.{column.name} for {ROLE}": (
+                f"(SELECT has_sequence_privilege('{ROLE}',"
+                " pg_get_serial_sequence(attrelid::regclass::text, attname), 'USAGE')"
+                f" {_from_column(table.name, column.name)})"
             )
-            for sequence in SEQUENCES
+            for table in owned_tables()
+            for column in table.columns
+            if column.identity is not None
         },
         **{
             f"row-level security on {table}": (
                 "(SELECT relrowsecurity AND relforcerowsecurity"
-                " AND EXISTS (SELECT FROM pg_policy"
-                " WHERE polrelid = pg_class.oid AND polname = 'own_rows')"
                 f" FROM pg_class WHERE oid = to_regclass('{table}'))"
             )
-            for table in TABLES
+            for table in owned
+        },
+        **{
+            f"policy own_rows on {table}": (
+                f"EXISTS (SELECT FROM pg_policy WHERE polrelid = to_regclass('{table}')"
+                " AND polname = 'own_rows' AND polcmd = '*'"
+                " AND position('app.user_id' IN pg_get_expr(polqual, polrelid)) > 0"
+                " AND position('app.user_id' IN pg_get_expr(polwithcheck, polrelid)) > 0)"
+            )
+            for table in owned
         },
         **{
             f"trigger {trigger} on {table}": (
@@ -84,10 +92,10 @@ def requirements() -> dict[str, str]:
             for trigger, table in TRIGGERS.items()
         },
         **{
-            f"SELECT on {table} for {ROLE}": (
-                f"has_table_privilege('{ROLE}', to_regclass('{table}'), 'SELECT')"
+            f"SELECT on {table.name} for {ROLE}": (
+                f"has_table_privilege('{ROLE}', to_regclass('{table.name}'), 'SELECT')"
             )
-            for table in READ_TABLES
+            for table in read_only_tables()
         },
         **{
             f"EXECUTE on {function} for {ROLE}": (

@@ -1224,11 +1224,15 @@ WHERE idempotency_keys.user_id = %(owner)s::VARCHAR AND idempotency_keys.key = %
 """
 
 READY = """
-SELECT (SELECT row_security_active(oid) FROM pg_class WHERE oid = to_regclass('tasks')), EXISTS (SELECT *
+SELECT (SELECT bool_and(row_security_active(oid)) FROM pg_class WHERE oid IN (to_regclass('tasks'), to_regclass('deleted_tasks'), to_regclass('idempotency_keys'))), EXISTS (SELECT *
 FROM pg_constraint
 WHERE pg_constraint.contype = 'f' AND pg_constraint.confrelid = to_regclass('users') AND pg_constraint.conrelid IN (to_regclass('session'), to_regclass('sessions'), to_regclass('account'), to_regclass('accounts')) AND (EXISTS (SELECT *
 FROM pg_attribute
 WHERE pg_attribute.attrelid = pg_constraint.conrelid AND pg_attribute.attname IN ('token', 'providerId', 'provider_id')))) AS anon_1, ARRAY(
+SELECT 'row-level security on ' || name
+FROM (VALUES ('tasks'), ('deleted_tasks'), ('idempotency_keys')) AS owned (name) JOIN pg_class ON oid = to_regclass(name)
+WHERE NOT relrowsecurity
+UNION ALL
 SELECT 'policy own_rows on ' || name
 FROM (VALUES ('tasks'), ('deleted_tasks'), ('idempotency_keys')) AS owned (name)
 WHERE row_security_active(to_regclass(name)) AND NOT EXISTS (
@@ -1245,11 +1249,22 @@ WHERE NOT EXISTS (
 SELECT FROM pg_trigger
 WHERE tgrelid = to_regclass(relation) AND tgname = name AND tgenabled IN ('O', 'A')
 )
+UNION ALL
+SELECT 'table ' || name
+FROM (VALUES ('database_history'), ('erased_users')) AS needed (name)
+WHERE to_regclass(name) IS NULL
+UNION ALL
+SELECT 'SELECT on ' || name
+FROM (VALUES ('database_history'), ('erased_users')) AS needed (name)
+WHERE NOT has_any_column_privilege(to_regclass(name), 'SELECT')
+
 ), ARRAY(
 SELECT 'USAGE on a schema of search_path' WHERE current_schema() IS NULL
 UNION ALL
+SELECT 'table users' WHERE to_regclass('users') IS NULL
+UNION ALL
 SELECT 'table ' || name
-FROM (VALUES ('users'), ('tasks'), ('deleted_tasks'), ('idempotency_keys'), ('database_history'), ('erased_users')) AS needed (name)
+FROM (VALUES ('tasks'), ('deleted_tasks'), ('idempotency_keys')) AS needed (name)
 WHERE to_regclass(name) IS NULL
 UNION ALL
 SELECT format('column %%s.%%s of type %%s', relation, name, type)
@@ -1265,18 +1280,10 @@ FROM (VALUES ('tasks'), ('deleted_tasks'), ('idempotency_keys')) AS owned (name)
 (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS needed (privilege)
 WHERE NOT has_table_privilege(to_regclass(name), privilege)
 UNION ALL
-SELECT 'SELECT on ' || name
-FROM (VALUES ('database_history'), ('erased_users')) AS needed (name)
-WHERE NOT has_table_privilege(to_regclass(name), 'SELECT')
-UNION ALL
-SELECT 'EXECUTE on ' || name
-FROM (VALUES ('remove_expired'), ('remove_erased_users')) AS needed (name)
-WHERE has_function_privilege(to_regprocedure(name || '(integer)'), 'EXECUTE') IS NOT TRUE
-UNION ALL
-SELECT 'USAGE on the sequence of tasks.id'
-FROM pg_attribute
-WHERE attrelid = to_regclass('tasks') AND attname = 'id'
-AND has_sequence_privilege(
+SELECT format('USAGE on the sequence of %%s.%%s', relation, name)
+FROM (VALUES ('tasks', 'id')) AS needed (relation, name)
+JOIN pg_attribute ON attrelid = to_regclass(relation) AND attname = name
+WHERE has_sequence_privilege(
 pg_get_serial_sequence(attrelid::regclass::text, attname), 'USAGE'
 ) IS NOT TRUE
 UNION ALL
@@ -1287,6 +1294,10 @@ WHERE attnum > 0 AND attnotnull AND NOT atthasdef AND attidentity = '' AND NOT a
 AND (relation, attname) NOT IN (
 VALUES ('tasks', 'id'), ('tasks', 'user_id'), ('tasks', 'title'), ('tasks', 'description'), ('tasks', 'completed'), ('tasks', 'priority'), ('tasks', 'due_at'), ('tasks', 'due_at_desc'), ('tasks', 'due_is_date'), ('tasks', 'tags'), ('tasks', 'completed_at'), ('tasks', 'title_key'), ('tasks', 'created_at'), ('tasks', 'updated_at'), ('tasks', 'version'), ('tasks', 'changed_in'), ('deleted_tasks', 'id'), ('deleted_tasks', 'user_id'), ('deleted_tasks', 'title'), ('deleted_tasks', 'description'), ('deleted_tasks', 'completed'), ('deleted_tasks', 'priority'), ('deleted_tasks', 'due_at'), ('deleted_tasks', 'due_at_desc'), ('deleted_tasks', 'due_is_date'), ('deleted_tasks', 'tags'), ('deleted_tasks', 'completed_at'), ('deleted_tasks', 'title_key'), ('deleted_tasks', 'created_at'), ('deleted_tasks', 'updated_at'), ('deleted_tasks', 'version'), ('deleted_tasks', 'changed_in'), ('deleted_tasks', 'deleted_at'), ('deleted_tasks', 'purged_at'), ('idempotency_keys', 'user_id'), ('idempotency_keys', 'key'), ('idempotency_keys', 'request_hash'), ('idempotency_keys', 'task'), ('idempotency_keys', 'task_id'), ('idempotency_keys', 'version'), ('idempotency_keys', 'created_at')
 )
+UNION ALL
+SELECT 'EXECUTE on ' || name
+FROM (VALUES ('remove_expired'), ('remove_erased_users')) AS needed (name)
+WHERE has_function_privilege(to_regprocedure(name || '(integer)'), 'EXECUTE') IS NOT TRUE
 ORDER BY 1
 ), ARRAY(
 SELECT 'INSERT on users.' || name

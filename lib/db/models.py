@@ -49,6 +49,21 @@ class Snapshot(UserDefinedType):
 ischema_names["xid8"] = TransactionId  # ty: ignore[invalid-assignment]
 
 
+def owned_tables() -> list[Table]:
+    """The tables whose rows belong to users, those with a column `user_id`.
+
+    Each needs row-level security, the policy `own_rows`, and privileges on it and its sequences.
+    Migrations and readiness check them.
+    """
+    return [table for table in SQLModel.metadata.tables.values() if "user_id" in table.columns]
+
+
+def read_only_tables() -> list[Table]:
+    """The other tables, which requests only read. Better Auth owns `users`."""
+    owned = {"users", *(table.name for table in owned_tables())}
+    return [table for name, table in SQLModel.metadata.tables.items() if name not in owned]
+
+
 def _timestamp(name: str) -> Column:
     return Column(name, DateTime(timezone=True), nullable=False, server_default=func.now())
 

@@ -68,6 +68,8 @@ from lib.db.models import (
     Task,
     TransactionId,
     User,
+    owned_tables,
+    read_only_tables,
 )
 
 TASKS = SQLModel.metadata.tables["tasks"]
@@ -947,7 +949,10 @@ RECORD = select(
 
 # --- Readiness ----------------------------------------------------------------------------------
 
-OWNED = [table for table in SQLModel.metadata.tables.values() if "user_id" in table.columns]
+OWNED = owned_tables()
+# lib/db/readiness.py runs the statements of these tables. That proves more than the catalogs: for
+# example, privileges on each column are enough. Of other tables, whatever is missing is a fault.
+TRIED = {TASKS, DELETED_TASKS, SQLModel.metadata.tables["idempotency_keys"]}
 
 
 def _values(*rows: tuple[str, ...]) -> str:
@@ -963,19 +968,79 @@ def _types(tables: Iterable[Table]) -> list[tuple[str, ...]]:
     return [(each.name, column.name, _type(column)) for each in tables for column in each.columns]
 
 
-# One row: whether row-level security applies to this role, whether Better Auth shares the table of
-# users, the policies and triggers that are missing, what else requests need and the database lacks,
-# and the same for provisioning users. It explains why lib/db/readiness.py failed to run the
-# statements above, and is no error where something is missing. The catalogs of PostgreSQL have no
-# classes.
-READY = select(  # ty: ignore[no-matching-overload]
-    literal_column(
-        "(SELECT row_security_active(oid) FROM pg_class WHERE oid = to_regclass('tasks'))"
-    ),
-    shares_users,
-    literal_column(f"""ARRAY(
+def _names(tables: Iterable[Table]) -> str:
+    return _values(*((each.name,) for each in tables))
+
+
+def _missing(tables: list[Table]) -> str:
+    """The tables, columns, privileges and sequences that requests need and the database lacks."""
+    identities = [
+        (each.name, column.name) for each in tables for column in each.columns if column.identity
+    ]
+    of_sequences = f"""
+    UNION ALL
+    SELECT format('USAGE on the sequence of %s.%s', relation, name)
+    FROM ({_values(*identities)}) AS needed (relation, name)
+      JOIN pg_attribute ON attrelid = to_regclass(relation) AND attname = name
+    WHERE has_sequence_privilege(
+        pg_get_serial_sequence(attrelid::regclass::text, attname), 'USAGE'
+      ) IS NOT TRUE"""  # noqa: S608 - the names are those of our own tables
+    return f"""
+    SELECT 'table ' || name
+    FROM ({_names(tables)}) AS needed (name)
+    WHERE to_regclass(name) IS NULL
+    UNION ALL
+    SELECT format('column %s.%s of type %s', relation, name, type)
+    FROM ({_values(*_types(tables))}) AS needed (relation, name, type)
+    WHERE to_regclass(relation) IS NOT NULL AND NOT EXISTS (
+      SELECT FROM pg_attribute
+      WHERE attrelid = to_regclass(relation) AND attname = name AND NOT attisdropped
+        AND format_type(atttypid, atttypmod) = type
+    )
+    UNION ALL
+    SELECT privilege || ' on ' || name
+    FROM ({_names(tables)}) AS owned (name),
+      (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS needed (privilege)
+    WHERE NOT has_table_privilege(to_regclass(name), privilege){of_sequences if identities else ""}
+    UNION ALL
+    SELECT format('a default for %s.%s', relation, attname)
+    FROM ({_names(tables)}) AS owned (relation)
+      JOIN pg_attribute ON attrelid = to_regclass(relation)
+    WHERE attnum > 0 AND attnotnull AND NOT atthasdef AND attidentity = '' AND NOT attisdropped
+      AND (relation, attname) NOT IN (
+        {_values(*(column[:2] for column in _types(tables)))}
+      )"""  # noqa: S608
+
+
+def _ready(owned: list[Table]) -> Select:
+    """One row about the database and this role, read from the catalogs of PostgreSQL.
+
+    It has five columns:
+
+    1. whether row-level security applies to this role on every owned table
+    2. whether Better Auth shares the table of users
+    3. what is missing that no statement of lib/db/readiness.py would show: row-level security,
+       policies, triggers, tables that are only read, and everything about tables it does not try
+    4. what else requests need and the database lacks: it explains why a statement failed, and is no
+       error where all succeed
+    5. the same for provisioning users
+    """
+    tried = [each for each in owned if each in TRIED]
+    untried = [each for each in owned if each not in TRIED]
+    read_only = _names(read_only_tables())
+    names = ", ".join(f"to_regclass('{table.name}')" for table in owned)
+    return select(  # ty: ignore[no-matching-overload]
+        literal_column(
+            f"(SELECT bool_and(row_security_active(oid)) FROM pg_class WHERE oid IN ({names}))"  # noqa: S608
+        ),
+        shares_users,
+        literal_column(f"""ARRAY(
+    SELECT 'row-level security on ' || name
+    FROM ({_names(owned)}) AS owned (name) JOIN pg_class ON oid = to_regclass(name)
+    WHERE NOT relrowsecurity
+    UNION ALL
     SELECT 'policy own_rows on ' || name
-    FROM ({_values(*((each.name,) for each in OWNED))}) AS owned (name)
+    FROM ({_names(owned)}) AS owned (name)
     WHERE row_security_active(to_regclass(name)) AND NOT EXISTS (
       SELECT FROM pg_policies
       WHERE tablename = name AND policyname = 'own_rows' AND cmd = 'ALL'
@@ -990,52 +1055,28 @@ READY = select(  # ty: ignore[no-matching-overload]
       SELECT FROM pg_trigger
       WHERE tgrelid = to_regclass(relation) AND tgname = name AND tgenabled IN ('O', 'A')
     )
-  )"""),  # noqa: S608 - the names are those of our own tables
-    literal_column(f"""ARRAY(
-    SELECT 'USAGE on a schema of search_path' WHERE current_schema() IS NULL
     UNION ALL
     SELECT 'table ' || name
-    FROM ({_values(*((name,) for name in SQLModel.metadata.tables))}) AS needed (name)
+    FROM ({read_only}) AS needed (name)
     WHERE to_regclass(name) IS NULL
     UNION ALL
-    SELECT format('column %s.%s of type %s', relation, name, type)
-    FROM ({_values(*_types(OWNED))}) AS needed (relation, name, type)
-    WHERE to_regclass(relation) IS NOT NULL AND NOT EXISTS (
-      SELECT FROM pg_attribute
-      WHERE attrelid = to_regclass(relation) AND attname = name AND NOT attisdropped
-        AND format_type(atttypid, atttypmod) = type
-    )
-    UNION ALL
-    SELECT privilege || ' on ' || name
-    FROM ({_values(*((each.name,) for each in OWNED))}) AS owned (name),
-      (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS needed (privilege)
-    WHERE NOT has_table_privilege(to_regclass(name), privilege)
-    UNION ALL
     SELECT 'SELECT on ' || name
-    FROM (VALUES ('database_history'), ('erased_users')) AS needed (name)
-    WHERE NOT has_table_privilege(to_regclass(name), 'SELECT')
+    FROM ({read_only}) AS needed (name)
+    WHERE NOT has_any_column_privilege(to_regclass(name), 'SELECT')
+    {f"UNION ALL{_missing(untried)}" if untried else ""}
+  )"""),  # noqa: S608
+        literal_column(f"""ARRAY(
+    SELECT 'USAGE on a schema of search_path' WHERE current_schema() IS NULL
+    UNION ALL
+    SELECT 'table users' WHERE to_regclass('users') IS NULL
+    UNION ALL{_missing(tried)}
     UNION ALL
     SELECT 'EXECUTE on ' || name
     FROM (VALUES ('remove_expired'), ('remove_erased_users')) AS needed (name)
     WHERE has_function_privilege(to_regprocedure(name || '(integer)'), 'EXECUTE') IS NOT TRUE
-    UNION ALL
-    SELECT 'USAGE on the sequence of tasks.id'
-    FROM pg_attribute
-    WHERE attrelid = to_regclass('tasks') AND attname = 'id'
-      AND has_sequence_privilege(
-        pg_get_serial_sequence(attrelid::regclass::text, attname), 'USAGE'
-      ) IS NOT TRUE
-    UNION ALL
-    SELECT format('a default for %s.%s', relation, attname)
-    FROM ({_values(*((each.name,) for each in OWNED))}) AS owned (relation)
-      JOIN pg_attribute ON attrelid = to_regclass(relation)
-    WHERE attnum > 0 AND attnotnull AND NOT atthasdef AND attidentity = '' AND NOT attisdropped
-      AND (relation, attname) NOT IN (
-        {_values(*(column[:2] for column in _types(OWNED)))}
-      )
     ORDER BY 1
   )"""),  # noqa: S608
-    literal_column("""ARRAY(
+        literal_column("""ARRAY(
     SELECT 'INSERT on users.' || name
     FROM (VALUES ('id'), ('name'), ('email'), ('emailVerified')) AS needed (name)
       LEFT JOIN pg_attribute
@@ -1043,4 +1084,7 @@ READY = select(  # ty: ignore[no-matching-overload]
     WHERE to_regclass('users') IS NOT NULL
       AND has_column_privilege(attrelid, attnum, 'INSERT') IS NOT TRUE
   )"""),
-)
+    )
+
+
+READY = _ready(OWNED)

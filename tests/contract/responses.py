@@ -10,6 +10,7 @@ FIELDS = {
     *("id", "user_id", "title", "description", "completed", "priority", "due_date", "tags"),
     *("completed_at", "created_at", "updated_at"),
 }
+READ_ONLY = {"id", "user_id", "completed_at", "created_at", "updated_at"}
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
 DUE_DATE = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d\.\d{6}Z)?")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")

@@ -70,6 +70,10 @@ FAULTS = {
         "USAGE on the sequence of tasks.id",
     ),
     "a dropped identity": ("ALTER TABLE tasks ALTER id DROP IDENTITY", "the sequence of tasks.id"),
+    "no row-level security": (
+        "ALTER TABLE deleted_tasks DISABLE ROW LEVEL SECURITY",
+        "row-level security on deleted_tasks",
+    ),
     "no policy": ("DROP POLICY own_rows ON tasks", "policy own_rows on tasks"),
     "a policy of another setting": (
         "ALTER POLICY own_rows ON tasks USING (user_id = current_setting('app.other', true))",

@@ -230,9 +230,14 @@ def test_contributing_names_what_exists() -> None:
 def test_the_migration_of_a_recipe_follows_the_newest_one(recipe: str) -> None:
     newest = max(each.name[:4] for each in (ROOT / "migrations/versions").glob("[0-9]*.py"))
     text = contributing_section(recipe)
-    assert re.findall(r'^down_revision = "(.*)"$', text, re.M) == [newest]
+    [previous] = re.findall(r'^down_revision = "(.*)"$', text, re.M)
     [revision] = re.findall(r'^revision = "(.*)"$', text, re.M)
-    assert int(revision) == int(newest) + 1
+    following = f"{int(newest) + 1:04}"
+    assert (previous, revision) == (newest, following), (
+        f'In CONTRIBUTING.md, "{recipe}", write {newest} for the revision {previous}'
+        f" and {following} for {revision}, also in the name of its file: {newest} is the newest"
+        " revision in migrations/versions."
+    )
     assert set(re.findall(r"migrations/versions/(\d+)_", text)) == {revision}
 
 
@@ -240,4 +245,13 @@ def test_the_migration_of_a_recipe_follows_the_newest_one(recipe: str) -> None:
 def test_the_blocks_of_a_recipe_fit_the_code(recipe: str, tmp_path: Path) -> None:
     # Without its commands, which the tests in tests/tooling/contributor run.
     blocks = re.sub(r"^```sh\n.*?^```$", "", contributing_section(recipe), flags=re.M | re.S)
-    assert apply_blocks(copy_tree(tmp_path / "copy", installed=()), blocks)
+    copy = copy_tree(tmp_path / "copy", installed=())
+    try:
+        assert apply_blocks(copy, blocks)
+    except AssertionError as error:
+        pytest.fail(
+            f'CONTRIBUTING.md, "{recipe}", does not fit the code. Quote the present code there. A'
+            " recipe that your project has followed needs another example, or remove it: from"
+            " CONTRIBUTING.md, from RECIPES in tests/tooling/documented.py and from"
+            f" tests/tooling/contributor.\n{error}"
+        )

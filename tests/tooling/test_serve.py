@@ -16,9 +16,11 @@ from collections.abc import Generator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
 from dev import running_server, serve, smoke, token
+from dev.local_database import local_database
 from dev.postgres import free_port
 
 # What `python -m dev.serve` does, with its data in another folder.
@@ -88,6 +90,20 @@ def test_the_printed_commands_work_and_the_data_survives_a_restart(tmp_path: Pat
         _, _, after = (json.loads(done.stdout) for done in run_curls(lines))
     assert created in after
     assert len(after) == 2
+
+
+def test_a_migration_that_requests_do_not_fit_is_named_at_the_start(tmp_path: Path) -> None:
+    with local_database(tmp_path) as urls, psycopg.connect(urls.admin) as connection:
+        connection.execute("ALTER TABLE tasks ADD estimate int NOT NULL")
+    with serving(tmp_path) as (process, lines):
+        assert process.wait(30) == 1
+    assert lines[-1].startswith(
+        "The migrations do not fit what requests need (missing: a default for tasks.estimate"
+    )
+    assert lines[-1].endswith(
+        f"and delete {tmp_path / 'postgres'}, with all local data, so that make dev applies it"
+        " again."
+    )
 
 
 def test_every_printed_page_exists(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy import BigInteger, Column, Table, Text
+from sqlmodel import SQLModel
 
 from dev import erase_user as command
 from migrations.runner import migrate
@@ -97,6 +99,24 @@ def test_the_command_erases_one_user(admin: Database, owned_database: Database) 
     assert erase_user(owned_database.admin_url, "ada") == ERASED
     assert rows_of(admin, "ada") == dict.fromkeys(ERASED, 0)
     assert rows_of(admin, "bob") == ERASED
+
+
+def add_drafts(admin: Database) -> Table:
+    """Add a table that no command names, with a row of ada and no reference to `users`."""
+    admin.query("CREATE TABLE drafts (id bigint PRIMARY KEY, user_id text NOT NULL)")
+    admin.query("INSERT INTO drafts VALUES (1, 'ada'), (2, 'bob')")
+    admin.query("GRANT SELECT, DELETE ON drafts TO PUBLIC")
+    identity = Column("id", BigInteger, primary_key=True)
+    return Table("drafts", SQLModel.metadata, identity, Column("user_id", Text))
+
+
+def test_a_table_that_was_added_is_erased(admin: Database, owned_database: Database) -> None:
+    drafts = add_drafts(admin)
+    try:
+        assert erase_user(owned_database.admin_url, "ada") == ERASED | {"drafts": 1}
+    finally:
+        SQLModel.metadata.remove(drafts)
+    assert admin.query("SELECT user_id FROM drafts") == [("bob",)]
 
 
 def test_the_sessions_of_better_auth_in_the_same_database_are_erased(

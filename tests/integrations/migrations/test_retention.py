@@ -294,7 +294,7 @@ def test_the_policy_of_the_job_does_not_replace_that_of_users(
     populated: Database, admin: Database, table: str
 ) -> None:
     admin.query(f"DROP POLICY own_rows ON {table}")
-    with pytest.raises(MigrationError, match=f"row-level security on {table}"):
+    with pytest.raises(MigrationError, match=f"policy own_rows on {table}"):
         migrate(admin.admin_url)
 
 

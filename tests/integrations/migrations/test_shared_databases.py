@@ -186,10 +186,13 @@ def test_a_schema_that_public_may_not_use_is_granted_to_the_role(
         ('ALTER TABLE users RENAME "emailVerified" TO ev', "column users.emailVerified"),
         ("REVOKE DELETE ON tasks FROM task_api", "DELETE on tasks for task_api"),
         ("REVOKE INSERT (email) ON users FROM task_api", "INSERT on users.email for task_api"),
-        ("REVOKE USAGE ON SEQUENCE tasks_id_seq FROM task_api", "USAGE on tasks_id_seq"),
+        (
+            "REVOKE USAGE ON SEQUENCE tasks_id_seq FROM task_api",
+            "USAGE on the sequence of tasks.id",
+        ),
         ("ALTER TABLE tasks DISABLE ROW LEVEL SECURITY", "row-level security on tasks"),
         ("ALTER TABLE tasks NO FORCE ROW LEVEL SECURITY", "row-level security on tasks"),
-        ("DROP POLICY own_rows ON tasks", "row-level security on tasks"),
+        ("DROP POLICY own_rows ON tasks", "policy own_rows on tasks"),
         ("REVOKE USAGE ON SCHEMA public FROM task_api, PUBLIC", "USAGE on the schema for task_api"),
     ],
 )

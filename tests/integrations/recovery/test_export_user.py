@@ -8,9 +8,10 @@ import sys
 from typing import TextIO
 
 import pytest
+from sqlmodel import SQLModel
 
 from dev.export_user import export_user
-from tests.integrations.migrations.test_erase_user import FILL, TABLES
+from tests.integrations.migrations.test_erase_user import FILL, TABLES, add_drafts
 from tests.integrations.recovery.page import ROOT
 from tests.support.databases import Database
 
@@ -49,6 +50,15 @@ def test_every_row_and_column_of_the_user_is_exported(
         assert len(rows) == len(exported[table]) > 0
         assert all(row in exported[table] for (row,) in rows)
     assert "bob" not in done.stdout
+
+
+def test_a_table_that_was_added_is_exported(admin: Database, owned_database: Database) -> None:
+    drafts, output = add_drafts(admin), io.StringIO()
+    try:
+        export_user(owned_database.admin_url, "ada", output)
+    finally:
+        SQLModel.metadata.remove(drafts)
+    assert json.loads(output.getvalue())["drafts"] == [{"id": 1, "user_id": "ada"}]
 
 
 def test_nothing_is_changed(admin: Database, owned_database: Database) -> None:

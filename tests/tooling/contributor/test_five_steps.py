@@ -15,7 +15,8 @@ from tests.tooling.documented import documented
 # The tests that a new group can break; all of `make test` takes minutes.
 ITS_TESTS = (
     "tests/unit/test_notes.py tests/tooling/bench/test_import_budget.py "
-    "tests/unit/test_parameters.py tests/unit/test_ownership.py "
+    "tests/unit/test_parameters.py tests/unit/test_ownership.py tests/unit/test_owned_tables.py "
+    "tests/unit/test_row_level_security.py tests/unit/test_platform_routes.py "
     "tests/integrations/migrations tests/contract/test_health_and_docs.py"
 )
 BUILT = """

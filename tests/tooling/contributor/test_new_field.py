@@ -11,6 +11,7 @@ RECIPE = contributing_section("Add a field to tasks")
 # The tests that a new field can break; all of `make test` takes minutes.
 ITS_TESTS = (
     "tests/contract/test_estimate.py tests/contract/test_fields.py "
+    "tests/contract/test_mcp_tools.py tests/unit/test_mcp_document.py "
     "tests/unit/test_earlier_records.py tests/integrations/smoke/test_run.py "
     "tests/integrations/migrations/test_migrations.py"
 )
