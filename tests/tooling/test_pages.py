@@ -35,7 +35,7 @@ def test_no_measured_figure_is_written_by_hand(path: Path) -> None:
     text = _without_blocks(path.read_text())
     for setting in SETTINGS:
         text = text.replace(setting, "")
-    # A paragraph may round what bench/NOTES.md describes, if it says so.
+    # A paragraph may round what bench/NOTES.md describes, if it names that file.
     paragraphs = [each for each in text.split("\n\n") if IN_NOTES not in each]
     assert [each for each in paragraphs if MEASURED.search(each)] == []
 
