@@ -21,8 +21,7 @@ STAGES = {
 STAGES |= {"contract over HTTP": ["tests/contract", "--transport", "http", "-m", "not raw"]}
 # Raw requests go to Vercel's server directly, because the simulated edge refuses them.
 RAW = ("tests/contract/test_raw_bytes.py", "tests/security/hostile/test_raw_requests.py")
-# These wait for timeouts of the server.
-STAGES |= {"raw requests on vercel_server": [*RAW, "--target", "vercel_server", "-n", "6"]}
+STAGES |= {"raw requests on vercel_server": [*RAW, "--target", "vercel_server"]}
 # Three workers for two processors, because these tests mostly wait. This stage is the last one, so
 # that the output ends with pytest's summary.
 STAGES |= {"real components": ["-m", "verify", "-n", "3"]}

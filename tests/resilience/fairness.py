@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -280,18 +280,18 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="fairness-") as folder,
         running_cluster(Path(folder) / "postgres") as cluster,
     ):
-        results = {load: measure_and_print(cluster, load, options.application) for load in LOADS}
-    if any(result.problems() for result in results.values()):
+        results = [measure_and_print(cluster, load, options.application) for load in LOADS]
+    if any(result.problems() for result in results):
         sys.exit(1)
     if options.application == parser.get_default("application"):
         write_block("docs/database.md", "make fairness", as_table(results))
 
 
-def as_table(results: Mapping[Load, Result]) -> str:
+def as_table(results: Sequence[Result]) -> str:
     """The table of docs/database.md."""
     lines = [f"| {CLIENTS} clients of another user send | alone, ms | beside them, ms | factor |"]
     lines += ["|---|---:|---:|---:|"]
-    for load, result in results.items():
+    for load, result in zip(LOADS, results, strict=True):
         times = (f"{one.percentile(50):.1f}" for one in (result.alone, result.beside))
         lines.append(f"| {load.name} | {' | '.join(times)} | {result.factor:.1f} |")
     return "\n".join(lines)

@@ -7,6 +7,7 @@ import pytest
 
 from dev.pages import ROOT, with_block
 from lib.db.transaction import PAUSES
+from tests.resilience.faults.catalogue import CASES
 from tests.tooling.make_targets import TARGETS
 
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "SECURITY.md"]
@@ -49,6 +50,14 @@ def test_each_block_names_a_command_of_make_and_is_not_empty() -> None:
         assert text.strip(), (page, command)
     comments = [line for path in PAGES for line in re.findall("<!-- :?make", path.read_text())]
     assert len(comments) == 2 * len(found)
+
+
+def test_the_table_of_faults_has_every_fault_with_its_responses() -> None:
+    """After a change of tests/resilience/faults/catalogue.py: make faults."""
+    page = (ROOT / "docs" / "database.md").read_text()
+    [table] = [block[2] for block in BLOCK.findall(page) if block[0] == "make faults"]
+    rows = [line.rsplit("|", 2)[0] + "|" for line in table.splitlines()[2:]]
+    assert sorted(rows) == sorted(case.row() for case in CASES)
 
 
 def test_a_block_gets_a_new_text() -> None:

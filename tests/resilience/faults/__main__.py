@@ -19,9 +19,6 @@ from tests.resilience.faults.lab import KINDS, Batch, Outcome, running_lab
 from tests.support.databases import running_cluster
 from tests.support.pgbouncer import PgBouncerError
 
-# How the table calls the expected responses.
-SHOWN = {"done": "done", "unchanged": "503 unchanged", "unknown": "503 unknown"}
-
 
 def write_line(line: str) -> None:
     sys.stdout.write(f"{line}\n")
@@ -75,8 +72,7 @@ def main() -> None:
                 f"{lost:>6}{doubled:>9}{false:>7}{'  !' if unexpected or late else ''}"
             )
             if not lab.http:
-                shown = [SHOWN[each] for each in (case.reads, case.repeatable, case.others)]
-                rows.append(f"| {case.name} | {' | '.join(shown)} | {slowest:.1f} |")
+                rows.append(f"{case.row()} {slowest:.1f} |")
     if not wrong:
         write_block("docs/database.md", "make faults", "\n".join(rows))
     sys.exit(f"{wrong} faults had other effects than they may have." if wrong else 0)

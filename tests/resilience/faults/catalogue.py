@@ -44,6 +44,12 @@ class Case:
             return self.reads
         return self.repeatable if kind in REPEATABLE else self.others
 
+    def row(self) -> str:
+        """The beginning of its row in docs/database.md."""
+        shown = {"done": "done", "unchanged": "503 unchanged", "unknown": "503 unknown"}
+        responses = [shown[each] for each in (self.reads, self.repeatable, self.others)]
+        return f"| {self.name} | {' | '.join(responses)} |"
+
 
 CASES: list[Case] = []
 
