@@ -5,6 +5,7 @@ those of certifi, because loading all of them is a part of a cold start.
 """
 
 import json
+import os
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -15,8 +16,10 @@ from urllib.parse import urlsplit
 import certifi
 
 from bench import instructions, prepare, processes, workload
-from bench.implementations import OURS
+from bench.implementations import OUR_SERVER, OURS
+from bench.load import run_load
 from bench.processes import ComparisonError
+from dev.deploy import package
 from dev.local_database import PASSWORD, ROLE
 from dev.pages import write_block
 from dev.postgres import Server
@@ -25,17 +28,29 @@ from tests.support.certificate import write_certificate
 
 TASKS = 10
 REQUESTS = 200
+CONNECTIONS, SECONDS = 50, 8
 ROWS = {
     "cold start until a 401": ("cold", "unauthorized"),
     f"cold start until a list of {TASKS} tasks": ("cold", "list"),
     f"warm list of {TASKS} tasks": ("warm", "list"),
 }
+# With TCP, TLS 1.3 and the login. tests/resilience/faults/test_pooler.py and
+# tests/unit/test_http_transport.py count them.
+ROUND_TRIPS = (6, 3)
 
 
 def main() -> None:
     """Measure, print the table and write it."""
     prepare.prepare((OURS,))
-    lines = ["| million instructions | `postgres` | `http` |", "|---|---:|---:|"]
+    lines = ["| | `postgres` | `http` |", "|---|---:|---:|"]
+
+    def add(row: str, *values: str) -> None:
+        lines.append(f"| {row} | {' | '.join(values)} |")
+
+    add("round trips to the first row, with TCP and TLS 1.3", *map(str, ROUND_TRIPS))
+    for delay in (1, 5, 20):
+        waits = [f"{number * delay} ms" for number in ROUND_TRIPS]
+        add(f"waiting for them, at {delay} ms each", *waits)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         urls = stack.enter_context(workload.database(folder / "postgres", (TASKS,)))
@@ -45,10 +60,30 @@ def main() -> None:
         for row, (kind, name) in ROWS.items():
             counts = [_count(kind, name, each, events) for each in transports]
             digits = 0 if kind == "cold" else 2
-            lines.append(f"| {row} | {counts[0]:,.{digits}f} | {counts[1]:,.{digits}f} |")
+            add(f"million instructions, {row}", *(f"{count:,.{digits}f}" for count in counts))
+        used = [f"{1000 * _cpu_under_load(each):.2f} ms" for each in transports]
+        add(f"CPU of a list of {TASKS} tasks, {CONNECTIONS} at once", *used)
+        zips = [_zip(folder, transport) for transport in ("postgres", "http")]
+        add("zip for Lambda", *(f"{each.zipped / 1e6:.1f} MB" for each in zips))
+        add("unzipped", *(f"{each.unzipped / 1e6:.1f} MB" for each in zips))
     table = "\n".join(lines)
     sys.stdout.write(f"{table}\n")
     write_block("docs/database.md", "make transports", table)
+
+
+def _cpu_under_load(urls: workload.Urls) -> float:
+    """The seconds of CPU that a request takes on a server."""
+    cpus = os.sched_getaffinity(0)
+    with processes.server(OUR_SERVER, urls, cpus) as (port, pid):
+        run_load(port, workload.lists(), CONNECTIONS, 1, cpus)
+        before = processes.cpu_seconds(pid)
+        load = run_load(port, workload.lists(), CONNECTIONS, SECONDS, cpus)
+        return (processes.cpu_seconds(pid) - before) / load.requests
+
+
+def _zip(folder: Path, transport: package.Transport) -> package.Artifact:
+    output = folder / f"{transport}.zip"
+    return package.build(package.this_architecture(), output, transport=transport)
 
 
 def _over_postgres(stack: ExitStack, urls: workload.Urls, folder: Path) -> workload.Urls:

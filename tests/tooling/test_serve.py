@@ -95,6 +95,7 @@ def test_the_printed_commands_work_and_the_data_survives_a_restart(tmp_path: Pat
 def test_a_migration_that_requests_do_not_fit_is_named_at_the_start(tmp_path: Path) -> None:
     with local_database(tmp_path) as urls, psycopg.connect(urls.admin) as connection:
         connection.execute("ALTER TABLE tasks ADD estimate int NOT NULL")
+        connection.execute("ALTER TABLE deleted_tasks ADD estimate int")
     with serving(tmp_path) as (process, lines):
         assert process.wait(30) == 1
     assert lines[-1].startswith(
