@@ -23,7 +23,7 @@ def test_every_failure_names_its_line_or_the_command_that_corrects_it(copy: Work
     copy.replace("dev/check.py", "runs every check", "who" + "ever runs every check")
     copy.replace(".github/workflows/audit.yml", "persist-credentials: false", "fetch-depth: 1")
     copy.replace("api/health.py", "Check that the service runs", "Say that the service runs")
-    copy.replace("lib/db/queries.py", "READY = select(", "MORE = select(ONE)\nREADY = select(")
+    copy.replace("lib/db/queries.py", "READY = _ready(", "MORE = select(ONE)\nREADY = _ready(")
     with (copy.root / "requirements.txt").open("a") as requirements:
         requirements.write("# edited by hand\n")
     code, output = copy.attempt(*documented("make check"))
