@@ -15,6 +15,8 @@ With these five measures, a cold start takes 1.53 billion instructions until its
 - Pydantic does not search for plugins, because none is installed. It saves 7 million instructions.
 - FastAPI's Pydantic models of the OpenAPI document are built at first use.
 
+On Vercel, two more measures make each request cheap: see the last lines.
+
 bench/NOTES.md has the measurements. tests/tooling/bench/test_import_budget.py limits the imports.
 """
 
@@ -49,11 +51,12 @@ def _import_fastapi_without_building_its_models() -> None:
 
 
 def _listen_without_delay(listener: socket.socket, *backlog: int) -> None:
-    """Listen, and send the two parts of a response, headers and body, at once.
+    """Listen with TCP_NODELAY, which each accepted connection inherits.
 
-    A connection inherits TCP_NODELAY from the socket that listens.
+    The body of a response then does not wait until the client has acknowledged the headers.
     """
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if listener.family in (socket.AF_INET, socket.AF_INET6):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     super(socket.socket, listener).listen(*backlog)
 
 

@@ -38,8 +38,8 @@ def main() -> None:
                 _shown(*_cost(connection, statement, user))
                 for statement in (compiled.LIST_FIRST_PAGE[ORDER], compiled.COUNTED_PAGE[ORDER])
             ]
-            statistics_ = _shown(*_cost(connection, compiled.STATISTICS, user))
-            rows.append([f"{size:,}", *cells, _whole(connection, user), statistics_])
+            counts = _shown(*_cost(connection, compiled.STATISTICS, user))
+            rows.append([f"{size:,}", *cells, _whole(connection, user), counts])
     titles = ["tasks of the user", "page of 20", "the same with `count=true`", "whole list"]
     lines = [[*titles, "`stats`"], ["---"] * 5, *rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1104,18 +1104,23 @@ def search(grown_database: Database) -> Iterator[psycopg.Connection]:
         connection.rollback()
 
 
-@pytest.mark.parametrize("text", ["plain", "\x01", '"\\', "é"])
-@pytest.mark.parametrize("sizes", [(), (5,), (30, 0, 200)])
-def test_a_list_is_refused_before_its_documents_are_built(
-    search: psycopg.Connection, text: str, sizes: tuple[int, ...]
-) -> None:
-    """Exactly where the documents and the commas between them exceed the limit."""
+def _replace_tasks(search: psycopg.Connection, text: str, sizes: tuple[int, ...]) -> None:
+    """Give the user `few` a task for each size, which repeats the text as its description."""
     search.execute("DELETE FROM tasks WHERE user_id = 'few'")
     for size in sizes:
         search.execute(
             "INSERT INTO tasks (user_id, title, description) VALUES ('few', %s, %s)",
             [text, text * size or None],
         )
+
+
+@pytest.mark.parametrize("text", ["plain", "\x01", '"\\', "é"])
+@pytest.mark.parametrize("sizes", [(), (5,), (30, 0, 200)])
+def test_a_list_is_refused_before_its_documents_are_built(
+    search: psycopg.Connection, text: str, sizes: tuple[int, ...]
+) -> None:
+    """Exactly where the documents and the commas between them exceed the limit."""
+    _replace_tasks(search, text, sizes)
     statement = compiled.FILTERED_WHOLE["created_at asc"].encode()
 
     def bytes_of_list(max_bytes: int) -> int | None:
@@ -1138,12 +1143,7 @@ def test_a_list_without_filters_has_documents_only_if_they_fit(
     search: psycopg.Connection, text: str, sizes: tuple[int, ...]
 ) -> None:
     """Where they may exceed the limit, they are null. They are not where six times fewer fit."""
-    search.execute("DELETE FROM tasks WHERE user_id = 'few'")
-    for size in sizes:
-        search.execute(
-            "INSERT INTO tasks (user_id, title, description) VALUES ('few', %s, %s)",
-            [text, text * size or None],
-        )
+    _replace_tasks(search, text, sizes)
 
     def documents(max_bytes: int) -> list[str | None]:
         values = {"owner": "few", "max_bytes": max_bytes}

@@ -76,7 +76,7 @@ def test_no_generated_request_gets_a_5xx_or_breaks_the_document(
     environment: dict[str, str], tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     with serve(environment) as url:
-        report, output = attack(url, tmp_path, environment, examples=40)
+        report, output = attack(url, tmp_path, environment, examples=80)
     generated, failures = report["test_cases"]["generated"], len(report["failures"])
     record_property(
         FIGURES,
