@@ -136,7 +136,7 @@ def _restore(
             [(erased_at,)] = run(ERASED_AT).fetchall()
             if erased_at is not None:
                 raise MigrationError(
-                    f"Nothing was restored: {user_id} was erased at {_minute(erased_at)}. Only if"
+                    f"Nothing was restored: {user_id} was erased at {_utc(erased_at)}. Only if"
                     " this was a mistake, restore their row in users (docs/recovery.md)."
                 )
             raise MigrationError(
@@ -259,12 +259,12 @@ def _instant(text: str) -> datetime:
         example = given.isoformat(timespec="minutes")
         sys.exit(f"SINCE has no time zone: write {example}Z for UTC, or {example}+01:00.")
     if instant > datetime.now(UTC):
-        sys.exit(f"SINCE is in the future: {_minute(instant)}.")
+        sys.exit(f"SINCE is in the future: {_utc(instant)}.")
     return instant
 
 
-def _minute(instant: datetime) -> str:
-    return f"{instant.astimezone(UTC):%Y-%m-%dT%H:%MZ}"
+def _utc(instant: datetime) -> str:
+    return f"{instant.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def main() -> None:
@@ -291,7 +291,7 @@ def main() -> None:
                 restored += done.from_trash + done.from_backup
                 _report(user_id, done)
     if not restored:
-        sys.exit(f"No task was lost since {_minute(since)} in {describe(url)}.")
+        sys.exit(f"No task was lost since {_utc(since)} in {describe(url)}.")
 
 
 def _report(user_id: str, done: Restored) -> None:

@@ -6,6 +6,7 @@ from sqlalchemy import text
 from lib.db.models import SQLModel
 from migrations.ownership import include_object
 from migrations.preflight import check_encoding, check_names, check_role, check_version
+from migrations.requirements import check_requirements
 from migrations.trash import check_columns
 from migrations.version_table import VERSION_TABLE, adopt_default_table, check_version_table
 
@@ -48,3 +49,5 @@ with context.begin_transaction():
             check_names(connection)
         context.run_migrations()
         check_columns(connection)
+        if pending and wanted == scripts.get_current_head():
+            check_requirements(connection)

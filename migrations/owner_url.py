@@ -26,7 +26,8 @@ def load_owner_url(*, explicit: bool = False) -> tuple[str, str | None]:
     settings = load_settings()
     url = settings.DATABASE_URL_UNPOOLED or (None if explicit else settings.DATABASE_URL)
     if url is None:
-        raise MigrationError("Set DATABASE_URL_UNPOOLED to the direct URL of the database.")
+        hint = "" if explicit else " The database of make dev is migrated when make dev starts."
+        raise MigrationError(f"Set DATABASE_URL_UNPOOLED to the direct URL of the database.{hint}")
     check_direct(url)
     return url, settings.SSL_CERT_FILE
 

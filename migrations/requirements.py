@@ -1,8 +1,9 @@
-"""The columns, privileges, sequences and row-level security that requests need."""
+"""The tables, columns, privileges, sequences and row-level security that requests need."""
 
 from sqlalchemy import Connection, text
 
 from lib.db.models import SQLModel, owned_tables, read_only_tables
+from migrations.errors import MigrationError
 
 # The role that serves requests is a member of this one and owns nothing: see docs/database.md.
 ROLE = "task_api"
@@ -16,14 +17,28 @@ PROVISIONED_COLUMNS = ("id", "name", "email", "emailVerified")
 
 
 def find_missing(connection: Connection) -> list[str]:
-    """Name what requests need and the database lacks, such as `column tasks.version`."""
+    """Name what requests need and the database lacks, such as `column tasks.version`.
+
+    If whole tables are missing, only these are named.
+    """
     role = f"EXISTS (SELECT FROM pg_roles WHERE rolname = '{ROLE}')"
     if not connection.scalar(text(f"SELECT {role}")):
         return [f"role {ROLE}"]
     conditions = requirements()
     # One statement, because each is a round trip to a database that may be far away.
     [row] = connection.execute(text(f"SELECT {', '.join(conditions.values())}"))
-    return [name for name, is_met in zip(conditions, row, strict=True) if not is_met]
+    missing = [name for name, is_met in zip(conditions, row, strict=True) if not is_met]
+    return [name for name in missing if name.startswith("table ")] or missing
+
+
+def check_requirements(connection: Connection) -> None:
+    """Raise MigrationError if requests would lack something after the last revision."""
+    if missing := find_missing(connection):
+        raise MigrationError(
+            "Nothing was migrated: the database would still lack what requests need"
+            f" ({', '.join(missing)}). Let the new revision create or grant it. If an earlier"
+            " revision has done so, restore it from a backup, or create or grant it by hand."
+        )
 
 
 def requirements() -> dict[str, str]:
@@ -36,6 +51,10 @@ def requirements() -> dict[str, str]:
         if table.name != "users" or column.name in PROVISIONED_COLUMNS
     ]
     return {
+        **{
+            f"table {name}": f"to_regclass('{name}') IS NOT NULL"
+            for name in SQLModel.metadata.tables
+        },
         f"USAGE on the schema for {ROLE}": (
             f"has_schema_privilege('{ROLE}', current_schema(), 'USAGE')"
         ),

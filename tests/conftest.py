@@ -29,6 +29,7 @@ from dev.app import GROUPS, app
 from lib.db.pool import close_pools
 from lib.settings import Settings, forget_settings
 from lib.settings.settings import PLATFORM_VARIABLES
+from migrations.errors import MigrationError
 from tests.support import neon_endpoint
 from tests.support.certificate import write_certificate
 from tests.support.databases import Cluster, Database, running_cluster
@@ -92,7 +93,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     stack = ExitStack()
     config.add_cleanup(stack.close)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="task-api-tests-")))
-    config.stash[CLUSTER] = stack.enter_context(running_cluster(folder / "postgres"))
+    try:
+        config.stash[CLUSTER] = stack.enter_context(running_cluster(folder / "postgres"))
+    except MigrationError as error:  # of a revision that is being written
+        pytest.exit(str(error), returncode=1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -152,6 +152,17 @@ def test_a_column_that_the_trash_would_lose_is_refused(
         migrate(fresh_database.admin_url)
 
 
+def test_a_revision_that_leaves_out_what_requests_need_is_not_applied(
+    fresh_database: Database, scripts: Path
+) -> None:
+    add_revision(scripts, "op.execute('ALTER TABLE tasks NO FORCE ROW LEVEL SECURITY')")
+    expected = r"Nothing was migrated: .* \(row-level security on tasks\)\. Let the new revision"
+    with pytest.raises(MigrationError, match=expected):
+        migrate(fresh_database.admin_url, scripts=str(scripts))
+    assert fresh_database.query("SELECT version_num FROM task_api_alembic_version") == [(HEAD,)]
+    migrate(fresh_database.admin_url)
+
+
 def test_a_migration_that_runs_already_is_waited_for_and_named(
     fresh_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

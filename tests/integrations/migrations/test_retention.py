@@ -101,7 +101,7 @@ def test_an_expired_text_is_erased_and_its_id_stays_for_a_day(
     assert len(before) == 2
     assert run_job(populated) == (4, 2, 0, 0, 0, 0)
     assert admin.query(of_id) == before
-    # Every other column is as in a new row, so no column of a later revision is forgotten.
+    # Every other column is as in a new row.
     columns = admin.query(
         """SELECT attname, pg_get_expr(adbin, adrelid), attgenerated FROM pg_attribute
         LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
@@ -120,6 +120,37 @@ def test_an_expired_text_is_erased_and_its_id_stays_for_a_day(
     admin.query("UPDATE deleted_tasks SET deleted_at = deleted_at - interval '1 day'")
     assert run_job(populated) == (0, 0, 2, 0, 0, 0)
     assert admin.query(of_id) == []
+
+
+def test_columns_of_a_later_revision_are_erased(populated: Database, admin: Database) -> None:
+    """They become as in a new task. The names need quotes, and one is a variable of the job."""
+    columns = {
+        "waiting for": ("varchar(20)", "NULL", "'a person'"),
+        "erase": ("integer NOT NULL", "1", "2"),
+        "labels": ("text[] NOT NULL", "'{}'", "'{private}'"),
+        "text": ("text NOT NULL", "''", "'private'"),
+    }
+    for table in ("tasks", "deleted_tasks"):
+        for name, (kind, default, _) in columns.items():
+            admin.query(f'ALTER TABLE {table} ADD "{name}" {kind} DEFAULT {default}')
+    computed = 'text GENERATED ALWAYS AS (lower("waiting for" || "text")) STORED'
+    admin.query(f"ALTER TABLE tasks ADD found_by {computed}")
+    admin.query("ALTER TABLE deleted_tasks ADD found_by text")
+    texts = ", ".join(f'"{name}" = {text}' for name, (_, _, text) in columns.items())
+    admin.query(f"UPDATE deleted_tasks SET {texts}, found_by = 'private'")  # noqa: S608
+    admin.query(
+        "UPDATE deleted_tasks SET deleted_at = now() - interval '30 days 1 hour'"
+        " WHERE title = 'Title 29'"
+    )
+    assert run_job(populated)[1] == 4
+    names = ", ".join(f'"{name}"' for name in columns)
+    erased = admin.query(
+        f"SELECT {names}, found_by FROM deleted_tasks WHERE purged_at IS NOT NULL"  # noqa: S608
+    )
+    assert erased == [(None, 1, [], "", None)] * 2
+    assert admin.query("SELECT DISTINCT found_by FROM deleted_tasks WHERE purged_at IS NULL") == [
+        ("private",)
+    ]
 
 
 def test_a_call_removes_a_limited_number_of_each_kind_and_counts_the_rest(

@@ -181,7 +181,7 @@ def test_a_schema_that_public_may_not_use_is_granted_to_the_role(
 @pytest.mark.parametrize(
     ("statement", "missing"),
     [
-        ("DROP TABLE idempotency_keys", "column idempotency_keys.user_id"),
+        ("DROP TABLE idempotency_keys", "(table idempotency_keys)"),
         ("ALTER TABLE tasks DROP COLUMN description", "column tasks.description"),
         ('ALTER TABLE users RENAME "emailVerified" TO ev', "column users.emailVerified"),
         ("REVOKE DELETE ON tasks FROM task_api", "DELETE on tasks for task_api"),

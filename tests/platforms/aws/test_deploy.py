@@ -17,7 +17,6 @@ from typing import Any
 import boto3
 import psycopg
 import pytest
-from moto.cloudformation import models as cloudformation
 from moto.server import ThreadedMotoServer
 
 from dev.app import GROUPS
@@ -43,8 +42,10 @@ def empty_database(cluster: Cluster) -> Iterator[Database]:
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
     """Creates boto3 clients of an emulated AWS."""
-    # moto treats cfn-lint's warnings as errors, even those that the template ignores.
-    monkeypatch.setattr(cloudformation, "validate_template_cfn_lint", lambda _: [])
+    # moto treats cfn-lint's warnings as errors, even those that the template ignores. Named by its
+    # path, because importing the module takes seconds in every worker.
+    linter = "moto.cloudformation.models.validate_template_cfn_lint"
+    monkeypatch.setattr(linter, lambda _: [])
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
