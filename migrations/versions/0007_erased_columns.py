@@ -82,9 +82,10 @@ def _replace_function() -> None:
                     coalesce(task.attgenerated <> '', false) AS computed,
                     coalesce(
                         pg_get_expr(adbin, adrelid),
-                        CASE WHEN kept.attnotnull THEN quote_literal('') ELSE 'NULL' END
+                        CASE WHEN kept.attnotnull AND typcategory = 'S' THEN quote_literal('')
+                            ELSE 'NULL' END
                     ) AS value
-                FROM pg_attribute AS kept
+                FROM pg_attribute AS kept JOIN pg_type ON pg_type.oid = kept.atttypid
                 LEFT JOIN pg_attribute AS task
                     ON task.attrelid = 'tasks'::regclass AND task.attname = kept.attname
                 LEFT JOIN pg_attrdef ON adrelid = task.attrelid AND adnum = task.attnum

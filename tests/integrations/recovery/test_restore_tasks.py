@@ -215,7 +215,7 @@ REFUSED: dict[tuple[str, ...], str] = {
     ("SINCE=2026-11-23T02:30", "USER_ID=ada"): "SINCE has no time zone: write 2026-11-23T02:30Z",
     ("SINCE=2026-11-23", "USER_ID=ada"): "SINCE has no time zone: write 2026-11-23T00:00Z",
     ("SINCE=0001-01-01T00:00+14:00", "USER_ID=ada"): "SINCE is not a time: '0001-01-01T00:00",
-    ("SINCE=2999-01-01T00:00Z", "USER_ID=ada"): "SINCE is in the future: 2999-01-01T00:00Z.",
+    ("SINCE=2999-01-01T00:00Z", "USER_ID=ada"): "SINCE is in the future: 2999-01-01T00:00:00Z.",
     ("SINCE=2026-01-01T00:00Z", "USER_ID=-x"): "Nothing was restored: -x has no row in users",
     ("SINCE=2026-01-01T00:00Z", "USER_ID=bob"): "No task was lost since 2026-01-01T00:00Z in test_",
 }
