@@ -181,21 +181,19 @@ class HttpConnection:
     async def try_out(
         self, first: Statement, *statements: Statement
     ) -> tuple[list[Rows], DatabaseError | None]:
-        # An error names no statement and comes without rows. So this searches for the number of
-        # statements that succeed. A ROLLBACK ends the transaction that the endpoint commits.
-        rows: list[Rows] = []
+        # An error names no statement and comes without rows. So the last statement is left out
+        # until the others succeed. A ROLLBACK ends the transaction that the endpoint commits.
         error = None
-        succeed, fail, count = 0, len(statements) + 1, len(statements)
-        while succeed + 1 < fail:
+        for count in range(len(statements), 0, -1):
             try:
-                rows = (await self.run(first, *statements[:count], ("ROLLBACK", {})))[:-1]
-                succeed = count
+                rows = await self.run(first, *statements[:count], ("ROLLBACK", {}))
             except DatabaseError as refusal:
                 if refusal.severity != "ERROR":
                     raise
-                error, fail = refusal, count
-            count = (succeed + fail) // 2
-        return rows, error
+                error = refusal
+            else:
+                return rows[:-1], error
+        return [], error
 
     async def _request(self, body: bytes) -> tuple[int, bytes]:
         self.idle = False
