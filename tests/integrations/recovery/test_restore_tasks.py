@@ -217,7 +217,10 @@ REFUSED: dict[tuple[str, ...], str] = {
     ("SINCE=0001-01-01T00:00+14:00", "USER_ID=ada"): "SINCE is not a time: '0001-01-01T00:00",
     ("SINCE=2999-01-01T00:00Z", "USER_ID=ada"): "SINCE is in the future: 2999-01-01T00:00:00Z.",
     ("SINCE=2026-01-01T00:00Z", "USER_ID=-x"): "Nothing was restored: -x has no row in users",
-    ("SINCE=2026-01-01T00:00Z", "USER_ID=bob"): "No task was lost since 2026-01-01T00:00Z in test_",
+    (
+        "SINCE=2026-01-01T00:00Z",
+        "USER_ID=bob",
+    ): "No task was lost since 2026-01-01T00:00:00Z in test_",
 }
 
 
