@@ -20,7 +20,7 @@ VERCEL = ROOT / "requirements-vercel.txt"
 INSTALLER = ROOT / "requirements-uv.txt"
 # uv with pip's settings.
 UV = ("sh", str(ROOT / "dev" / "uv.sh"))
-# jsonschema checks IRIs with it, which nothing here needs, and takes two seconds more to import.
+# An optional package of jsonschema, which checks IRIs. Its import takes two seconds.
 EXCLUDED = "rfc3987-syntax"
 CONSTRAINTS = re.compile(
     r"(?s)(# Written by make lock.*?\nconstraint-dependencies = \[\n).*?(\]\n)"

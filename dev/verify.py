@@ -24,7 +24,7 @@ RAW = ("tests/contract/test_raw_bytes.py", "tests/security/hostile/test_raw_requ
 STAGES |= {"raw requests on vercel_server": [*RAW, "--target", "vercel_server"]}
 # Three workers for two processors, because these tests mostly wait. This stage is the last one, so
 # that the output ends with pytest's summary.
-# tests/contract has none of them, and a third of all tests, which each worker would collect.
+# tests/contract has none of them, and nearly half of all tests, which each worker would collect.
 STAGES |= {"real components": ["-m", "verify", "-n", "3", "--ignore", "tests/contract"]}
 
 

@@ -113,7 +113,6 @@ def test_one_user_cannot_take_the_instance_from_others_during_a_fault(
     greedy, other = (Request(lab.database, client, "toggle") for _ in range(2))
     with ThreadPoolExecutor(REQUESTS) as threads:
         with tasks_locked(lab) as locker:
-            began = time.monotonic()
             futures = [threads.submit(greedy.send) for _ in range(REQUESTS)]
             lab.await_sessions(SHARE, "wait_event_type = 'Lock'")
             lab.proxy.now(tcp_proxy.Fault.SILENCE)
@@ -121,10 +120,9 @@ def test_one_user_cannot_take_the_instance_from_others_during_a_fault(
         outcome = other.send()
         assert outcome.reported == "done"
         assert outcome.seconds < database.BUDGET / 2
-        ended = any(future.done() for future in futures)
-        # A slow machine needs more than their budget until here.
-        in_time = time.monotonic() - began < database.BUDGET - database.MIN_TIME_LEFT
-        assert not (ended and in_time)
+        # On a slow machine some have ended by now, but none before it had waited.
+        ended = [future.result() for future in futures if future.done()]
+        assert all(each.seconds > database.BUDGET / 2 for each in ended)
         outcomes = [future.result(30) for future in futures]
     lab.proxy.now(tcp_proxy.Fault.RESET)
     lab.await_sessions(0, "state <> 'idle'")
