@@ -50,8 +50,7 @@ class Pool:
         self._share = share_of(size)
         self._idle: deque[Connection] = deque()
         self._in_use: Counter[str] = Counter()
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
-        self._granted: set[asyncio.Future[None]] = set()
+        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
         # When a request of a user succeeded last (monotonic), while others of theirs wait.
         self._served_at: dict[str, float] = {}
         self._opening = 0
@@ -119,37 +118,36 @@ class Pool:
         self._release_slot(user)
 
     async def _take_slot(self, user: str, deadline: float) -> None:
-        queue = self._waiting.get(user)
-        if self._in_use[user] + len(queue or ()) >= MAX_REQUESTS_PER_USER:
+        queue = self._waiting.get(user, [])
+        if self._in_use[user] + len(queue) >= MAX_REQUESTS_PER_USER:
             raise TooManyRequests
         if not queue and self._has_slot(user):
             self._in_use[user] += 1
             return
-        loop = asyncio.get_running_loop()
-        slot = loop.create_future()
-        self._waiting.setdefault(user, deque()).append(slot)
-        expiry = loop.call_later(deadline - MIN_TIME_LEFT - time.monotonic(), _expire, slot)
+        slot = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(user, queue).append(slot)
         try:
-            await slot
+            async with asyncio.timeout(deadline - MIN_TIME_LEFT - time.monotonic()):
+                await slot
         except BaseException as error:
             # The database serves this user, who has more requests under way than it can.
             served = time.monotonic() - self._served_at.get(user, -math.inf) < MAX_SERVICE_GAP
             busy = served and self._in_use[user] >= self._share
-            if slot in self._granted:  # it was granted while the request timed out or was cancelled
+            if slot in queue:
+                self._leave_queue(user, slot)
+            else:  # it was granted while the request timed out or was cancelled
                 self._release_slot(user)
-            elif slot in (queue := self._waiting.get(user, deque())):
-                queue.remove(slot)
-                if not queue:
-                    del self._waiting[user]
-                    self._served_at.pop(user, None)
-            if isinstance(error, TimeoutError):
-                if busy:
-                    raise TooManyRequests from None
-                raise NotConnected("no connection was free in time") from None
-            raise
-        finally:
-            expiry.cancel()
-            self._granted.discard(slot)
+            if not isinstance(error, TimeoutError):
+                raise
+            if busy:
+                raise TooManyRequests from None
+            raise NotConnected("no connection was free in time") from None
+
+    def _leave_queue(self, user: str, slot: asyncio.Future[None]) -> None:
+        self._waiting[user].remove(slot)
+        if not self._waiting[user]:
+            del self._waiting[user]
+            self._served_at.pop(user, None)
 
     def _has_slot(self, user: str) -> bool:
         return self._in_use.total() < self._size and self._in_use[user] < self._share
@@ -158,23 +156,14 @@ class Pool:
         self._in_use[user] -= 1
         if not self._in_use[user]:
             del self._in_use[user]
-        for waiting_user in list(self._waiting):
-            if not self._has_slot(waiting_user):
-                continue
-            queue = self._waiting.pop(waiting_user)
-            slot = queue.popleft()
-            if queue:
-                self._waiting[waiting_user] = queue  # at the end: other users come first
-            else:
-                self._served_at.pop(waiting_user, None)
-            self._in_use[waiting_user] += 1
-            self._granted.add(slot)
-            loop = slot.get_loop()
-            if loop is asyncio.get_running_loop():
-                _grant(slot)
-            else:  # the request waits in another thread
-                loop.call_soon_threadsafe(_grant, slot)
-            return
+        for next_user, queue in list(self._waiting.items()):
+            slot = next((each for each in queue if not each.cancelled()), None)
+            if slot and self._has_slot(next_user):
+                self._waiting[next_user] = self._waiting.pop(next_user)  # other users come first
+                self._leave_queue(next_user, slot)
+                self._in_use[next_user] += 1
+                slot.set_result(None)
+                return
 
     async def _idle_connection(self, deadline: float, *, probe: bool) -> Connection | None:
         while self._idle:
@@ -203,16 +192,6 @@ def share_of(size: int) -> int:
     `make fairness` measures what other users notice.
     """
     return max(1, size // 4)
-
-
-def _grant(slot: asyncio.Future[None]) -> None:
-    if not slot.done():
-        slot.set_result(None)
-
-
-def _expire(slot: asyncio.Future[None]) -> None:
-    if not slot.done():
-        slot.set_exception(TimeoutError())
 
 
 async def _is_alive(connection: Connection, deadline: float) -> bool:

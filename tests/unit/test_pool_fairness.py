@@ -140,13 +140,13 @@ def test_a_request_that_gets_a_connection_has_time_for_its_statements(
         connections = new_pool()
         held = [(str(n), await acquire(connections, str(n))) for n in range(SIZE)]
         loop = asyncio.get_running_loop()
-        call_later = loop.call_later
+        call_at = loop.call_at
 
-        def record(seconds: float, *call: Any) -> asyncio.TimerHandle:
-            waits.append(seconds)
-            return call_later(seconds, *call)
+        def record(when: float, *call: Any) -> asyncio.TimerHandle:
+            waits.append(when - loop.time())
+            return call_at(when, *call)
 
-        monkeypatch.setattr(loop, "call_later", record)
+        monkeypatch.setattr(loop, "call_at", record)
         waiting = asyncio.create_task(acquire(connections, "late"))
         await asyncio.sleep(0)
         connections.release(*held[0])
@@ -174,7 +174,25 @@ def test_a_wait_ends_with_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
 
     connections = asyncio.run(main())
     assert not connections._waiting
-    assert not connections._granted
+    assert connections._in_use.total() == SIZE
+
+
+def test_a_wait_that_is_abandoned_holds_nothing() -> None:
+    """An event loop that ends closes the coroutines that still wait."""
+
+    async def main() -> None:
+        connections = new_pool()
+        held = [(str(n), await acquire(connections, str(n))) for n in range(SIZE)]
+        abandoned = acquire(connections, "late")
+        abandoned.send(None)
+        assert list(connections._waiting) == ["late"]
+        abandoned.close()
+        assert not connections._waiting
+        for user, connection in held:
+            connections.release(user, connection)
+        assert not connections._in_use
+
+    asyncio.run(main())
 
 
 def test_requests_wait_for_a_database_that_starts_slowly(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,7 @@ async def cancel(*tasks: asyncio.Task[Any]) -> None:
 
 async def assert_intact(pool: Pool, lab: Lab) -> None:
     """Nothing is held, no transaction is open, and all slots can be used at the same time."""
-    assert (pool._in_use, pool._waiting, pool._granted) == ({}, {}, set())
+    assert (pool._in_use, pool._waiting) == ({}, {})
     assert all(each.idle and not each.closed for each in pool._idle)
     await asyncio.to_thread(lab.await_sessions, len(pool._idle), "true")
     await asyncio.to_thread(lab.await_sessions, 0, "state <> 'idle'")
@@ -112,7 +112,7 @@ def test_when_it_is_granted_a_slot_just_before(lab: Lab) -> None:
         first, second = start(SELECT_1), start(SELECT_1)
         await until(lambda: len(pool._waiting.get(USER, ())) == 2)
         pool.release(USER, connections.pop())
-        assert pool._granted
+        assert (pool._in_use[USER], len(pool._waiting[USER])) == (SHARE, 1)  # the first is granted
         await cancel(first)  # before it runs: the second gets the slot
         async with asyncio.timeout(5):
             assert await second == [[(1,)]]

@@ -285,7 +285,7 @@ def pooled(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Genera
 
 
 async def assert_nothing_is_left(target: Target, pool: Pool) -> None:
-    assert (pool._in_use, pool._waiting, pool._granted, pool._opening) == ({}, {}, set(), 0)
+    assert (pool._in_use, pool._waiting, pool._opening) == ({}, {}, 0)
     loop: Any = asyncio.get_running_loop()
     assert list(loop._selector.get_map()) == [loop._ssock.fileno()], "a socket is still watched"
     states = [cast("Connection", each).pgconn.transaction_status for each in pool._idle]

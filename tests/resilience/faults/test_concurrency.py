@@ -74,7 +74,7 @@ def send_fifty(lab: Lab, client: TestClient, fault: Fault) -> list[Outcome]:
         assert outcome.reported in ("done", "unchanged", "unknown"), outcome
         assert outcome.retry_after == (outcome.status == 503)
     pool = database.get_pool(load_settings())
-    assert (pool._in_use, pool._waiting, pool._granted) == ({}, {}, set())
+    assert (pool._in_use, pool._waiting) == ({}, {})
     return outcomes
 
 
