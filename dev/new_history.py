@@ -10,8 +10,9 @@ from psycopg import sql
 from dev.owner import connect, last_sentence
 from migrations.owner_url import describe, load_owner_url
 
-# The tables with the transaction id of each row's last change.
-TABLES = ("tasks", "deleted_tasks")
+# The tables with the transaction id of each row's last change, also those that a developer added.
+TABLES = """SELECT relname FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid
+WHERE attname = 'changed_in' AND relkind = 'r' AND pg_table_is_visible(attrelid) ORDER BY 1"""
 # Requests queue behind a statement that waits for a table lock, so it must not wait long.
 LOCK_TIMEOUT = "2s"
 REPAIR = """UPDATE {} SET changed_in = pg_current_xact_id()
@@ -31,7 +32,8 @@ def begin_history(url: str, ca_bundle: str | None = None) -> tuple[str, int]:
         # A statement that row-level security would filter raises an error instead.
         connection.execute("SET LOCAL row_security = off")
         connection.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
-        repaired = sum(_repair(connection, sql.Identifier(table)) for table in TABLES)
+        tables = [sql.Identifier(name) for (name,) in connection.execute(TABLES).fetchall()]
+        repaired = sum(_repair(connection, table) for table in tables)
         # For clients of the previous history, which start again anyway.
         connection.execute("DELETE FROM erased_users")
         [(history,)] = connection.execute(NEW_HISTORY).fetchall()

@@ -75,9 +75,9 @@ def deploy(*, production: bool) -> int:
     failed = subprocess.run(smoke, cwd=ROOT, check=False).returncode
     if failed and production:
         print(
-            f"The smoke test of {url} failed, and the new version is live. To roll back, list the "
-            "deployments\n  npx vercel list --prod\nand choose the previous one\n  npx vercel "
-            "rollback https://...",
+            f"The smoke test of {url} failed, and the new version is live unless an earlier "
+            "rollback still holds. To roll back, list the deployments\n  npx vercel list --prod\n"
+            "and choose the previous one\n  npx vercel rollback https://...",
             file=sys.stderr,
         )
     return failed

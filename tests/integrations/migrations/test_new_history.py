@@ -83,6 +83,18 @@ def test_rows_ahead_of_the_server_are_repaired(
     assert admin.query("SELECT count(*) FROM database_history") == [(1,)]
 
 
+def test_a_table_that_a_developer_added_is_repaired(
+    admin: Database, owned_database: Database
+) -> None:
+    owner = conninfo_to_dict(owned_database.admin_url)["user"]
+    admin.query("CREATE TABLE notes (changed_in xid8 NOT NULL)")
+    admin.query(f"ALTER TABLE notes OWNER TO {owner}")
+    admin.query("INSERT INTO notes VALUES ('9000000000'), ('1')")
+    assert begin_history(owned_database.admin_url)[1] == 4
+    ahead = "SELECT count(*) FROM notes WHERE changed_in >= pg_snapshot_xmax(pg_current_snapshot())"
+    assert admin.query(ahead) == [(0,)]
+
+
 def test_the_command_prints_one_sentence(
     admin: Database, owned_database: Database, run_command: RunCommand
 ) -> None:
