@@ -96,7 +96,7 @@ def test_generated_client_works_in_a_browser_across_origins(
     frontend: Path, environment: dict[str, str]
 ) -> None:
     now, port = int(time.time()), free_port()
-    token = jwt.encode({"sub": f"{USER} in a browser", "iat": now, "exp": now + 900}, SECRET)
+    token = jwt.encode({"sub": f"{USER} in a browser", "iat": now, "exp": now + 3600}, SECRET)
     with serve({**environment, "CORS_ORIGINS": f"http://127.0.0.1:{port}"}) as api_url:
         variables = {"TASKS_API_URL": api_url, "TOKENS": token}
         defined = [f"--define:process.env.{k}={json.dumps(v)}" for k, v in variables.items()]
@@ -115,7 +115,7 @@ def test_generated_client_works_in_a_browser_across_origins(
 def test_generated_client_works_against_the_api(frontend: Path, base_url: str) -> None:
     bundle(frontend, "main.ts", "--platform=node", "--outfile=main.mjs")
     now = int(time.time())
-    good = {"sub": USER, "iat": now, "exp": now + 900}
+    good = {"sub": USER, "iat": now, "exp": now + 3600}
     tokens = [
         jwt.encode(good | {"iat": now - 3600, "exp": now - 2700}, SECRET),
         jwt.encode(good, SECRET),

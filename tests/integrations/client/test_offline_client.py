@@ -20,7 +20,7 @@ from tests.integrations.client.test_generated_client import HERE, bundle, copy_f
 
 def token_of(user: str) -> str:
     now = int(time.time())
-    return jwt.encode({"sub": user, "iat": now, "exp": now + 900}, SECRET)
+    return jwt.encode({"sub": user, "iat": now, "exp": now + 3600}, SECRET)
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,7 @@ def send(
 ) -> httpx2.Response:
     method, path, operation = OPERATIONS[operation_id]
     more_headers = {"Content-Type": "application/json"} | (headers or {})
-    claims = {"exp": more_headers.pop("exp", int(time.time()) + 300)}
+    claims = {"exp": more_headers.pop("exp", int(time.time()) + 3600)}
     if "requestBody" in operation:
         more = {"content": b'{"title": "Milk", "completed": true}'} | more
     token = bearer(more.pop("token_of", user), **claims)

@@ -72,7 +72,7 @@ LIST_ROUTES = {
 
 
 def token(sub: object, secret: str = SECRET, **claims: object) -> str:
-    return jwt.encode({"sub": sub, "exp": int(time.time()) + 300, **claims}, secret)
+    return jwt.encode({"sub": sub, "exp": int(time.time()) + 3600, **claims}, secret)
 
 
 def encoded(text: str) -> str:
@@ -186,7 +186,7 @@ EXTRA_HEADERS: dict[str, MakeHeaders] = {
 
 
 def unsigned(sub: str) -> str:
-    return jwt.encode({"sub": sub, "exp": int(time.time()) + 300}, "", algorithm="none")
+    return jwt.encode({"sub": sub, "exp": int(time.time()) + 3600}, "", algorithm="none")
 
 
 def _base64(text: str) -> str:
@@ -230,7 +230,7 @@ CREDENTIALS: dict[str, MakeHeaders] = {
 
 
 def _claims(sub: object) -> bytes:
-    return json.dumps({"sub": sub, "exp": int(time.time()) + 300}).encode()
+    return json.dumps({"sub": sub, "exp": int(time.time()) + 3600}).encode()
 
 
 QUERIES: dict[str, Callable[[Names], str]] = {

@@ -67,7 +67,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 
 def _with_token(scope: Scope) -> Scope:
     user = scope["path"].split("/")[2]
-    token = jwt.encode({"sub": user, "exp": int(time.time()) + 300}, SECRET)
+    token = jwt.encode({"sub": user, "exp": int(time.time()) + 3600}, SECRET)
     kept = [header for header in scope["headers"] if header[0] != b"authorization"]
     return {**scope, "headers": [*kept, (b"authorization", f"Bearer {token}".encode())]}
 

@@ -92,7 +92,7 @@ class Api:
 def make_token(user: str = USER, secret: str = SECRET, **claims: Any) -> str:
     usual = {
         "sub": user,
-        "exp": int(time.time()) + 300,
+        "exp": int(time.time()) + 3600,
         "name": canary("name"),
         "email": f"{canary('email')}@example.test",
         "jti": canary("token"),
@@ -350,7 +350,7 @@ def _serving(content: bytes, status: int = 200) -> Generator[str]:
 
 def keys_that_cannot_be_fetched(api: Api) -> None:
     key = Ed25519PrivateKey.generate()
-    claims = {"sub": USER, "exp": int(time.time()) + 300, "email": canary("email")}
+    claims = {"sub": USER, "exp": int(time.time()) + 3600, "email": canary("email")}
     token = jwt.encode(claims, key, algorithm="EdDSA", headers={"kid": canary("kid")})
     document, usable = canary("document"), {"kty": "OKP", "crv": "Ed25519", "kid": canary("kid")}
     sets = [

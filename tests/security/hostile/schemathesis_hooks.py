@@ -34,7 +34,7 @@ class TokenOfThePath:
         user = case.path_parameters.get("user_id", "fuzz")
         if not isinstance(user, str):
             return None
-        claims = {"sub": user, "exp": int(time.time()) + 300}
+        claims = {"sub": user, "exp": int(time.time()) + 3600}
         try:
             return jwt.encode(claims, os.environ["HOSTILE_SECRET"])
         except UnicodeEncodeError:  # half of a surrogate pair
