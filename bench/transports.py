@@ -64,7 +64,8 @@ def main() -> None:
         used = [f"{1000 * _cpu_under_load(each):.2f} ms" for each in transports]
         add(f"CPU of a list of {TASKS} tasks, {CONNECTIONS} at once", *used)
         zips = [_zip(folder, transport) for transport in ("postgres", "http")]
-        add("zip for Lambda", *(f"{each.zipped / 1e6:.1f} MB" for each in zips))
+        label = f"zip for Lambda ({package.this_architecture()})"
+        add(label, *(f"{each.zipped / 1e6:.1f} MB" for each in zips))
         add("unzipped", *(f"{each.unzipped / 1e6:.1f} MB" for each in zips))
     table = "\n".join(lines)
     sys.stdout.write(f"{table}\n")

@@ -4,12 +4,26 @@ A deployment runs each endpoint group as a separate function. `app` routes reque
 the platforms do.
 """
 
+from fastapi import APIRouter
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import docs, health, mcp, retention, smoke, tasks
+from lib.web.app import create_app
 
 GROUPS = (tasks, mcp, health, docs, smoke, retention)
+NEEDS = {name: None for group in GROUPS for name in group.app.state.needs}
+
+
+def close() -> None:
+    """Call what the groups call when a server shuts down."""
+    for group in GROUPS:
+        if group.app.state.at_exit:
+            group.app.state.at_exit()
+
+
+# Starts and stops the server for all groups, and responds where none has the path.
+server = create_app(APIRouter(), needs=NEEDS, at_exit=close)
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -24,4 +38,4 @@ def _group_of(scope: Scope) -> ASGIApp:
             routes = group.app.router.routes
             if any(route.matches(dict(scope, path=path))[0] is not Match.NONE for route in routes):
                 return group.app
-    return health.app
+    return server

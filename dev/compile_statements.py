@@ -19,6 +19,10 @@ from typing import LiteralString
 '''
 
 
+class NullableOrder(Exception):
+    """A list would be ordered by a column that may be null."""
+
+
 def compile_statement(statement: ClauseElement) -> str:
     """Return the SQL of a statement, with psycopg's named parameters.
 
@@ -32,6 +36,15 @@ def compile_statement(statement: ClauseElement) -> str:
 
 
 def generate() -> str:
+    """Return the text of compiled.py. Raises NullableOrder."""
+    for name, order in queries.ORDERS.items():
+        column = queries.TASKS.c[order.key]
+        if column.nullable and column.computed is None:
+            raise NullableOrder(
+                f"The order {name!r} is by {order.key}, which may be null: the next page would "
+                "leave out tasks, because SQL compares nothing with null. Order by a generated "
+                "column that is never null, such as due_at_desc in lib/db/models.py."
+            )
     return HEADER + "".join(_definitions())
 
 
@@ -45,7 +58,10 @@ def _definitions() -> Iterator[str]:
 
 
 def main() -> None:
-    fresh = generate()
+    try:
+        fresh = generate()
+    except NullableOrder as error:
+        sys.exit(str(error))
     if "--check" in sys.argv:
         if not GENERATED.exists() or GENERATED.read_text() != fresh:
             sys.exit("lib/db/compiled.py is out of date: run make sql and commit it.")

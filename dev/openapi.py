@@ -110,7 +110,10 @@ HEADERS = {
         "WWW-Authenticate": '`Bearer`, with `error="invalid_token"` if a token was sent.'
     },
     ("*", "500"): {"X-Request-ID": "The id of the request, for reports of the error."},
-    ("*", "503"): {"Retry-After": "The number of seconds to wait before a retry."},
+    **{
+        ("*", status): {"Retry-After": "The number of seconds to wait before a retry."}
+        for status in ("429", "503")
+    },
 }
 OPTIONAL_HEADERS = {("list_tasks", "Link"), ("list_tasks", "X-Total-Count")}
 OPTIONAL_HEADERS |= {("delete_task", "ETag")}  # not of a permanent deletion

@@ -45,6 +45,9 @@ from lib.settings import EXAMPLE_SECRET, PLATFORM_VARIABLES, SettingsError, read
 
 ROOT = Path(__file__).parent.parent
 PR_SET_PDEATHSIG = 1
+# What `make sql` compiles, and the command that reports what is not compiled yet.
+SOURCES_OF_SQL = {str(ROOT / "lib" / "db" / name) for name in ("models.py", "queries.py")}
+CHECK_SQL = [sys.executable, "-m", "dev.compile_statements", "--check"]
 
 
 class CannotServe(Exception):
@@ -249,6 +252,9 @@ def _run(listener: socket.socket, banner: str) -> None:
                 print("Code changed: reloading ...", flush=True)
                 stop(worker)
                 worker, failed = start_worker(listener, banner if failed else ""), False
+                if SOURCES_OF_SQL & {path for _, path in changes}:
+                    # Until then the API ignores a new field.
+                    subprocess.run(CHECK_SQL, cwd=ROOT, check=False)
             elif worker.poll() is not None and not failed:
                 failure = (
                     f"The server process ended ({describe_exit(worker.returncode)}): see the "

@@ -4,7 +4,7 @@ import sys
 
 from lib.settings import SettingsError
 from migrations.errors import MigrationError
-from migrations.owner_url import host_of, load_owner_url
+from migrations.owner_url import describe, load_owner_url
 from migrations.runner import migrate
 
 __all__ = ["migrate"]
@@ -13,7 +13,7 @@ __all__ = ["migrate"]
 def main() -> None:
     try:
         url, ca_bundle = load_owner_url()
-        print(f"Migrating {host_of(url)} ...", flush=True)
+        print(f"Migrating {describe(url)} ...", flush=True)
         migrate(url, ca_bundle=ca_bundle, announce=_print)
     except (SettingsError, MigrationError) as error:
         sys.exit(str(error))

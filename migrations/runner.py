@@ -103,7 +103,8 @@ def _check(connection: Connection, *, is_newer: bool) -> None:
     if missing and is_newer:
         raise MigrationError(
             "The database is newer than this code and lacks what this code needs"
-            f" ({', '.join(missing)}): deploy code that is not older than the database."
+            f" ({', '.join(missing)}): deploy code that is not older than the database, or"
+            " grant or create it by hand."
         )
     if missing:
         raise MigrationError(

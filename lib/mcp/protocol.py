@@ -142,7 +142,9 @@ def _version_of(message: Message, headers: Mapping[str, str]) -> str:
         raise ProtocolError(INVALID_PARAMS, f"The params lack {' and '.join(missing)} in _meta.")
     if named not in (None, header) or header is None:
         raise ProtocolError(
-            HEADER_MISMATCH, "The header MCP-Protocol-Version must name the version of the message."
+            HEADER_MISMATCH,
+            "The header MCP-Protocol-Version must name the version of the message, one of "
+            f"{', '.join(VERSIONS)}.",
         )
     if header not in VERSIONS:
         raise ProtocolError(

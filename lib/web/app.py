@@ -3,12 +3,11 @@
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from lib import log
 from lib.errors import ApiError, BodyTooLarge
 from lib.settings import (
     SettingsError,
@@ -18,10 +17,10 @@ from lib.settings import (
     runs_on_vercel,
 )
 from lib.web.exception_handlers import (
-    error_response,
     handle_api_error,
     handle_body_too_large,
     handle_http_exception,
+    handle_settings_error,
     handle_validation_error,
 )
 from lib.web.middleware import (
@@ -78,6 +77,7 @@ def create_app(
         redirect_slashes=False,
         exception_handlers={
             ApiError: handle_api_error,
+            SettingsError: handle_settings_error,
             BodyTooLarge: handle_body_too_large,
             RequestValidationError: handle_validation_error,
             HTTPException: handle_http_exception,
@@ -145,7 +145,6 @@ class InvalidSettings:
 
     def __init__(self, error: SettingsError) -> None:
         self.error = error
-        self.faults = str(error).splitlines()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan" and not runs_on_vercel():
@@ -156,6 +155,5 @@ class InvalidSettings:
             # alone. After the message it would exit, and Vercel would respond with its own error.
             raise self.error
         scope["app"].middleware_stack = None  # built again by the next request
-        log.log_warning("The settings are invalid.", faults=self.faults)
-        scope["reason"] = " ".join(self.faults)
-        await error_response(500, ApiError.detail)(scope, receive, send)
+        response = await handle_settings_error(Request(scope), self.error)
+        await response(scope, receive, send)

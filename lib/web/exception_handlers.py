@@ -13,6 +13,8 @@ from starlette.routing import Match
 from starlette.types import Message, Receive, Scope, Send
 
 from lib.errors import ApiError, BodyTooLarge, NotFound
+from lib.log import log_warning
+from lib.settings import SettingsError
 
 # Pydantic's own messages are written for developers. These are for the users of a frontend.
 MESSAGES = {
@@ -53,6 +55,13 @@ async def handle_api_error(request: Request, error: ApiError) -> Response:
     request.scope["reason"] = error.reason or class_names(error)
     more = {"errors": errors} if (errors := getattr(error, "errors", None)) else {}
     return error_response(error.status, error.detail, headers=error.headers, **more)
+
+
+async def handle_settings_error(request: Request, error: SettingsError) -> Response:
+    faults = str(error).splitlines()
+    log_warning("The settings are invalid.", faults=faults)
+    request.scope["reason"] = " ".join(faults)
+    return error_response(500, ApiError.detail)
 
 
 class DiscardingResponse(JSONResponse):

@@ -182,6 +182,8 @@ def _refuse(constant: str) -> None:
 
 
 async def get_current_user(request: Request) -> AuthenticatedUser:
+    if "user" not in request.scope:
+        raise TypeError("CurrentUser needs a router with route_class=AuthenticatedRoute.")
     return request.scope["user"]
 
 

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+import watchfiles
 
 from dev import running_server, serve, smoke, token
 from dev.local_database import local_database
@@ -324,6 +325,22 @@ def test_a_workspace_on_kubernetes_is_local_use(tmp_path: Path) -> None:
         ready, created, listed = (json.loads(done.stdout) for done in run_curls(lines))
     assert ready == {"status": "ok"}
     assert listed == [created]
+
+
+@pytest.mark.parametrize(("name", "checked"), [("db/models.py", True), ("errors.py", False)])
+def test_a_change_of_the_models_reports_sql_that_is_not_compiled(
+    name: str, checked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without `make sql`, requests ignore a new field."""
+    changes = {(watchfiles.Change.modified, str(serve.ROOT / "lib" / name))}
+    monkeypatch.setattr("watchfiles.watch", lambda *_, **__: iter([changes]))
+    monkeypatch.setattr(serve, "start_worker", lambda *_: None)
+    monkeypatch.setattr(serve, "stop", lambda _: None)
+    ran: list[list[str]] = []
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: ran.append(command))
+    with socket.socket() as listener:
+        serve._run(listener, "")
+    assert ran == ([serve.CHECK_SQL] if checked else [])
 
 
 def test_one_of_two_servers_on_the_same_port_is_refused(tmp_path: Path) -> None:

@@ -117,14 +117,28 @@ def test_a_server_does_not_start_with_invalid_settings(group: str) -> None:
     assert "hunter2" not in output
 
 
-def test_a_server_does_not_start_without_a_required_setting() -> None:
-    environment = {"PATH": os.defpath, "BETTER_AUTH_SECRET": SECRET}
+@pytest.mark.parametrize("missing", ["DATABASE_URL", "BETTER_AUTH_SECRET"])
+@pytest.mark.parametrize("app", ["api.tasks:app", "dev.app:app"])
+def test_a_server_does_not_start_without_a_required_setting(app: str, missing: str) -> None:
+    settings = {"BETTER_AUTH_SECRET": SECRET, "DATABASE_URL": UNUSED}
+    del settings[missing]
     server = subprocess.run(
-        [sys.executable, "-m", "uvicorn", "api.tasks:app", "--port", "0"],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False,
+        [sys.executable, "-m", "uvicorn", app, "--port", "0"],
+        cwd=ROOT, env={"PATH": os.defpath, **settings},
+        capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert server.returncode == 3
-    assert "DATABASE_URL is not set." in server.stderr
+    assert f"{missing} is not set." in server.stderr
+    assert "Traceback" not in server.stderr
+
+
+def test_a_setting_that_only_some_requests_need_is_reported_as_an_invalid_one(
+    start_broken: StartBroken, request_lines: RequestLines
+) -> None:
+    client = start_broken(DATABASE_URL="", CORS_ORIGINS=ORIGIN)
+    assert client.get("/api/health").status_code == 200
+    assert_500_of_the_contract(client.get("/api/health/ready", headers=SENT))
+    assert request_lines()[-1]["reason"] == "DATABASE_URL is not set."
 
 
 def test_vercels_runtime_responds_with_500_to_every_request(

@@ -76,7 +76,8 @@ def install_example() -> None:
     document = ROOT / "lib" / "static" / "openapi.json"
     with TemporaryDirectory(dir=ROOT / ".cache") as folder:
         output = Path(folder) / "openapi.ts"
-        command = [node(), str(generator), str(document), "-o", str(output)]
+        command = [node(), str(generator), str(document), "--default-non-nullable=false"]
+        command += ["-o", str(output)]
         generated = subprocess.run(command, capture_output=True, text=True, check=False)
         if generated.returncode:
             raise FixtureError(f"openapi-typescript failed:\n{generated.stderr}")

@@ -57,7 +57,7 @@ def test_a_url_that_cannot_work_is_refused(refusal: Refusal, url: str, beginning
 def test_a_refusal_is_written_to_standard_error(run_migrations: RunMigrations) -> None:
     done = run_migrations("postgresql://u:p@127.0.0.1:1/db")
     assert_refused(done, "Nothing was migrated: connection failed")
-    assert done.stdout == "Migrating 127.0.0.1 ...\n"
+    assert done.stdout == "Migrating db at 127.0.0.1 ...\n"
 
 
 def test_a_missing_url_is_named(run_migrations: RunMigrations) -> None:

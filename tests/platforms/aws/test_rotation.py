@@ -85,6 +85,14 @@ def wait_until_read() -> None:
     time.sleep(LIFETIME + 0.5)
 
 
+def await_role(database: Database, name: str, *, not_: str) -> None:
+    """Wait until the API is connected with this role, and no longer with the other one."""
+    end = time.monotonic() + 30
+    while {name, not_} & {role for (role,) in database.query(ROLES)} != {name}:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
 def sign_in(auth: BetterAuth, person: Person) -> Person:
     """The person with a session of this Better Auth."""
     again = replace(person, browser=auth.browser())
@@ -154,12 +162,8 @@ def test_the_password_of_the_database_by_a_second_role(
     put("/database-url", url_of_new_role(fresh_database, first))
     client = start_api(DATABASE_URL=None, DATABASE_URL_PARAMETER="/database-url")
     with requests(client, token):
-        time.sleep(0.5)
-        assert (first,) in fresh_database.query(ROLES)
+        await_role(fresh_database, first, not_=second)
         put("/database-url", url_of_new_role(fresh_database, second))
-        wait_until_read()
-        connected = fresh_database.query(ROLES)
-        assert (second,) in connected
-        assert (first,) not in connected
+        await_role(fresh_database, second, not_=first)
         fresh_database.query(f"DROP ROLE {first}")
         wait_until_read()
