@@ -1,5 +1,6 @@
 """Runs the tests that `make verify` adds: the contract on each platform and transport, and more."""
 
+import os
 import subprocess
 import sys
 import time
@@ -30,14 +31,25 @@ STAGES |= {"real components": ["-m", "verify", "-n", "3", "--ignore", "tests/con
 
 def main() -> None:
     failed = []
+    before = changed_files()
     for name, arguments in STAGES.items():
         print(f"\n{name} ...", flush=True)
         started = time.monotonic()
         if subprocess.run([*PYTEST, *arguments], check=False).returncode:
             failed.append(name)
         print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    if (after := changed_files()) != before:
+        failed.append(f"the tests changed the working tree,\n{after}")
     if failed:
         sys.exit(f"Failed: {', '.join(failed)}.")
+
+
+def changed_files() -> str:
+    """The state of the working tree in CI. Elsewhere, somebody may edit files during the run."""
+    if "CI" not in os.environ:
+        return ""
+    command = ["git", "status", "--porcelain"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 if __name__ == "__main__":

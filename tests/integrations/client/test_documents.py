@@ -1,6 +1,7 @@
 """Runs every code block of the frontend pages and of the README's endpoints."""
 
 import io
+import json
 import os
 import re
 import subprocess
@@ -24,11 +25,14 @@ FRONTEND = "\n".join(document.read_text() for document in DOCUMENTS)
 )
 LOCAL = "http://127.0.0.1:8000"
 END = "\n--- end of block ---\n"
+NPM_INSTALL = re.compile(r"npm install (\S+@\S+(?: \S+@\S+)*)")
 
 
 def run_by_this_test(block: Block) -> bool:
-    # test_generated_client.py runs the generator's command.
-    return block.kind == "sh" and not COMMAND.fullmatch(block.text.strip())
+    # test_generated_client.py runs the generator's command. This project's folder is not the one in
+    # which a reader installs npm packages.
+    text = block.text.strip()
+    return block.kind == "sh" and not COMMAND.fullmatch(text) and not NPM_INSTALL.fullmatch(text)
 
 
 def run_blocks(scripts: list[str], **variables: str) -> list[str]:
@@ -70,6 +74,14 @@ def test_commands_of_the_pages_print_what_the_pages_show(base_url: str) -> None:
             )
             compared += 1
     assert compared > 5
+
+
+def test_the_npm_packages_of_the_pages_are_those_that_the_tests_install() -> None:
+    [names] = [found[1].split() for x in blocks(FRONTEND) if (found := NPM_INSTALL.match(x.text))]
+    package = ROOT / "tests/integrations/better_auth/mcp/package.json"
+    tested = json.loads(package.read_text())["dependencies"]
+    for name, _, version in (each.rpartition("@") for each in names):
+        assert tested[name] == version
 
 
 def test_commands_of_the_readme_work(base_url: str, tmp_path: Path) -> None:
