@@ -63,7 +63,7 @@ async function setClock(seconds) {
 }
 
 async function waitForMessage(page, text) {
-  await page.locator("#message").filter({ hasText: text }).waitFor({ timeout: 15_000 });
+  await page.locator("#message").filter({ hasText: text }).waitFor({ timeout: 60_000 });
 }
 
 async function enter(page, button, person) {

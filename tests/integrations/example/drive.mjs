@@ -14,7 +14,7 @@ const { chromium } = require("playwright-core");
 const axe = readFileSync(require.resolve("axe-core"), "utf8");
 const { APP_URL, DEMO_URL, PROXY_URL, API_URL, SECRET, CHROMIUM, SCREENSHOTS } = process.env;
 
-const STEP_SECONDS = 40;
+const STEP_SECONDS = 90;
 const password = "a-password-of-a-test";
 const requests = []; // to the API, in order: method, path, key, status
 let lose = []; // methods: the next response to each is dropped, after the API has applied the request
@@ -71,7 +71,7 @@ const problems = [];
 const pages = [];
 async function openPage(context, url = APP_URL) {
   const page = await context.newPage();
-  page.setDefaultTimeout(15_000);
+  page.setDefaultTimeout(60_000);
   page.on("pageerror", (error) => problems.push(`${error.stack}`));
   page.on("console", (message) => message.text().includes("Content Security Policy") && problems.push(message.text()));
   page.on("response", (response) => response.status() === 404 && new URL(response.url()).origin === url && problems.push(`${response.url()} is 404`));

@@ -52,7 +52,7 @@ def test_a_person_uses_the_example(migrated_database: NewDatabase, logs: NewLog)
             },
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=600,
             check=False,
         )
     if driven.returncode:
