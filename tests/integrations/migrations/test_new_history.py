@@ -87,11 +87,11 @@ def test_a_table_that_a_developer_added_is_repaired(
     admin: Database, owned_database: Database
 ) -> None:
     owner = conninfo_to_dict(owned_database.admin_url)["user"]
-    admin.query("CREATE TABLE notes (changed_in xid8 NOT NULL)")
-    admin.query(f"ALTER TABLE notes OWNER TO {owner}")
-    admin.query("INSERT INTO notes VALUES ('9000000000'), ('1')")
+    admin.query("CREATE TABLE letters (changed_in xid8 NOT NULL)")
+    admin.query(f"ALTER TABLE letters OWNER TO {owner}")
+    admin.query("INSERT INTO letters VALUES ('9000000000'), ('1')")
     assert begin_history(owned_database.admin_url)[1] == 4
-    ahead = "SELECT count(*) FROM notes WHERE changed_in >= pg_snapshot_xmax(pg_current_snapshot())"
+    ahead = "SELECT count(*) FROM letters WHERE changed_in >= pg_snapshot_xmax(pg_current_snapshot())"
     assert admin.query(ahead) == [(0,)]
 
 
