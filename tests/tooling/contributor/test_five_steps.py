@@ -17,7 +17,11 @@ ITS_TESTS = (
     "tests/unit/test_notes.py tests/tooling/bench/test_import_budget.py "
     "tests/unit/test_parameters.py tests/unit/test_ownership.py tests/unit/test_owned_tables.py "
     "tests/unit/test_row_level_security.py tests/unit/test_platform_routes.py "
-    "tests/integrations/migrations tests/contract/test_health_and_docs.py"
+    "tests/unit/test_public_routes.py tests/contract/test_health_and_docs.py "
+    "tests/integrations/migrations/test_migrations.py "
+    "tests/integrations/migrations/test_erase_user.py "
+    "tests/integrations/migrations/test_row_level_security.py "
+    "tests/integrations/migrations/test_privileges.py tests/integrations/migrations/test_rollback.py"
 )
 BUILT = """
 import os, sys, threading
