@@ -91,7 +91,9 @@ def test_a_table_that_a_developer_added_is_repaired(
     admin.query(f"ALTER TABLE letters OWNER TO {owner}")
     admin.query("INSERT INTO letters VALUES ('9000000000'), ('1')")
     assert begin_history(owned_database.admin_url)[1] == 4
-    ahead = "SELECT count(*) FROM letters WHERE changed_in >= pg_snapshot_xmax(pg_current_snapshot())"
+    ahead = (
+        "SELECT count(*) FROM letters WHERE changed_in >= pg_snapshot_xmax(pg_current_snapshot())"
+    )
     assert admin.query(ahead) == [(0,)]
 
 

@@ -21,7 +21,8 @@ ITS_TESTS = (
     "tests/integrations/migrations/test_migrations.py "
     "tests/integrations/migrations/test_erase_user.py "
     "tests/integrations/migrations/test_row_level_security.py "
-    "tests/integrations/migrations/test_privileges.py tests/integrations/migrations/test_rollback.py"
+    "tests/integrations/migrations/test_privileges.py "
+    "tests/integrations/migrations/test_rollback.py"
 )
 BUILT = """
 import os, sys, threading
