@@ -121,7 +121,7 @@ class Pool:
         queue = self._waiting.get(user, [])
         if self._in_use[user] + len(queue) >= MAX_REQUESTS_PER_USER:
             raise TooManyRequests
-        if not queue and self._has_slot(user):
+        if self._has_slot(user) and all(each.cancelled() for each in queue):
             self._in_use[user] += 1
             return
         slot = asyncio.get_running_loop().create_future()

@@ -195,6 +195,22 @@ def test_a_wait_that_is_abandoned_holds_nothing() -> None:
     asyncio.run(main())
 
 
+def test_a_slot_that_a_cancelled_request_did_not_get_is_free() -> None:
+    async def main() -> None:
+        connections = new_pool()
+        held = [(str(n), await acquire(connections, str(n))) for n in range(SIZE)]
+        waiting = asyncio.create_task(acquire(connections, "late"))
+        await asyncio.sleep(0)
+        waiting.cancel()  # it still stands in the queue, until the event loop runs it
+        connections.release(*held[0])
+        async with asyncio.timeout(0.5):
+            await acquire(connections, "late")
+        await asyncio.gather(waiting, return_exceptions=True)
+        assert connections._in_use.total() == SIZE
+
+    asyncio.run(main())
+
+
 def test_requests_wait_for_a_database_that_starts_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that wait for a slot have the same time as those that open the connections."""
     monkeypatch.setattr(pool, "BUDGET", 0.3)
