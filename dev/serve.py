@@ -41,7 +41,7 @@ from dev.worker import WATCHED
 from lib.db.pool import close_pools
 from lib.db.readiness import check_ready
 from lib.errors import DatabaseUnavailable, Unavailable
-from lib.settings import EXAMPLE_SECRET, PLATFORM_VARIABLES, SettingsError, read_settings
+from lib.settings import EXAMPLE_SECRET, PLATFORM_VARIABLES, Settings, SettingsError, read_settings
 
 ROOT = Path(__file__).parent.parent
 PR_SET_PDEATHSIG = 1
@@ -129,7 +129,7 @@ def serve(host: str, port: str) -> None:
         token = None
         if settings.JWT_ALGORITHM == "HS256":
             token = make_token("demo", settings.shared_secrets[0], settings)
-        _run(listener, _banner(url, token, None if given else settings.DATABASE_URL))
+        _run(listener, _banner(url, token, settings, given=given))
 
 
 def parse_port(port: str) -> int:
@@ -197,20 +197,22 @@ def _check_database(*, given: bool) -> None:
         close_pools()
 
 
-def _banner(url: str, token: str | None, database_url: str | None) -> str:
+def _banner(url: str, token: str | None, settings: Settings, *, given: bool) -> str:
     lines = [f"API:      {url}/api", f"Docs:     {url}/api/docs"]
-    if database_url:
+    if settings.DATABASE_URL and not given:
         lines += [
-            f"Database: {database_url}",
+            f"Database: {settings.DATABASE_URL}",
             "",
             "Row-level security hides all rows until a session names a user. To see demo's tasks:",
-            _psql_command(database_url),
+            _psql_command(settings.DATABASE_URL),
         ]
     lines.append("")
     if token is None:
         return "\n".join(
             [*lines, "Your Better Auth server issues the tokens (JWT_ALGORITHM).", STOP_HINT]
         )
+    if not settings.PROVISION_USERS:
+        lines += ["Only users who have signed up can create tasks (PROVISION_USERS=false).", ""]
     authorization = f"-H 'Authorization: Bearer {token}'"
     return "\n".join(
         [

@@ -9,6 +9,7 @@ import jwt
 from dotenv import dotenv_values
 
 from dev.running_server import find_server
+from lib.http_client import TransportError, request
 from lib.settings import EXAMPLE_SECRET, Settings, SettingsError, read_settings
 
 LIFETIME = 24 * 3600  # seconds
@@ -49,10 +50,25 @@ def main() -> None:
     print(token)
     # Only in a terminal: scripts need the token alone, as in AUTH="Bearer $(make -s token ...)".
     if sys.stdout.isatty() and (server := find_server()):
-        print(
-            f"\nTry it on the running server:\n"
-            f"curl {server.url}/api/{user}/tasks -H 'Authorization: Bearer {token}'"
-        )
+        header = f"Authorization: Bearer {token}"
+        if is_rejected(server.url, header):
+            print(
+                f"\nThe server at {server.url} rejects it, because it runs with other settings:"
+                " set BETTER_AUTH_SECRET in .env, and start the server again."
+            )
+        else:
+            path = f"{server.url}/api/{user}/tasks"
+            print(f"\nTry it on the running server:\ncurl {path} -H '{header}'")
+
+
+def is_rejected(url: str, header: str) -> bool:
+    """Whether the server answers 401."""
+    name, _, value = header.partition(": ")
+    try:
+        response = request("GET", f"{url}/api/tasks?limit=1", timeout=3, headers={name: value})
+    except TransportError:
+        return False  # it is starting or busy
+    return response.status == 401
 
 
 if __name__ == "__main__":

@@ -34,5 +34,5 @@ async def users_are_shared(user: AuthenticatedUser) -> bool:
 def _warn_that_users_are_shared() -> None:
     log_warning(
         "No row was added to the table users, because Better Auth keeps its users there. "
-        "A user without a row has been deleted."
+        "A user without a row has not signed up, or has been deleted."
     )

@@ -258,6 +258,29 @@ def test_make_token_shows_a_person_how_to_use_it_on_the_server_that_runs(
     assert "http://127.0.0.1:8123/api/alice/tasks" in shown["terminal"]
 
 
+def test_make_token_says_if_the_server_that_runs_has_another_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(tmp_path, PROVISION_USERS="false") as (process, lines):
+        assert "Only users who have signed up can create tasks (PROVISION_USERS=false)." in lines
+        found = running_server.RunningServer(address(lines), process.pid)
+        monkeypatch.setattr(token, "find_server", lambda: found)
+        monkeypatch.setattr(sys, "argv", ["token", "alice"])
+        for secret, beginning in (
+            ("", "Try it on the running server:"),
+            ("another secret, of 32 bytes or more", f"The server at {found.url} rejects it"),
+        ):
+            reading, writing = pty.openpty()
+            with os.fdopen(writing, "w") as output, monkeypatch.context() as patch:
+                if secret:
+                    patch.setenv("BETTER_AUTH_SECRET", secret)
+                patch.setattr(sys, "stdout", output)
+                token.main()
+                output.flush()
+            assert f"\n{beginning}" in _read_to_the_end(reading).replace("\r", "")
+            os.close(reading)
+
+
 def test_a_port_in_use_is_named_in_one_sentence(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
