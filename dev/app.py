@@ -12,7 +12,7 @@ from api import docs, health, mcp, retention, smoke, tasks
 from lib.web.app import create_app
 
 GROUPS = (tasks, mcp, health, docs, smoke, retention)
-NEEDS = {name: None for group in GROUPS for name in group.app.state.needs}
+NEEDS = sorted({name for group in GROUPS for name in group.app.state.needs})
 
 
 def close() -> None:

@@ -39,7 +39,8 @@ MAX_REQUESTS_PER_USER = 64
 class Pool:
     """Connections, the most recently used first.
 
-    One user has at most a quarter of them at once. If requests wait, users take turns. `prepares`
+    One user has at most a quarter of them at once. If requests wait, users take turns. All requests
+    that use it at the same time must run in one event loop. `prepares`
     is false after a prepared statement was lost, as behind some poolers.
     """
 

@@ -281,6 +281,19 @@ def test_make_token_says_if_the_server_that_runs_has_another_secret(
             os.close(reading)
 
 
+@pytest.mark.parametrize("command", [["dev.token", "alice"], ["dev.smoke", "http://127.0.0.1:1"]])
+def test_a_command_whose_output_nothing_reads_ends_without_a_traceback(command: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run(
+        [sys.executable, "-m", *command], cwd=serve.ROOT, stdout=writing, stderr=subprocess.PIPE,
+        text=True, check=False, timeout=60,
+    )  # fmt: skip
+    os.close(writing)
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+
+
 def test_a_port_in_use_is_named_in_one_sentence(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
