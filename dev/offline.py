@@ -111,7 +111,10 @@ def _wait_until_serving(process: subprocess.Popen[bytes], port: int) -> None:
 
 
 def serve(port: int) -> None:
-    """Serve until a signal arrives. Raises CannotEmulate, PostgresError or SettingsError."""
+    """Serve until a signal arrives.
+
+    Raises CannotEmulate, also when the emulator ends, PostgresError or SettingsError.
+    """
     _check_free(port)
     url = f"http://127.0.0.1:{port}"
     # The emulator also runs the schedule of the smoke test, which then tests the emulator.
@@ -134,7 +137,9 @@ def serve(port: int) -> None:
             print(f"curl {url}/api/demo/tasks -H 'Authorization: Bearer {token}'")
         print("\nCtrl-C stops the emulator. Start it again after you change the code.")
         sys.stdout.flush()
-        signal.pause()
+        # Both the emulator and PostgreSQL are child processes. Their `with` blocks reap them.
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        raise CannotEmulate("The emulator or its PostgreSQL ended: see the output above.")
 
 
 def _check_free(port: int) -> None:

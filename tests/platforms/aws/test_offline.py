@@ -1,5 +1,12 @@
-"""The schedule of serverless.yml under serverless-offline; the contract suite tests the rest."""
+"""The schedule of serverless.yml under serverless-offline, and the end of `make offline`.
 
+The contract suite tests the rest.
+"""
+
+import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -9,6 +16,13 @@ from tests.support.targets.local import free_port
 
 # The emulator starts scheduled functions at full minutes.
 WAIT_SECONDS = 240
+# `make offline` without the record of the running server, which the developer's own may hold.
+MAKE_OFFLINE = """
+from contextlib import nullcontext
+from dev import offline
+offline.recorded = lambda *_: nullcontext()
+offline.main()
+"""
 EXPIRED_DATA_REMOVED = '"message":"Expired data was removed."'
 
 
@@ -41,3 +55,29 @@ def passed_runs(log: Path) -> int:
     output = log.read_text()
     ended = output.count("Successfully invoked scheduled function: [smoke]")
     return ended - output.count('"message":"Smoke test failed."')
+
+
+def test_make_offline_ends_when_the_emulator_ends(
+    environment: dict[str, str], fresh_database: Database
+) -> None:
+    settings = {"DATABASE_URL": fresh_database.app_url, "PORT": str(free_port())}
+    command = subprocess.Popen(
+        [sys.executable, "-c", MAKE_OFFLINE],
+        env=os.environ | environment | settings,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert command.stdout
+    try:
+        assert any(line.startswith("Ctrl-C") for line in command.stdout)
+        children = Path(f"/proc/{command.pid}/task/{command.pid}/children").read_text().split()
+        [started] = map(int, children)
+        os.kill(started, signal.SIGKILL)
+        output = command.stdout.read()
+        assert command.wait(30) == 1
+    finally:
+        command.kill()
+        command.wait()
+        command.stdout.close()
+    assert output.endswith("The emulator or its PostgreSQL ended: see the output above.\n")

@@ -202,7 +202,7 @@ class KeyServer:
         self.behaviours.get(target, sends(b"HTTP/1.1 404 Not Found\r\n\r\n"))(connected)
 
     def __enter__(self) -> "KeyServer":
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=[0.02], daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -238,9 +238,12 @@ def raw_server(serve: Callable[[socket.socket], Any]) -> Generator[int]:
         block_on_close = False
 
     with Server(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_address[1]
-        server.shutdown()
+        threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
+        # Also after a check that failed: with a closed socket, the thread would never wait.
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
 
 
 @contextmanager
