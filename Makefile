@@ -55,8 +55,8 @@ test-fast: .venv/ready ## Run the fast tests (about a minute): most of tests/con
 
 .PHONY: test
 test: test-fast ## Run all tests that need only Python packages, the fast ones first
-	@echo "Running the other tests that need only Python packages (about five minutes on two processors) ..."
-	@$(PYTEST) $(WORKERS) 3 -m "not fast and not verify" $(MAY_BE_EMPTY)
+	@echo "Running the other tests that need only Python packages (about three minutes on two processors) ..."
+	@$(PYTEST) $(WORKERS) 4 -m "not fast and not verify" $(MAY_BE_EMPTY)
 
 .PHONY: verify
 verify: test verify-rest ## Run all tests, including those with the real components of each platform

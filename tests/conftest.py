@@ -32,7 +32,7 @@ from lib.settings.settings import PLATFORM_VARIABLES
 from migrations.errors import MigrationError
 from tests.support import neon_endpoint
 from tests.support.certificate import write_certificate
-from tests.support.databases import Cluster, Database, running_cluster
+from tests.support.databases import Cluster, Database, parent_folder, running_cluster
 
 HERE = Path(__file__).parent
 # Real components from npm and Debian: the emulator, the builder, Better Auth, a browser, PgBouncer.
@@ -92,7 +92,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         return
     stack = ExitStack()
     config.add_cleanup(stack.close)
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="task-api-tests-")))
+    temporary = tempfile.TemporaryDirectory(prefix="task-api-tests-", dir=parent_folder())
+    folder = Path(stack.enter_context(temporary))
     try:
         config.stash[CLUSTER] = stack.enter_context(running_cluster(folder / "postgres"))
     except MigrationError as error:  # of a revision that is being written

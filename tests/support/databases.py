@@ -1,5 +1,7 @@
 """Databases for tests: clones of one migrated template in the PostgreSQL of the test run."""
 
+import os
+import shutil
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -15,6 +17,9 @@ from dev.local_database import PASSWORD, ROLE, create_app_role
 from migrations.__main__ import migrate
 
 TEMPLATE = "template_tasks"
+MEMORY = "/dev/shm"  # noqa: S108 - only the parent of folders with random names
+# More than all databases of a run and PostgreSQL's log take.
+NEEDED_BYTES = 3 * 1024**3
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,15 @@ class Cluster:
     def _run(self, statement: LiteralString, *names: str) -> None:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+
+def parent_folder() -> str | None:
+    """Where to create the folder of a cluster: in memory if possible, or None for the usual place.
+
+    To create a database takes 10 ms of processor time in memory, and 80 to 250 ms on a disk.
+    """
+    fits = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > NEEDED_BYTES
+    return MEMORY if fits else None
 
 
 @contextmanager
