@@ -140,6 +140,8 @@ try {
       assert.equal(status, expected, `${id}: ${text}`);
       if (id === "update_task") assert.match(text, /Buy bread 🥖/);
       if (id === "complete_task") assert.match(text, /"completed": true/);
+      // Closed again, because Chromium draws all open ones after every click.
+      await operation(page, id).locator(".opblock-summary-control").click();
     }
     const run = new Set(["create_task", ...runs.map(([id]) => id)]);
     const shown = await page.locator(".opblock").evaluateAll((blocks) => blocks.map((block) => /-([a-z]+(?:_[a-z]+)+)$/.exec(block.id)[1]));
