@@ -46,7 +46,7 @@ FOLDERS_OF_VERIFY = (
 )  # fmt: skip
 FILES_OF_VERIFY = {"test_demo.py", "test_pgbouncer.py", "test_database.py", "test_list_plans.py"}
 FAST_FOLDERS = ("contract", "unit")
-# Each of their tests takes long, so they run first: at the end, the other workers would be idle.
+# Their tests take long, so they run first, in this order: at the end, workers would be idle.
 LONG_FOLDERS = ("tooling/contributor", "integrations/example", "platforms")
 # In these folders but not fast: each starts processes, copies databases or waits.
 SLOW_FILES = {
@@ -107,7 +107,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.verify)
         if folder.startswith(FAST_FOLDERS) and path.as_posix() not in SLOW_FILES:
             item.add_marker(pytest.mark.fast)
-    items.sort(key=lambda item: not _folder(item).startswith(LONG_FOLDERS))
+    items.sort(key=lambda item: [not _folder(item).startswith(each) for each in LONG_FOLDERS])
 
 
 def _folder(item: pytest.Item) -> str:
