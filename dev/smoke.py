@@ -130,6 +130,8 @@ class Table:
             self._print("Start the server with make dev, or name a deployment: make smoke URL=...")
         if report.failed[:1] == ["create"] and "401" in report.detail:
             self._print("Check that BETTER_AUTH_SECRET in this shell is the deployment's.")
+        if report.failed[:1] == ["create"] and "403" in report.detail:
+            self._print("The deployment adds no users: give this one a row (docs/smoke.md, Data).")
         if not report.ok and report.failed != ["setup"]:
             self._print(f"The log lines of this run have the request id smoke-{report.run}-<step>.")
 

@@ -15,9 +15,9 @@ import pytest
 from dev import smoke
 from lib.settings import forget_settings
 from lib.smoke.run import STEPS
-from tests.conftest import SECRET
+from tests.conftest import SECRET, bearer
 from tests.integrations.smoke.breaking_proxy import Forward, Reply, Request, breaking
-from tests.integrations.smoke.conftest import ORIGIN, Rows
+from tests.integrations.smoke.conftest import ORIGIN, Rows, Serve
 
 COMMAND = [sys.executable, "-m", "dev.smoke"]
 
@@ -80,6 +80,23 @@ def test_a_failure_names_the_step_and_exits_with_1(closed_url: str, call: Call) 
     assert "\nNot tried: readiness, create, " in output
     assert "The step 'liveness' failed: expected 200, got -" in output
     assert "request id smoke-" in output
+
+
+def test_a_user_without_a_row_is_told_where_to_read(
+    serve: Serve, environment_of_command: dict[str, str]
+) -> None:
+    users = {"SMOKE_TOKEN": "without a row", "SMOKE_OTHER_TOKEN": "without a row either"}
+    tokens = {name: bearer(user)["Authorization"][7:] for name, user in users.items()}
+    done = subprocess.run(
+        [*COMMAND, serve(PROVISION_USERS="false")],
+        env=environment_of_command | tokens,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "The step 'create' failed: expected 201, got 403" in done.stdout
+    assert "give this one a row (docs/smoke.md, Data)" in done.stdout
 
 
 def test_json_output_is_the_report_only(base_url: str, call: Call) -> None:
