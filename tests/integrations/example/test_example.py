@@ -9,7 +9,7 @@ import pytest
 
 from dev.postgres import free_port
 from tests.integrations.better_auth.fixtures import NewDatabase, NewLog
-from tests.integrations.better_auth.servers import SECRET, api, install_packages
+from tests.integrations.better_auth.servers import EXAMPLE, SECRET, api, install_packages
 from tests.integrations.browser.chromium import find_chromium
 from tests.integrations.example.servers import build, page, run_script
 
@@ -58,3 +58,12 @@ def test_a_person_uses_the_example(migrated_database: NewDatabase, logs: NewLog)
     if driven.returncode:
         pytest.fail(f"{driven.stdout}{driven.stderr}")
     assert driven.stdout.endswith("done\n")
+
+
+def test_a_role_that_may_not_create_tables_is_explained(migrated_database: NewDatabase) -> None:
+    install_packages(EXAMPLE)
+    settings = {"BETTER_AUTH_SECRET": SECRET, "BETTER_AUTH_URL": "http://localhost"}
+    ran = run_script("migrate", DATABASE_URL=migrated_database().app, **settings)
+    assert ran.returncode == 1, ran.stdout
+    assert ran.stderr.startswith("Better Auth's tables cannot be created: permission denied")
+    assert ran.stderr.endswith(" Does DATABASE_URL name the owner's role?\n")
