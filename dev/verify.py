@@ -5,8 +5,7 @@ import subprocess
 import sys
 import time
 
-# Three workers for two processors, because these tests also wait.
-PYTEST = [sys.executable, "-m", "pytest", "-q", "-n", "3", "--dist", "worksteal"]
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal"]
 # Modules of tests/support/targets. Tests marked raw write to the socket, and would test the
 # emulated gateway.
 TARGETS = ("offline", "lambda_runtime", "vercel_runtime")
@@ -24,9 +23,10 @@ STAGES |= {"contract over HTTP": ["tests/contract", "--transport", "http", "-m",
 # Raw requests go to Vercel's server directly, because the simulated edge refuses them.
 RAW = ("tests/contract/test_raw_bytes.py", "tests/security/hostile/test_raw_requests.py")
 STAGES |= {"raw requests on vercel_server": [*RAW, "--target", "vercel_server"]}
-# The last stage, so that the output ends with pytest's summary. tests/contract has none of its
-# tests, and nearly half of all tests, which each worker would collect.
-STAGES |= {"real components": ["-m", "verify", "--ignore", "tests/contract"]}
+# Three workers for two processors, because these tests mostly wait. This stage is the last one, so
+# that the output ends with pytest's summary.
+# tests/contract has none of them, and nearly half of all tests, which each worker would collect.
+STAGES |= {"real components": ["-m", "verify", "-n", "3", "--ignore", "tests/contract"]}
 
 
 def main() -> None:
