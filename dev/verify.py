@@ -23,10 +23,10 @@ STAGES |= {"contract over HTTP": ["tests/contract", "--transport", "http", "-m",
 # Raw requests go to Vercel's server directly, because the simulated edge refuses them.
 RAW = ("tests/contract/test_raw_bytes.py", "tests/security/hostile/test_raw_requests.py")
 STAGES |= {"raw requests on vercel_server": [*RAW, "--target", "vercel_server"]}
-# Three workers for two processors, because these tests mostly wait. This stage is the last one, so
+# Four workers for two processors, because many of these tests wait. This stage is the last one, so
 # that the output ends with pytest's summary.
 # tests/contract has none of them, and nearly half of all tests, which each worker would collect.
-STAGES |= {"real components": ["-m", "verify", "-n", "3", "--ignore", "tests/contract"]}
+STAGES |= {"real components": ["-m", "verify", "-n", "4", "--ignore", "tests/contract"]}
 
 
 def main() -> None:
