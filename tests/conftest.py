@@ -47,7 +47,7 @@ FOLDERS_OF_VERIFY = (
 FILES_OF_VERIFY = {"test_demo.py", "test_pgbouncer.py", "test_database.py", "test_list_plans.py"}
 FAST_FOLDERS = ("contract", "unit")
 # Their tests take long, so they run first, in this order: at the end, workers would be idle.
-LONG_FOLDERS = ("tooling/contributor", "integrations/example", "resilience", "platforms")
+LONG_FOLDERS = ("integrations/example", "tooling/contributor", "resilience", "platforms")
 # In these folders but not fast: each starts processes, copies databases or waits.
 SLOW_FILES = {
     f"{name}.py"
