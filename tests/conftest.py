@@ -30,9 +30,9 @@ from lib.db.pool import close_pools
 from lib.settings import Settings, forget_settings
 from lib.settings.settings import PLATFORM_VARIABLES
 from migrations.errors import MigrationError
-from tests.support import neon_endpoint
+from tests.support import databases, neon_endpoint
 from tests.support.certificate import write_certificate
-from tests.support.databases import Cluster, Database, parent_folder, running_cluster
+from tests.support.databases import Cluster, Database, running_cluster
 
 HERE = Path(__file__).parent
 # Real components from npm and Debian: the emulator, the builder, Better Auth, a browser, PgBouncer.
@@ -92,7 +92,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         return
     stack = ExitStack()
     config.add_cleanup(stack.close)
-    temporary = tempfile.TemporaryDirectory(prefix="task-api-tests-", dir=parent_folder())
+    databases.remove_leftovers()
+    temporary = tempfile.TemporaryDirectory(prefix=databases.PREFIX, dir=databases.parent_folder())
     folder = Path(stack.enter_context(temporary))
     try:
         config.stash[CLUSTER] = stack.enter_context(running_cluster(folder / "postgres"))
@@ -191,7 +192,8 @@ type StartApi = Callable[..., TestClient]
 def start_api(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Generator[StartApi]:
     """Start the complete API inside the test: `start_api(DOCS_ENABLED="0")`.
 
-    A variable that is None is removed.
+    A variable that is None is removed. The database is that of the worker, whose tests use
+    different users.
     """
     with ExitStack() as stack:
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ TEMPLATE = "template_tasks"
 MEMORY = "/dev/shm"  # noqa: S108 - only the parent of folders with random names
 # More than all databases of a run and PostgreSQL's log take.
 NEEDED_BYTES = 3 * 1024**3
+PREFIX = "task-api-tests-"
+START_SECONDS = 60  # in which PostgreSQL has started
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,14 @@ def parent_folder() -> str | None:
     """
     fits = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > NEEDED_BYTES
     return MEMORY if fits else None
+
+
+def remove_leftovers(parent: Path = Path(MEMORY)) -> None:
+    """Remove the folders of runs that were killed: in memory they would stay until a restart."""
+    for folder in parent.glob(f"{PREFIX}*"):
+        running = (folder / "postgres" / "cluster" / "postmaster.pid").exists()
+        if not running and time.time() - folder.stat().st_mtime > START_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
