@@ -100,11 +100,11 @@ def test_a_user_without_a_row_is_told_where_to_read(
 
 
 def test_json_output_is_the_report_only(base_url: str, call: Call) -> None:
-    code, output, errors = call(base_url, "--json")
+    code, output, errors = call(f"{base_url}/api/", "--json")
     assert code == 0
     assert errors == ""
     report = json.loads(output)
-    assert report["ok"] is True
+    assert (report["ok"], report["url"]) == (True, base_url)
     assert [step["name"] for step in report["steps"]] == list(STEPS)
 
 
@@ -166,6 +166,13 @@ def test_a_test_that_cannot_start_exits_with_2(
     code, output, errors = call(*arguments, **variables)
     assert code == 2
     assert sentence in output + errors
+
+
+def test_a_short_secret_is_no_python_warning(base_url: str, call: Call) -> None:
+    code, output, errors = call(base_url, BETTER_AUTH_SECRET="short")
+    assert code == 1
+    assert "Check that BETTER_AUTH_SECRET in this shell is the deployment's." in output
+    assert errors == ""
 
 
 def test_a_deployment_has_no_default_origin(call: Call) -> None:
