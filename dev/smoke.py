@@ -32,7 +32,7 @@ COLUMNS = "{:15} {:>8} {:>8} {:>8}   {}"
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the smoke test. Returns the exit code."""
-    # No deployment has a short secret, so that its tokens are refused there (401).
+    # A deployment has a longer secret, and refuses the token with 401.
     warnings.simplefilter("ignore", InsecureKeyLengthWarning)
     options = _options(arguments)
     _complete_environment(options.url, options.origin)
@@ -137,7 +137,7 @@ class Table:
         if report.failed[:1] == ["create"] and "401" in report.detail:
             self._print("Check that BETTER_AUTH_SECRET in this shell is the deployment's.")
         if report.failed[:1] == ["create"] and "403" in report.detail:
-            self._print("The deployment adds no users: give this one a row (docs/smoke.md, Data).")
+            self._print("Insert the user of the smoke test into users (docs/smoke.md, Data).")
         if not report.ok and report.failed != ["setup"]:
             self._print(f"The log lines of this run have the request id smoke-{report.run}-<step>.")
 

@@ -93,7 +93,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     stack = ExitStack()
     config.add_cleanup(stack.close)
     databases.remove_leftovers()
-    temporary = tempfile.TemporaryDirectory(prefix=databases.PREFIX, dir=databases.parent_folder())
+    temporary = tempfile.TemporaryDirectory(
+        prefix=databases.FOLDER_PREFIX, dir=databases.parent_folder()
+    )
     folder = Path(stack.enter_context(temporary))
     try:
         config.stash[CLUSTER] = stack.enter_context(running_cluster(folder / "postgres"))

@@ -5,7 +5,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import LiteralString
@@ -21,7 +21,7 @@ TEMPLATE = "template_tasks"
 MEMORY = "/dev/shm"  # noqa: S108 - only the parent of folders with random names
 # More than all databases of a run and PostgreSQL's log take.
 NEEDED_BYTES = 3 * 1024**3
-PREFIX = "task-api-tests-"
+FOLDER_PREFIX = "task-api-tests-"
 START_SECONDS = 60  # in which PostgreSQL has started
 
 
@@ -83,10 +83,11 @@ def parent_folder() -> str | None:
 
 def remove_leftovers(parent: Path = Path(MEMORY)) -> None:
     """Remove the folders of runs that were killed: in memory they would stay until a restart."""
-    for folder in parent.glob(f"{PREFIX}*"):
+    for folder in parent.glob(f"{FOLDER_PREFIX}*"):
         running = (folder / "postgres" / "cluster" / "postmaster.pid").exists()
-        if not running and time.time() - folder.stat().st_mtime > START_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another run ended and removed its folder
+            if not running and time.time() - folder.stat().st_mtime > START_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

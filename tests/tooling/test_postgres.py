@@ -13,7 +13,7 @@ import pytest
 
 from dev import unprivileged
 from dev.postgres import PostgresError, running
-from tests.support.databases import PREFIX, remove_leftovers
+from tests.support.databases import FOLDER_PREFIX, remove_leftovers
 
 OTHER_PROCESS = """
 import sys, time
@@ -247,13 +247,13 @@ def test_a_url_quotes_special_characters_of_names_and_passwords(data: Path) -> N
 def test_only_the_folders_of_test_runs_that_were_killed_are_removed(tmp_path: Path) -> None:
     ages = {"killed": 3600, "running": 3600, "starting": 10}
     for name, age in ages.items():
-        cluster = tmp_path / f"{PREFIX}{name}" / "postgres" / "cluster"
+        cluster = tmp_path / f"{FOLDER_PREFIX}{name}" / "postgres" / "cluster"
         cluster.mkdir(parents=True)
         if name == "running":
             (cluster / "postmaster.pid").touch()
         created = time.time() - age
-        os.utime(tmp_path / f"{PREFIX}{name}", (created, created))
+        os.utime(tmp_path / f"{FOLDER_PREFIX}{name}", (created, created))
     (tmp_path / "another").mkdir()
     remove_leftovers(tmp_path)
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {f"{PREFIX}running", f"{PREFIX}starting", "another"}
+    assert left == {f"{FOLDER_PREFIX}running", f"{FOLDER_PREFIX}starting", "another"}

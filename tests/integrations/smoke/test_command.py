@@ -96,7 +96,7 @@ def test_a_user_without_a_row_is_told_where_to_read(
     )
     assert done.returncode == 1
     assert "The step 'create' failed: expected 201, got 403" in done.stdout
-    assert "give this one a row (docs/smoke.md, Data)" in done.stdout
+    assert "Insert the user of the smoke test into users (docs/smoke.md, Data)." in done.stdout
 
 
 def test_json_output_is_the_report_only(base_url: str, call: Call) -> None:
@@ -168,7 +168,7 @@ def test_a_test_that_cannot_start_exits_with_2(
     assert sentence in output + errors
 
 
-def test_a_short_secret_is_no_python_warning(base_url: str, call: Call) -> None:
+def test_a_short_secret_causes_no_warning_of_python(base_url: str, call: Call) -> None:
     code, output, errors = call(base_url, BETTER_AUTH_SECRET="short")
     assert code == 1
     assert "Check that BETTER_AUTH_SECRET in this shell is the deployment's." in output
