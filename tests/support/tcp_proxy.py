@@ -4,6 +4,7 @@ import asyncio
 import socket
 import struct
 import threading
+import time
 from collections import deque
 from collections.abc import Coroutine, Generator
 from contextlib import contextmanager
@@ -103,6 +104,16 @@ class Proxy:
         """Cause this fault on every open connection."""
         self._run(self._inflict_on_all(fault))
 
+    def await_end_of_responses(self) -> None:
+        """Return when every open connection has the end of the stream at the client.
+
+        A server that closes its connections does so before this proxy passes it on.
+        """
+        until = time.monotonic() + _CALL_TIMEOUT
+        while not self._run(self._all_responses_ended()):
+            assert time.monotonic() < until, "a connection to the server stays open"
+            time.sleep(0.01)
+
     def before(self, pattern: bytes, fault: Fault, *, way: Way = Way.TO_SERVER) -> threading.Event:
         """Cause this fault once, on the next connection that carries the pattern.
 
@@ -144,6 +155,9 @@ class Proxy:
     async def _inflict_on_all(self, fault: Fault) -> None:
         for connection in list(self._connections):
             connection.inflict(fault)
+
+    async def _all_responses_ended(self) -> bool:
+        return all(Way.TO_CLIENT in connection.shut for connection in self._connections)
 
     async def _add_trap(self, trap: "_Trap") -> None:
         self._traps.append(trap)

@@ -1,6 +1,7 @@
 """The TCP proxy of the tests: its counts, delays and faults, with psycopg."""
 
 import dataclasses
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -112,6 +113,26 @@ def test_the_server_notices_the_end_of_requests(url: str, proxy: Proxy, server: 
     wait_for_backends(server, "half-closed", 0)
     with pytest.raises(psycopg.OperationalError):
         connection.execute("select 1")
+
+
+def test_clients_have_the_end_of_responses_after_it_was_awaited(
+    url: str, proxy: Proxy, server: Server
+) -> None:
+    with (
+        closing(psycopg.connect(url, application_name="terminated")) as connection,
+        closing(socket.socket(fileno=os.dup(connection.fileno()))) as received,
+        psycopg.connect(server.url()) as other,
+    ):
+        received.setblocking(False)
+        proxy.delay(0.2, way=Way.TO_CLIENT)
+        other.execute("""select pg_terminate_backend(pid) from pg_stat_activity
+            where application_name = 'terminated'""")
+        wait_for_backends(server, "terminated", 0)
+        with pytest.raises(BlockingIOError):
+            received.recv(1)
+        proxy.await_end_of_responses()
+        while received.recv(4096):
+            pass
 
 
 def test_closing_properly_leaves_no_connection_behind(

@@ -164,7 +164,7 @@ def too_many_connections(lab: Lab, _: Batch) -> Generator[None]:
 @case("backends killed while idle", "done")
 def killed_while_idle(lab: Lab, _: Batch) -> Generator[None]:
     _kill(lab)
-    lab.await_sessions(0, "true")
+    lab.await_closed_connections()
     yield
 
 
@@ -309,7 +309,7 @@ def locked_briefly(lab: Lab, _: Batch) -> Generator[None]:
 def read_only(lab: Lab, _: Batch) -> Generator[None]:
     lab.as_owner("ALTER ROLE {role} SET default_transaction_read_only = on")
     _kill(lab)
-    lab.await_sessions(0, "true")
+    lab.await_closed_connections()
     yield
     lab.as_owner("ALTER ROLE {role} RESET default_transaction_read_only")
     _kill(lab)
@@ -329,7 +329,7 @@ def pooler_paused(lab: Lab, _: Batch) -> Generator[None]:
 def pooler_gone(lab: Lab, _: Batch) -> Generator[None]:
     assert lab.pooler
     os.kill(lab.pooler.pid, signal.SIGKILL)
-    lab.await_sessions(0, "true")
+    lab.await_closed_connections()
     yield
     lab.start_pooler()
 
@@ -345,6 +345,7 @@ def pooler_stopped(lab: Lab, _: Batch) -> Generator[None]:
 @case("pooler closes all connections (KILL), then refuses", "unchanged", pooled=True, cold=True)
 def pooler_drops(lab: Lab, _: Batch) -> Generator[None]:
     lab.console("KILL {database}")
+    lab.await_closed_connections()
     yield
     lab.console("RESUME {database}")
 

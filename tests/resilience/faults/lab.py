@@ -105,6 +105,12 @@ class Lab:
             assert time.monotonic() < until, f"never {count} sessions with {condition}"
             time.sleep(0.01)
 
+    def await_closed_connections(self) -> None:
+        """Return when all connections of the API are closed, at both of their ends."""
+        self.await_sessions(0, "true")
+        if not self.http:  # Over HTTP, the endpoint had the sessions.
+            self.proxy.await_end_of_responses()
+
     def as_owner(self, statement: str) -> list[tuple]:
         return self.database.query(statement.format(role=self.role, database=self.database.name))
 
