@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -32,17 +33,23 @@ FORBIDDEN_IMPORT = re.compile(r"([\w.]+) -> ([\w.]+) \(l\.(\d+)\)")
 
 def main() -> None:
     failed = []
-    for name, command in CHECKS.items():
-        started = time.monotonic()
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        result = "ok" if done.returncode == 0 else "FAILED"
-        print(f"{name:9} {result:6} {time.monotonic() - started:5.1f} s", flush=True)
-        if done.returncode:
-            failed.append(name)
-            print(_with_file_names(done.stdout + done.stderr).strip(), flush=True)
-            print(FIXES.get(name, ""), flush=True)
+    # At once, because the last one mostly waits for the package index.
+    with ThreadPoolExecutor(len(CHECKS)) as threads:
+        for name, (done, seconds) in zip(CHECKS, threads.map(_run, CHECKS.values()), strict=True):
+            result = "ok" if done.returncode == 0 else "FAILED"
+            print(f"{name:9} {result:6} {seconds:5.1f} s", flush=True)
+            if done.returncode:
+                failed.append(name)
+                print(_with_file_names(done.stdout + done.stderr).strip(), flush=True)
+                print(FIXES.get(name, ""), flush=True)
     if failed:
         sys.exit(f"Failed checks: {', '.join(failed)}.")
+
+
+def _run(command: list[str]) -> tuple[subprocess.CompletedProcess[str], float]:
+    started = time.monotonic()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done, time.monotonic() - started
 
 
 def _with_file_names(output: str) -> str:

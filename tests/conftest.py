@@ -46,8 +46,14 @@ FOLDERS_OF_VERIFY = (
 )  # fmt: skip
 FILES_OF_VERIFY = {"test_demo.py", "test_pgbouncer.py", "test_database.py", "test_list_plans.py"}
 FAST_FOLDERS = ("contract", "unit")
-# Their tests take long, so they run first, in this order: at the end, workers would be idle.
-LONG_FOLDERS = ("integrations/example", "tooling/contributor", "resilience", "platforms")
+# The tests that take long run first, in this order: at the end, workers would be idle.
+LONG_TESTS = (
+    "tests/integrations/example/",
+    "tests/resilience/chaos/test_chaos.py::test_the_faults_of_the_mutants_alone",
+    "tests/tooling/contributor/",
+    "tests/resilience/",
+    "tests/platforms/",
+)
 # In these folders but not fast: each starts processes, copies databases or waits.
 SLOW_FILES = {
     f"{name}.py"
@@ -110,7 +116,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.verify)
         if folder.startswith(FAST_FOLDERS) and path.as_posix() not in SLOW_FILES:
             item.add_marker(pytest.mark.fast)
-    items.sort(key=lambda item: [not _folder(item).startswith(each) for each in LONG_FOLDERS])
+    items.sort(key=lambda item: [not item.nodeid.startswith(each) for each in LONG_TESTS])
 
 
 def _folder(item: pytest.Item) -> str:
