@@ -4,14 +4,16 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
-PYTEST = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal"]
+PYTEST = [sys.executable, "-m", "pytest", "-q"]
 # Modules of tests/support/targets. Tests marked raw write to the socket, and would test the
 # emulated gateway.
-TARGETS = ("offline", "lambda_runtime", "vercel_runtime")
+TARGETS = ("vercel_runtime", "lambda_runtime", "offline")
 # The plugin lists the tests that serverless-offline is known to fail, and expects them to fail.
 DEVIATING = {"offline": ["-p", "tests.support.targets.deviations", "-rfE"]}
-STAGES = {
+CONTRACT = {
     f"contract on {name}": [
         *("tests/contract", "--target", name, "-m", "not raw"),
         *DEVIATING.get(name, []),
@@ -19,29 +21,47 @@ STAGES = {
     for name in TARGETS
 }
 # Neon's HTTP endpoint, emulated; tests/platforms/aws/test_without_psycopg.py runs it on Lambda.
-STAGES |= {"contract over HTTP": ["tests/contract", "--transport", "http", "-m", "not raw"]}
+CONTRACT |= {"contract over HTTP": ["tests/contract", "--transport", "http", "-m", "not raw"]}
 # Raw requests go to Vercel's server directly, because the simulated edge refuses them.
 RAW = ("tests/contract/test_raw_bytes.py", "tests/security/hostile/test_raw_requests.py")
-STAGES |= {"raw requests on vercel_server": [*RAW, "--target", "vercel_server"]}
-# Four workers for two processors, because many of these tests wait. This stage is the last one, so
-# that the output ends with pytest's summary.
+CONTRACT |= {"raw requests on vercel_server": [*RAW, "--target", "vercel_server"]}
+# Four workers for two processors, because many of these tests wait.
 # tests/contract has none of them, and nearly half of all tests, which each worker would collect.
-STAGES |= {"real components": ["-m", "verify", "-n", "4", "--ignore", "tests/contract"]}
+REAL = ["-m", "verify", "-n", "4", "--dist", "worksteal", "--ignore", "tests/contract"]
 
 
 def main() -> None:
-    failed = []
     before = changed_files()
-    for name, arguments in STAGES.items():
-        print(f"\n{name} ...", flush=True)
-        started = time.monotonic()
-        if subprocess.run([*PYTEST, *arguments], check=False).returncode:
-            failed.append(name)
-        print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    # Two at a time, the longest first: while one builds its platform's functions, the other tests.
+    with ThreadPoolExecutor(2) as threads:
+        results = threads.map(partial(run, captures=True), CONTRACT, CONTRACT.values())
+        passed = dict(zip(CONTRACT, results, strict=True))
+    # The last stage, so that the output ends with pytest's summary.
+    passed["real components"] = run("real components", REAL)
+    failed = [name for name, result in passed.items() if not result]
     if (after := changed_files()) != before:
         failed.append(f"the tests changed the working tree,\n{after}")
     if failed:
         sys.exit(f"Failed: {', '.join(failed)}.")
+
+
+def run(name: str, arguments: list[str], *, captures: bool = False) -> bool:
+    """Run a stage; returns whether all of its tests passed.
+
+    captures: print its output when it has ended, and not while it runs.
+    """
+    print(f"\n{name} ...", flush=True)
+    started = time.monotonic()
+    done = subprocess.run(
+        [*PYTEST, *arguments],
+        stdout=subprocess.PIPE if captures else None,
+        stderr=subprocess.STDOUT if captures else None,
+        text=True,
+        check=False,
+    )
+    print(done.stdout or "", end="", flush=True)
+    print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    return done.returncode == 0
 
 
 def changed_files() -> str:
