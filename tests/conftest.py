@@ -50,6 +50,8 @@ FAST_FOLDERS = ("contract", "unit")
 LONG_TESTS = (
     "tests/integrations/example/",
     "tests/resilience/chaos/test_chaos.py::test_the_faults_of_the_mutants_alone",
+    "tests/tooling/contributor/test_five_steps.py",
+    "tests/tooling/contributor/test_readme.py::test_the_benchmark_runs",
     "tests/tooling/contributor/",
     "tests/resilience/",
     "tests/platforms/",
