@@ -18,7 +18,11 @@ logging.getLogger("botocore").setLevel(logging.INFO)
 
 
 class SecretUnavailable(Exception):
-    """AWS did not return a secret. The message names the secret and never contains its value."""
+    """AWS did not return a secret. The message has AWS's reason, and no value."""
+
+    def __init__(self, name: str, error: Exception) -> None:
+        reason = " ".join(str(error).split()).rstrip(" .:")
+        super().__init__(f"{name} cannot be read: {reason}")
 
 
 def read_parameter(name: str) -> str:
@@ -27,7 +31,7 @@ def read_parameter(name: str) -> str:
         provider = SSMProvider(boto_config=_TIMEOUTS)
         return str(provider.get(name, decrypt=True, force_fetch=True))
     except (GetParameterError, BotoCoreError, ClientError) as error:
-        raise SecretUnavailable(f"the SSM parameter {name} cannot be read") from error
+        raise SecretUnavailable(f"the SSM parameter {name}", error) from error
 
 
 def read_secret(arn: str) -> str:
@@ -35,7 +39,7 @@ def read_secret(arn: str) -> str:
     try:
         return str(SecretsProvider(boto_config=_TIMEOUTS).get(arn, force_fetch=True))
     except (GetParameterError, BotoCoreError, ClientError) as error:
-        raise SecretUnavailable(f"the secret {arn} cannot be read") from error
+        raise SecretUnavailable(f"the secret {arn}", error) from error
 
 
 def forget() -> None:

@@ -48,15 +48,16 @@ def _with_aws_secrets(environment: Mapping[str, str]) -> dict[str, str]:
 
     resolved = dict(environment)
     for name in SECRETS:
-        parameter = environment.get(f"{name}_PARAMETER")
-        arn = environment.get(f"{name}_SECRET_ARN")
-        try:
-            if parameter:
-                resolved[name] = read_parameter(parameter)
-            elif arn:
-                resolved[name] = read_secret(arn)
-        except SecretUnavailable as error:
-            raise SettingsError(f"{name}: {error}.") from error
+        for variable, read in (
+            (f"{name}_PARAMETER", read_parameter),
+            (f"{name}_SECRET_ARN", read_secret),
+        ):
+            if of_aws := environment.get(variable):
+                try:
+                    resolved[name] = read(of_aws)
+                except SecretUnavailable as error:
+                    raise SettingsError(f"{variable}: {error}.") from error
+                break
     return resolved
 
 

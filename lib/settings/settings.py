@@ -342,6 +342,8 @@ def _sentence(fault: Mapping) -> str:
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "bool_parsing":
         message = "must be true or false"
+    elif fault["type"] == "too_short":
+        message = f"must have at least {fault['ctx']['min_length']} characters"
     name = ".".join(map(str, fault["loc"]))
     return f"{name}: {message}." if name else f"{message}."
 

@@ -88,7 +88,7 @@ def test_every_form_of_a_postgres_url_is_accepted(scheme: str) -> None:
         ({"SMOKE_BASE_URL": "127.0.0.1:8000"}, "SMOKE_BASE_URL: must be a URL that begins with"),
         ({"SMOKE_BASE_URL": "https://a.example/?b"}, "must be a URL without ? and #"),
         ({"JWKS_URL": "a.example/jwks"}, "JWKS_URL: must be a URL that begins with http"),
-        ({"CRON_SECRET": "short"}, "CRON_SECRET: "),
+        ({"CRON_SECRET": "short"}, "CRON_SECRET: must have at least 16 characters."),
         ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL: must be DEBUG, INFO, WARNING, ERROR or CRITICAL."),
         ({"SSL_CERT_FILE": "/nowhere/bundle.pem"}, "SSL_CERT_FILE: must be the path of a file."),
         (
