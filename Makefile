@@ -147,8 +147,7 @@ stage-named:
 .PHONY: test-aws
 test-aws: .venv/ready node_modules/.ready ## Test the zip in Lambda's runtime, and the CloudFormation template
 	@$(PYTEST) $(WORKERS) 2 -m verify tests/platforms/aws
-	@$(PYTEST) $(WORKERS) 2 tests/contract --target lambda_runtime -p tests.support.targets.deviations
-	@$(PYTEST) $(WORKERS) 2 tests/contract --target offline -p tests.support.targets.deviations
+	@$(PYTHON) -m dev.verify "contract on lambda_runtime" "contract on offline"
 
 .PHONY: dashboard
 dashboard: .venv/ready ## Draw docs/images/dashboard.svg, with the log lines and metrics of a test
@@ -167,8 +166,7 @@ deploy-vercel: .venv/ready node_modules/.ready ## Deploy a preview to Vercel, or
 .PHONY: test-vercel
 test-vercel: .venv/ready node_modules/.ready ## Test the build under Vercel's Python runtime
 	@$(PYTEST) -m verify tests/platforms/vercel
-	@$(PYTEST) tests/contract --target vercel_runtime -m "not raw"
-	@$(PYTEST) tests/contract/test_raw_bytes.py --target vercel_server
+	@$(PYTHON) -m dev.verify "contract on vercel_runtime" "raw requests on vercel_server"
 
 ##@ A deployment
 

@@ -1,5 +1,11 @@
-"""Runs the tests that `make verify` adds: the contract on each platform and transport, and more."""
+"""Runs the tests that `make verify` adds: the contract on each platform and transport, and more.
 
+    python -m dev.verify [STAGE ...]
+
+`make test-aws` and `make test-vercel` name the stages of their platform.
+"""
+
+import argparse
 import os
 import subprocess
 import sys
@@ -31,13 +37,18 @@ REAL = ["-m", "verify", "-n", "4", "--dist", "worksteal", "--ignore", "tests/con
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("stages", nargs="*", choices=CONTRACT, metavar="STAGE")
+    named = parser.parse_args().stages
+    stages = {name: CONTRACT[name] for name in named or CONTRACT}
     before = changed_files()
-    # Two at a time, the longest first: while one builds its platform's functions, the other tests.
-    with ThreadPoolExecutor(2) as threads:
-        results = threads.map(partial(run, captures=True), CONTRACT, CONTRACT.values())
-        passed = dict(zip(CONTRACT, results, strict=True))
-    # The last stage, so that the output ends with pytest's summary.
-    passed["real components"] = run("real components", REAL)
+    # Three at a time, the longest first: while one builds or waits, the others test.
+    with ThreadPoolExecutor(3) as threads:
+        results = threads.map(partial(run, captures=True), stages, stages.values())
+        passed = dict(zip(stages, results, strict=True))
+    if not named:
+        # The last stage, so that the output ends with pytest's summary.
+        passed["real components"] = run("real components", REAL)
     failed = [name for name, result in passed.items() if not result]
     if (after := changed_files()) != before:
         failed.append(f"the tests changed the working tree,\n{after}")
