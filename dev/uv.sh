@@ -4,10 +4,12 @@
 set -eu
 venv=$(dirname "$0")/../.venv
 
+configuration=$("$venv/bin/python" -m pip config list 2>/dev/null) || configuration=
+
 # pip_setting NAME VARIABLE: prints the value of the variable, or else of pip's configuration files.
 pip_setting() {
     eval "value=\${$2:-}"
-    [ -n "$value" ] || value=$("$venv/bin/python" -m pip config list 2>/dev/null | sed -n "s/^\(global\|install\)[.]$1='\(.*\)'\$/\2/p" | sed -n '$p')
+    [ -n "$value" ] || value=$(printf '%s\n' "$configuration" | sed -n "s/^\(global\|install\)[.]$1='\(.*\)'\$/\2/p" | sed -n '$p')
     echo "$value"
 }
 mirror=$(pip_setting index-url PIP_INDEX_URL)

@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ FOLDERS_OF_VERIFY = (
 )  # fmt: skip
 FILES_OF_VERIFY = {"test_demo.py", "test_pgbouncer.py", "test_database.py", "test_list_plans.py"}
 FAST_FOLDERS = ("contract", "unit")
-# The tests that take long run first, in this order: at the end, workers would be idle.
+# The tests that take long, or much of the processors, run first, in this order: at the end,
+# workers would be idle.
 LONG_TESTS = (
     "tests/integrations/example/",
     "tests/resilience/chaos/test_chaos.py::test_the_faults_of_the_mutants_alone",
@@ -55,6 +57,7 @@ LONG_TESTS = (
     "tests/tooling/contributor/",
     "tests/resilience/",
     "tests/platforms/",
+    "tests/tooling/test_serve.py",
 )
 # In these folders but not fast: each starts processes, copies databases or waits.
 SLOW_FILES = {
@@ -113,16 +116,21 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        path, folder = item.path.relative_to(HERE), _folder(item)
-        if folder.startswith(FOLDERS_OF_VERIFY) or path.name in FILES_OF_VERIFY:
-            item.add_marker(pytest.mark.verify)
-        if folder.startswith(FAST_FOLDERS) and path.as_posix() not in SLOW_FILES:
-            item.add_marker(pytest.mark.fast)
+        for mark in _marks(item.path):
+            item.add_marker(mark)
     items.sort(key=lambda item: [not item.nodeid.startswith(each) for each in LONG_TESTS])
 
 
-def _folder(item: pytest.Item) -> str:
-    return item.path.relative_to(HERE).parent.as_posix()
+@cache
+def _marks(file: Path) -> list[pytest.MarkDecorator]:
+    path = file.relative_to(HERE)
+    folder = path.parent.as_posix()
+    marks = []
+    if folder.startswith(FOLDERS_OF_VERIFY) or path.name in FILES_OF_VERIFY:
+        marks.append(pytest.mark.verify)
+    if folder.startswith(FAST_FOLDERS) and path.as_posix() not in SLOW_FILES:
+        marks.append(pytest.mark.fast)
+    return marks
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist, which may be disabled
