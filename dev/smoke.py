@@ -135,7 +135,10 @@ class Table:
         if _is_this_machine(report.url) and "refused" in report.detail:
             self._print("Start the server with make dev, or name a deployment: make smoke URL=...")
         if report.failed[:1] == ["create"] and "401" in report.detail:
-            self._print("Check that BETTER_AUTH_SECRET in this shell is the deployment's.")
+            self._print(
+                "Check that BETTER_AUTH_SECRET, JWT_ISSUER and JWT_AUDIENCE in this shell are those"
+                " of the server. The API of make demo accepts only the tokens of its page."
+            )
         if report.failed[:1] == ["create"] and "403" in report.detail:
             self._print("Insert the user of the smoke test into users (docs/smoke.md, Data).")
         if not report.ok and report.failed != ["setup"]:

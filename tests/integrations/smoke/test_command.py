@@ -171,7 +171,7 @@ def test_a_test_that_cannot_start_exits_with_2(
 def test_a_short_secret_causes_no_warning_of_python(base_url: str, call: Call) -> None:
     code, output, errors = call(base_url, BETTER_AUTH_SECRET="short")
     assert code == 1
-    assert "Check that BETTER_AUTH_SECRET in this shell is the deployment's." in output
+    assert "Check that BETTER_AUTH_SECRET, JWT_ISSUER and JWT_AUDIENCE in this shell are" in output
     assert errors == ""
 
 
