@@ -20,12 +20,12 @@ from tests.conftest import SECRET, StartApi, bearer
 from tests.resilience.faults import lab as labs
 from tests.resilience.faults.catalogue import _kill, tasks_locked
 from tests.resilience.faults.lab import KINDS, Batch, Fault, Lab, Outcome, Request, running_lab
-from tests.resilience.faults.test_faults import TOLERANCE
 from tests.support import tcp_proxy
 from tests.support.databases import Cluster
 from tests.support.targets.local import serve
 
 REQUESTS = 50
+TOLERANCE = 1.0
 POOL_SIZE = database.POOL_SIZE["local"]
 SHARE = database.share_of(POOL_SIZE)
 

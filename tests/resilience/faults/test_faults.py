@@ -13,9 +13,7 @@ from tests.resilience.faults.catalogue import CASES, Case
 from tests.resilience.faults.lab import Batch, Lab, running_lab
 from tests.support.databases import Cluster
 
-# Seconds that a busy machine may add. Less than the difference of the two budgets below, so that
-# neither is taken for the other.
-TOLERANCE = 1.0
+TOLERANCE = 0.5
 
 
 @pytest.fixture(autouse=True)
